@@ -1,0 +1,87 @@
+//! The job's DNS.
+//!
+//! The kernel sends everything a job addresses to port 53 to the job's own listener, which is made
+//! here. A name the policy allows is forwarded; its addresses become *leases* in the kernel before
+//! the answer leaves. Every other name is refused, and nothing of it leaves the host.
+//!
+//! **Not here**: BPF maps (behind [`LeaseSink`]) and reports (behind [`NameLog`]).
+
+use std::net::IpAddr;
+
+use crate::report::NameVerdict;
+
+/// One address a name was resolved to, with all rules it was allowed by.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Lease {
+    /// The asked name (never a CNAME target), lower-case ASCII without the final dot.
+    pub name: String,
+    /// The address.
+    pub address: IpAddr,
+    /// Indices of the policy's rules that allow the name, in order; empty in audit mode for a name
+    /// no rule allows (then nothing is granted, but the name is remembered for reports).
+    pub rules: Vec<u16>,
+    /// Seconds from now until it runs out: the answer's TTL, not below the configured floor.
+    pub seconds: u32,
+}
+
+/// Where leases go: the kernel's maps.
+pub trait LeaseSink: Send + Sync + 'static {
+    /// Puts all leases of one answer into the kernel. Returns only when they are there.
+    ///
+    /// # Errors
+    /// One of them could not be granted; the caller must then not give the answer to the job.
+    fn grant(&self, leases: &[Lease]) -> Result<(), LeaseError>;
+}
+
+/// A lease the kernel did not take.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseError {
+    /// The job's lease map is full, or has no memory.
+    #[error("no room for a lease of {address} for `{name}`")]
+    Full {
+        /// The name asked for.
+        name: String,
+        /// The address that found no room.
+        address: IpAddr,
+        /// What the kernel said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// More different grants on one address than the kernel's entry can hold.
+    #[error("too many rules grant {address} (asked for as `{name}`)")]
+    TooManyGrants {
+        /// The name asked for.
+        name: String,
+        /// The address.
+        address: IpAddr,
+    },
+}
+
+/// Who sent a question, found by transport and source port.
+pub trait ClientLookup: Send + Sync + 'static {
+    /// The process behind a packet from this loopback port; `None` if the kernel does not know.
+    fn process(&self, protocol: u8, port: u16) -> Option<u32>;
+}
+
+/// One question and what became of it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Question {
+    /// The name in lower-case ASCII without the final dot.
+    pub name: String,
+    /// Record type, for example `A`.
+    pub kind: String,
+    /// What the listener did.
+    pub verdict: NameVerdict,
+    /// First rule that allows the name.
+    pub rule: Option<u16>,
+    /// Addresses answered.
+    pub addresses: Vec<IpAddr>,
+    /// Process that asked, if known.
+    pub process: Option<u32>,
+}
+
+/// Where questions are recorded.
+pub trait NameLog: Send + Sync + 'static {
+    /// Takes one question. Must not block.
+    fn record(&self, question: Question);
+}

@@ -1,0 +1,29 @@
+//! `cordon` puts a CI job behind a kernel edge: default-deny egress, enforced by eBPF, proved by
+//! signed evidence.
+//!
+//! The modules, in reading order.
+
+#![doc = include_str!("../ARCHITECTURE.md")]
+
+/// Which process it was: ids to chains of executables.
+pub mod attribution;
+/// Directories of the cgroup hierarchy.
+pub mod cgroup;
+/// What people type: argument parsing, exit codes, terminal output. The only place that prints.
+pub mod cli;
+/// Host settings: `/etc/cordon/config.toml`.
+pub mod config;
+/// The job's DNS: its listener, the upstream, the leases.
+pub mod dns;
+/// The kernel side: loading, attaching, pinning, publishing, and the proof that it holds.
+pub mod enforce;
+/// What the kernel tells: ring, decoding, ledger.
+pub mod events;
+/// One job, from admission to seal.
+pub mod job;
+/// Profiles: text to policy to ruleset. Pure.
+pub mod policy;
+/// Evidence: the report, its text, its statement and signature.
+pub mod report;
+/// System calls and files: the only unsafe code, and errors that name call and path.
+pub mod sys;

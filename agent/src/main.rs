@@ -1,0 +1,14 @@
+//! The `cordon` binary: parse, set up logging, run.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use cordon::cli::Cli;
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_env("CORDON_LOG"))
+        .with_writer(std::io::stderr)
+        .init();
+    Cli::parse().run()
+}

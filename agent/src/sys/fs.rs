@@ -1,0 +1,150 @@
+//! Files, with errors that name the operation and the path.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+/// An operation on a path that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} `{}`", path.display())]
+pub struct Error {
+    /// What was tried, as a verb: `open`, `read`, `write`.
+    pub operation: &'static str,
+    /// On what.
+    pub path: PathBuf,
+    /// Why not.
+    #[source]
+    pub source: io::Error,
+}
+
+impl Error {
+    /// For `map_err`: `.map_err(Error::on("open", path))`.
+    pub fn on(operation: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self {
+            operation,
+            path,
+            source,
+        }
+    }
+}
+
+/// Reads a whole file of at most `limit` bytes.
+///
+/// # Errors
+/// The file cannot be opened or read, or is larger than `limit`.
+pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
+    let file = open(path)?;
+    let mut bytes = Vec::new();
+    file.take(limit.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(Error::on("read", path))?;
+    if bytes.len() as u64 > limit {
+        let too_large = io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("larger than the {limit} bytes it may have"),
+        );
+        return Err(Error::on("read", path)(too_large));
+    }
+    Ok(bytes)
+}
+
+/// Reads a whole text file of at most `limit` bytes.
+///
+/// # Errors
+/// As [`read`], and for text that is not UTF-8.
+pub fn read_to_string(path: &Path, limit: u64) -> Result<String, Error> {
+    String::from_utf8(read(path, limit)?)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+        .map_err(Error::on("read as UTF-8 text", path))
+}
+
+/// Opens a file for reading.
+///
+/// # Errors
+/// It cannot be opened.
+pub fn open(path: &Path) -> Result<File, Error> {
+    OpenOptions::new()
+        .read(true)
+        .open(path)
+        .map_err(Error::on("open", path))
+}
+
+/// Writes to a file that exists already, as kernel files do: a typo cannot create one.
+///
+/// # Errors
+/// It cannot be opened or written.
+pub fn write_existing(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .open(path)
+        .map_err(Error::on("open for writing", path))?;
+    file.write_all(bytes).map_err(Error::on("write", path))
+}
+
+/// Writes a file whole or not at all: a new file beside it, synced, then renamed over it.
+///
+/// # Errors
+/// Any step failed; the old content, if there was any, is still there.
+pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".new-{}", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let written = create_new(&temporary, mode).and_then(|mut file| {
+        file.write_all(bytes)
+            .map_err(Error::on("write", &temporary))?;
+        file.sync_all().map_err(Error::on("sync", &temporary))?;
+        std::fs::rename(&temporary, path).map_err(Error::on("rename into place", path))
+    });
+    if written.is_err() {
+        // The error that matters is the first one; a file that was never made cannot be removed.
+        drop(std::fs::remove_file(&temporary));
+    }
+    written
+}
+
+/// Makes a new file with these permission bits; never follows a link or reuses a file.
+///
+/// # Errors
+/// It exists or cannot be made.
+pub fn create_new(path: &Path, mode: u32) -> Result<File, Error> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .map_err(Error::on("create", path))
+}
+
+/// Makes a directory and its parents; one that exists is fine.
+///
+/// # Errors
+/// One of them cannot be made.
+pub fn create_dir_all(path: &Path) -> Result<(), Error> {
+    std::fs::create_dir_all(path).map_err(Error::on("create directory", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_over_its_limit_is_refused_with_its_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("profile.toml");
+        write_atomic(&path, &[b'x'; 11], 0o600).unwrap();
+        let error = read(&path, 10).unwrap_err();
+        assert!(error.to_string().contains("profile.toml"), "{error}");
+        assert_eq!(read(&path, 11).unwrap().len(), 11);
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("taken");
+        std::fs::create_dir(&path).unwrap();
+        write_atomic(&path, b"new", 0o600).unwrap_err();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,3 @@
+//! The system, one file a subject. Unsafe code lives here and nowhere else in `cordon`.
+
+pub mod fs;

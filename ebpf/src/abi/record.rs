@@ -1,0 +1,190 @@
+//! Ring records: one kind, one struct, each listed once.
+//!
+//! A record is written whole, header first, in one reserve-and-submit: the ring's memory is not
+//! zeroed by the kernel, and a partly written slot would show bytes of an earlier record.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use super::address::Address;
+use super::verdict::{Reason, Verdict};
+use super::{ABI_VERSION, open_enum};
+
+open_enum! {
+    /// What a record tells. 0x0_ connections, 0x1_ processes.
+    pub struct RecordKind(pub u32) {
+        /// [`Connection`]
+        CONNECTION = 0x01, "connection";
+        /// [`SocketRefused`]
+        SOCKET_REFUSED = 0x02, "socket-refused";
+        /// [`Fork`]
+        FORK = 0x10, "fork";
+        /// [`Exec`]
+        EXEC = 0x11, "exec";
+    }
+}
+
+open_enum! {
+    /// The hook that judged.
+    pub struct Hook(pub u8) {
+        /// `connect(2)`, IPv4 address.
+        CONNECT4 = 1, "connect4";
+        /// `connect(2)`, IPv6 address.
+        CONNECT6 = 2, "connect6";
+        /// `sendto(2)` and kin with an IPv4 address.
+        SENDMSG4 = 3, "sendmsg4";
+        /// `sendto(2)` and kin with an IPv6 address.
+        SENDMSG6 = 4, "sendmsg6";
+        /// `socket(2)`
+        SOCK_CREATE = 5, "sock_create";
+        /// A packet on its way out.
+        EGRESS = 6, "egress";
+        /// A packet on its way in.
+        INGRESS = 7, "ingress";
+    }
+}
+
+/// First in every record; its place never moves.
+#[derive(
+    Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout,
+)]
+#[repr(C)]
+pub struct RecordHeader {
+    /// What follows.
+    pub kind: RecordKind,
+    /// [`ABI_VERSION`] of the writer.
+    pub abi: u32,
+    /// Boot time, ns.
+    pub time: u64,
+    /// Cgroup id of the job.
+    pub job: u64,
+    /// Process, in the initial pid namespace; 0 if not known.
+    pub tgid: u32,
+    /// Thread; 0 if not known.
+    pub tid: u32,
+}
+
+const _: () = assert!(size_of::<RecordHeader>() == 32);
+
+impl RecordHeader {
+    /// The header of a record of this ABI.
+    #[must_use]
+    #[inline(always)]
+    pub const fn new(kind: RecordKind, time: u64, job: u64, pid_tgid: u64) -> Self {
+        Self {
+            kind,
+            abi: ABI_VERSION,
+            time,
+            job,
+            tgid: (pid_tgid >> 32) as u32,
+            tid: pid_tgid as u32,
+        }
+    }
+}
+
+/// An attempt to reach a destination, and the verdict.
+#[derive(
+    Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout,
+)]
+#[repr(C)]
+pub struct Connection {
+    /// Kind [`RecordKind::CONNECTION`].
+    pub header: RecordHeader,
+    /// Where to.
+    pub address: Address,
+    /// Port, host byte order.
+    pub port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// What happened.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: Reason,
+    /// Which hook said so.
+    pub hook: Hook,
+    /// Rule that allowed it, else [`super::flow::NO_RULE`].
+    pub rule: u16,
+    /// Real user id of the caller; `u32::MAX` on the wire, where there is no caller.
+    pub uid: u32,
+    /// Always zero.
+    pub reserved: u32,
+    /// Name of the thread, NUL-padded; zeros on the wire.
+    pub comm: [u8; 16],
+}
+
+const _: () = assert!(size_of::<Connection>() == 80);
+
+/// A socket that was not made.
+#[derive(
+    Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout,
+)]
+#[repr(C)]
+pub struct SocketRefused {
+    /// Kind [`RecordKind::SOCKET_REFUSED`].
+    pub header: RecordHeader,
+    /// Address family, `AF_*`.
+    pub family: u32,
+    /// Socket type, `SOCK_*`.
+    pub kind: u32,
+    /// Protocol number.
+    pub protocol: u32,
+    /// Real user id.
+    pub uid: u32,
+    /// What happened.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: Reason,
+    /// Always zero.
+    pub reserved: [u8; 6],
+    /// Name of the thread, NUL-padded.
+    pub comm: [u8; 16],
+}
+
+const _: () = assert!(size_of::<SocketRefused>() == 72);
+
+/// A new process (threads are not recorded).
+#[derive(
+    Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout,
+)]
+#[repr(C)]
+pub struct Fork {
+    /// Kind [`RecordKind::FORK`]; `tgid` is the parent.
+    pub header: RecordHeader,
+    /// The new process.
+    pub child: u32,
+    /// Always zero.
+    pub reserved: u32,
+}
+
+/// Bytes of the path kept in an [`Exec`] record.
+pub const PATH_BYTES: usize = 256;
+
+/// A program that a process became.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[repr(C)]
+pub struct Exec {
+    /// Kind [`RecordKind::EXEC`].
+    pub header: RecordHeader,
+    /// Real user id.
+    pub uid: u32,
+    /// Bytes of `path` that are meant, without the NUL.
+    pub path_len: u32,
+    /// Name of the thread, NUL-padded.
+    pub comm: [u8; 16],
+    /// The path given to `execve(2)`, cut at [`PATH_BYTES`].
+    pub path: [u8; PATH_BYTES],
+}
+
+const _: () = assert!(size_of::<Exec>() == 312);
+
+/// Lists every record kind with its struct, once. `$then!` receives the whole list.
+#[macro_export]
+macro_rules! for_each_record {
+    ($then:ident) => {
+        $then! {
+            CONNECTION => Connection,
+            SOCKET_REFUSED => SocketRefused,
+            FORK => Fork,
+            EXEC => Exec,
+        }
+    };
+}

@@ -1,0 +1,337 @@
+//! The verdict: what a job's tables say about one destination.
+//!
+//! Pure and the same on both sides: the programs call it with kernel maps behind [`Tables`], the
+//! agent with its own copy (`cordon profile explain`, the tests' naive model).
+
+use crate::abi::address::Address;
+use crate::abi::flow::NO_RULE;
+use crate::abi::ruleset::Grants;
+use crate::abi::verdict::Reason;
+
+/// What a job may reach.
+pub trait Tables {
+    /// Grants of exactly this address, learned from DNS.
+    fn lease(&self, address: &Address) -> Option<&Grants>;
+    /// Grants of the longest allowed range that holds this address.
+    fn net(&self, address: &Address) -> Option<&Grants>;
+}
+
+/// Whose socket waits at a loopback destination.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Listener {
+    /// The job's own DNS listener.
+    Resolver,
+    /// A socket of the same job.
+    Own,
+    /// Somebody else's, nobody's, or not a loopback destination.
+    Foreign,
+}
+
+/// One destination, as a hook sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Destination {
+    /// Where to.
+    pub address: Address,
+    /// Port, host byte order.
+    pub port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Who listens there, if it is loopback.
+    pub listener: Listener,
+}
+
+/// Why a destination is allowed or not, and by which rule.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Decision {
+    /// The reason; [`Reason::allows`] says which way it goes.
+    pub reason: Reason,
+    /// The rule that allows, or [`NO_RULE`].
+    pub rule: u16,
+}
+
+/// Decides one destination at boot time `now` (ns). No entry anywhere: denied.
+#[must_use]
+#[inline(always)]
+pub fn decide<T: Tables>(tables: &T, to: &Destination, now: u64) -> Decision {
+    match to.listener {
+        Listener::Resolver => {
+            return Decision {
+                reason: Reason::RESOLVER,
+                rule: NO_RULE,
+            };
+        }
+        Listener::Own => {
+            return Decision {
+                reason: Reason::OWN_SOCKET,
+                rule: NO_RULE,
+            };
+        }
+        Listener::Foreign => {}
+    }
+    let none = if to.address.is_loopback() {
+        Reason::FOREIGN_LOOPBACK
+    } else {
+        Reason::NO_RULE
+    };
+    let lease = match tables.lease(&to.address) {
+        Some(grants) => search(grants, to, now, Reason::LEASE, none),
+        None => Decision {
+            reason: none,
+            rule: NO_RULE,
+        },
+    };
+    if lease.reason.allows() {
+        return lease;
+    }
+    match tables.net(&to.address) {
+        Some(grants) => search(grants, to, now, Reason::NET, lease.reason),
+        None => lease,
+    }
+}
+
+/// The first grant that allows; else the nearest miss, so that a denial can say what to add.
+#[inline(always)]
+fn search(grants: &Grants, to: &Destination, now: u64, hit: Reason, none: Reason) -> Decision {
+    let mut miss = none;
+    for grant in grants.as_slice() {
+        if grant.protocol != to.protocol {
+            miss = nearer(miss, Reason::WRONG_PROTOCOL);
+        } else if to.port < grant.first_port || to.port > grant.last_port {
+            miss = nearer(miss, Reason::WRONG_PORT);
+        } else if now > grant.expires {
+            miss = nearer(miss, Reason::LEASE_EXPIRED);
+        } else {
+            return Decision {
+                reason: hit,
+                rule: grant.rule,
+            };
+        }
+    }
+    Decision {
+        reason: miss,
+        rule: NO_RULE,
+    }
+}
+
+/// The miss that needs the smaller change of the policy: an expired lease needs none, then the
+/// port, then the protocol.
+#[inline(always)]
+fn nearer(one: Reason, other: Reason) -> Reason {
+    if distance(other) < distance(one) {
+        other
+    } else {
+        one
+    }
+}
+
+#[inline(always)]
+fn distance(miss: Reason) -> u8 {
+    match miss {
+        Reason::LEASE_EXPIRED => 0,
+        Reason::WRONG_PORT => 1,
+        Reason::WRONG_PROTOCOL => 2,
+        _ => 3,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::abi::ruleset::{Grant, MAX_GRANTS, NEVER};
+    use crate::abi::{TCP, UDP};
+
+    #[derive(Clone, Debug, Default)]
+    struct Model {
+        leases: BTreeMap<Address, Grants>,
+        /// (network, prefix length in the mapped form) -> grants
+        nets: Vec<(Address, u32, Grants)>,
+    }
+
+    fn holds(net: &Address, bits: u32, address: &Address) -> bool {
+        u128::from_be_bytes(net.0)
+            .checked_shr(128 - bits)
+            .unwrap_or(0)
+            == u128::from_be_bytes(address.0)
+                .checked_shr(128 - bits)
+                .unwrap_or(0)
+    }
+
+    impl Tables for Model {
+        fn lease(&self, address: &Address) -> Option<&Grants> {
+            self.leases.get(address)
+        }
+        fn net(&self, address: &Address) -> Option<&Grants> {
+            self.nets
+                .iter()
+                .filter(|(net, bits, _)| holds(net, *bits, address))
+                .max_by_key(|(_, bits, _)| *bits)
+                .map(|(.., grants)| grants)
+        }
+    }
+
+    /// The rule in one sentence: some grant of the address' lease, or of its longest range, has
+    /// this protocol, this port and time left.
+    fn naive(model: &Model, to: &Destination, now: u64) -> bool {
+        if to.listener != Listener::Foreign {
+            return true;
+        }
+        [model.lease(&to.address), model.net(&to.address)]
+            .into_iter()
+            .flatten()
+            .any(|grants| {
+                grants.as_slice().iter().any(|grant| {
+                    grant.protocol == to.protocol
+                        && (grant.first_port..=grant.last_port).contains(&to.port)
+                        && now <= grant.expires
+                })
+            })
+    }
+
+    fn address() -> impl Strategy<Value = Address> {
+        // A small world, so that leases, ranges and destinations meet.
+        prop_oneof![
+            (0u8..4, 0u8..4)
+                .prop_map(|(c, d)| Address::from(IpAddr::V4(Ipv4Addr::new(10, 0, c, d)))),
+            (0u8..4)
+                .prop_map(|d| Address([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, d])),
+            Just(Address::from_v4([127, 0, 0, 1])),
+        ]
+    }
+
+    fn grant() -> impl Strategy<Value = Grant> {
+        (
+            0u16..6,
+            0u16..6,
+            prop_oneof![Just(TCP), Just(UDP)],
+            0u16..4,
+            0u64..6,
+        )
+            .prop_map(|(first_port, last_port, protocol, rule, expires)| Grant {
+                expires: if expires == 5 { NEVER } else { expires },
+                first_port,
+                last_port,
+                rule,
+                protocol,
+                reserved: 0,
+            })
+    }
+
+    fn grants() -> impl Strategy<Value = Grants> {
+        proptest::collection::vec(grant(), 0..=MAX_GRANTS)
+            .prop_map(|list| Grants::new(&list).unwrap())
+    }
+
+    fn model() -> impl Strategy<Value = Model> {
+        (
+            proptest::collection::btree_map(address(), grants(), 0..6),
+            proptest::collection::vec((address(), 96u32..=128, grants()), 0..4),
+        )
+            .prop_map(|(leases, nets)| Model { leases, nets })
+    }
+
+    fn destination() -> impl Strategy<Value = Destination> {
+        (
+            address(),
+            0u16..6,
+            prop_oneof![Just(TCP), Just(UDP), Just(1u8)],
+            prop_oneof![
+                8 => Just(Listener::Foreign),
+                1 => Just(Listener::Own),
+                1 => Just(Listener::Resolver)
+            ],
+        )
+            .prop_map(|(address, port, protocol, listener)| Destination {
+                address,
+                port,
+                protocol,
+                listener,
+            })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn decide_agrees_with_the_naive_model(model in model(), to in destination(), now in 0u64..6) {
+            let decision = decide(&model, &to, now);
+            prop_assert_eq!(decision.reason.allows(), naive(&model, &to, now));
+        }
+
+        #[test]
+        fn an_allowing_rule_is_named_and_really_allows(
+            model in model(), to in destination(), now in 0u64..6,
+        ) {
+            let decision = decide(&model, &to, now);
+            let tables = match decision.reason {
+                Reason::LEASE => model.lease(&to.address),
+                Reason::NET => model.net(&to.address),
+                _ => { prop_assert_eq!(decision.rule, NO_RULE); return Ok(()); }
+            };
+            let named = tables.unwrap().as_slice().iter().any(|grant| {
+                grant.rule == decision.rule && grant.protocol == to.protocol && now <= grant.expires
+            });
+            prop_assert!(named);
+        }
+    }
+
+    fn ask(model: &Model, to: &str, port: u16, protocol: u8, now: u64) -> Reason {
+        let address = Address::from(to.parse::<IpAddr>().unwrap());
+        let to = Destination {
+            address,
+            port,
+            protocol,
+            listener: Listener::Foreign,
+        };
+        decide(model, &to, now).reason
+    }
+
+    #[test]
+    fn nothing_is_allowed_by_an_empty_table() {
+        let empty = Model::default();
+        assert_eq!(ask(&empty, "192.0.2.1", 443, TCP, 0), Reason::NO_RULE);
+        assert_eq!(ask(&empty, "::1", 443, TCP, 0), Reason::FOREIGN_LOOPBACK);
+        assert_eq!(
+            ask(&empty, "0.0.0.0", 443, TCP, 0),
+            Reason::FOREIGN_LOOPBACK
+        );
+    }
+
+    #[test]
+    fn a_denial_names_the_nearest_miss() {
+        let lease = Grant {
+            expires: 10,
+            first_port: 443,
+            last_port: 443,
+            rule: 0,
+            protocol: TCP,
+            reserved: 0,
+        };
+        let mut model = Model::default();
+        let address = Address::from_v4([192, 0, 2, 1]);
+        model.leases.insert(address, Grants::new(&[lease]).unwrap());
+        assert_eq!(ask(&model, "192.0.2.1", 443, TCP, 10), Reason::LEASE);
+        assert_eq!(
+            ask(&model, "192.0.2.1", 443, TCP, 11),
+            Reason::LEASE_EXPIRED
+        );
+        assert_eq!(ask(&model, "192.0.2.1", 80, TCP, 10), Reason::WRONG_PORT);
+        assert_eq!(
+            ask(&model, "192.0.2.1", 443, UDP, 10),
+            Reason::WRONG_PROTOCOL
+        );
+        assert_eq!(ask(&model, "192.0.2.2", 443, TCP, 10), Reason::NO_RULE);
+    }
+
+    #[test]
+    fn a_length_beyond_the_array_is_cut() {
+        let mut grants = Grants::NONE;
+        grants.len = u32::MAX;
+        assert_eq!(grants.as_slice().len(), MAX_GRANTS);
+    }
+}
