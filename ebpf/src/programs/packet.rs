@@ -10,7 +10,7 @@ use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
 use cordon_ebpf::abi::address::Address;
 use cordon_ebpf::abi::flow::{FlowKey, NO_RULE};
-use cordon_ebpf::abi::job::{DnsClient, DnsClientKey, Job, PeerState, Socket};
+use cordon_ebpf::abi::job::{DnsClient, DnsClientKey, Job, PeerState, Socket, SocketRole};
 use cordon_ebpf::abi::record::Hook;
 use cordon_ebpf::abi::verdict::{Reason, Verdict};
 use cordon_ebpf::abi::{TCP, UDP};
@@ -46,7 +46,12 @@ fn judge_packet(ctx: &SkBuffContext, hook: Hook) -> i32 {
         Some(sk) => unsafe { kernel::socket_storage(sk, false) },
         None => None,
     };
-    let owner = socket.as_ref().map_or(0, |kept| kept.job);
+    let owner = match socket.as_ref() {
+        // The agent's: it answers whoever the job is, and needs no leave.
+        Some(kept) if kept.role == SocketRole::RESOLVER => return PASS,
+        Some(kept) => kept.job,
+        None => 0,
+    };
     // SAFETY: as above.
     let id = if owner != 0 {
         owner
@@ -165,6 +170,11 @@ fn judge_unknown(
     } else {
         judge_inbound(ctx, id, &head.ends)
     };
+    if decision.reason == Reason::OWN_SOCKET {
+        // Between two sockets of one job; the connect was counted, and a line for each ephemeral
+        // port would fill the table.
+        return PASS;
+    }
     let verdict = job.mode.verdict(decision.reason);
     let (address, port) = far_end(&head.ends, hook);
     let key = FlowKey {
