@@ -1,3 +1,4 @@
 //! The system, one file a subject. Unsafe code lives here and nowhere else in `cordon`.
 
+pub mod dir;
 pub mod fs;
