@@ -11,6 +11,12 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub mod envelope;
+pub mod escape;
+pub mod explain;
+pub mod json;
+pub mod signer;
+
 /// Value of [`Report::schema`].
 pub const SCHEMA: &str = "cordon/egress-report/v1";
 
