@@ -11,6 +11,18 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub mod envelope;
+pub mod escape;
+pub mod explain;
+#[cfg(test)]
+mod fixture;
+pub mod json;
+pub mod predicate;
+pub mod signer;
+pub mod sink;
+pub mod statement;
+pub mod verify;
+
 /// Value of [`Report::schema`].
 pub const SCHEMA: &str = "cordon/egress-report/v1";
 
@@ -178,6 +190,17 @@ pub struct PolicyFacts {
     pub profiles: Vec<ProfileFacts>,
     /// The effective rules; `rule` elsewhere is an index into this list.
     pub rules: Vec<RuleFacts>,
+}
+
+impl PolicyFacts {
+    /// The text of a rule; total, because a report can come from a file somebody edited.
+    #[must_use]
+    pub fn rule_text(&self, index: u16) -> String {
+        self.rules.get(usize::from(index)).map_or_else(
+            || format!("rule {index} (not in the list)"),
+            |rule| rule.text.clone(),
+        )
+    }
 }
 
 /// One profile file.

@@ -35,7 +35,23 @@ impl Error {
 /// # Errors
 /// The file cannot be opened or read, or is larger than `limit`.
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
-    let file = open(path)?;
+    read_at_most(open(path)?, path, limit)
+}
+
+/// Reads an open file of at most `limit` bytes, if it is a regular file. The path is for the error.
+///
+/// # Errors
+/// It is a device, a pipe or a directory, cannot be read, or is larger than `limit`.
+pub fn read_regular(file: File, path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
+    let metadata = file.metadata().map_err(Error::on("examine", path))?;
+    if !metadata.is_file() {
+        let irregular = io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
+        return Err(Error::on("read", path)(irregular));
+    }
+    read_at_most(file, path, limit)
+}
+
+fn read_at_most(file: File, path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     file.take(limit.saturating_add(1))
         .read_to_end(&mut bytes)

@@ -2,6 +2,7 @@
 
 pub mod bpf;
 pub mod clock;
+pub mod dir;
 pub mod fs;
 pub mod netns;
 pub mod pod;
