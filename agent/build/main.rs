@@ -18,10 +18,16 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use toolchain::{CHOICES, Missing, Toolchain};
+use toolchain::{Missing, PROGRAMS, TARGET, Toolchain, rustup_toolchains};
 
 mod toolchain;
 
+/// Variables that choose a toolchain: `none` (there is none), a compiler, a linker.
+const CHOICES: [&str; 3] = [
+    "CORDON_BPF_TOOLCHAIN",
+    "CORDON_BPF_RUSTC",
+    "CORDON_BPF_LINKER",
+];
 /// With this variable set to 1, no object is an error.
 const REQUIRE: &str = "CORDON_REQUIRE_OBJECT";
 /// Lines of the compiler's output in the error: enough for its first mistake and its summary.
@@ -52,7 +58,7 @@ fn run() -> Result<(), String> {
             build(&toolchain, workspace, &target.join("bpf"), &object)
         }
         Err(missing) => {
-            toolchain::signs_of_change(&tools).iter().for_each(watch);
+            watch_for_a_toolchain(&tools);
             go_without(&missing, &object)
         }
     }
@@ -89,9 +95,30 @@ fn watch_sources(workspace: &Path) {
         watch(workspace.join(source));
     }
     watch("build");
-    for variable in CHOICES.iter().chain(&[REQUIRE, "PATH", "RUSTUP_HOME"]) {
-        println!("cargo::rerun-if-env-changed={variable}");
-    }
+    CHOICES.iter().for_each(watch_variable);
+}
+
+/// Watches all whose change can make a missing toolchain appear. Where there is one, none of it is
+/// watched: a PATH differs between terminals, editors and tasks, and each time all was built anew.
+fn watch_for_a_toolchain(tools: &[PathBuf]) {
+    [REQUIRE, "PATH", "RUSTUP_HOME"]
+        .iter()
+        .for_each(watch_variable);
+    let components = rustup_toolchains()
+        .into_iter()
+        .map(|toolchain| toolchain.join("lib/rustlib/components"));
+    tools
+        .iter()
+        .cloned()
+        .chain(components)
+        .chain([PathBuf::from("/var/lib/dpkg/status")])
+        // What does not exist would count as changed every time.
+        .filter(|path| path.exists())
+        .for_each(watch);
+}
+
+fn watch_variable(name: &&str) {
+    println!("cargo::rerun-if-env-changed={name}");
 }
 
 fn watch(path: impl AsRef<Path>) {
@@ -129,7 +156,7 @@ fn build(
             tail.join("\n")
         ));
     }
-    let built = Toolchain::object(target);
+    let built = target.join(TARGET).join("release").join(PROGRAMS);
     let bytes =
         fs::read(&built).map_err(|error| format!("cannot read `{}`: {error}", built.display()))?;
     // Without type information the kernel refuses the maps; better known here than on the host.

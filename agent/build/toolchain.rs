@@ -30,13 +30,6 @@ pub(crate) const DEBIAN_PACKAGES: [&str; 6] = [
     "zlib1g-dev",
     "libzstd-dev",
 ];
-/// Variables that choose a toolchain: `none` (there is none), a compiler, a linker.
-pub(crate) const CHOICES: [&str; 3] = [
-    "CORDON_BPF_TOOLCHAIN",
-    "CORDON_BPF_RUSTC",
-    "CORDON_BPF_LINKER",
-];
-
 /// A compiler and a linker that fit together.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Toolchain {
@@ -116,11 +109,6 @@ impl Toolchain {
         cargo
     }
 
-    /// Where [`Self::cargo`] leaves the object.
-    pub(crate) fn object(target_dir: &Path) -> PathBuf {
-        target_dir.join(TARGET).join("release").join(PROGRAMS)
-    }
-
     /// The `cargo` beside a rustup compiler, since it knows that library's layout; else the
     /// caller's, since a distribution's own may be years older than its `rustc-web`.
     fn cargo_binary(&self) -> PathBuf {
@@ -181,20 +169,6 @@ const PROFILE: [(&str, &str); 8] = [
     ("STRIP", "none"),
 ];
 
-/// Paths whose change can make a missing toolchain appear: what is installed, and where.
-pub(crate) fn signs_of_change(tools: &[PathBuf]) -> Vec<PathBuf> {
-    let components = rustup_toolchains()
-        .into_iter()
-        .map(|toolchain| toolchain.join("lib/rustlib/components"));
-    tools
-        .iter()
-        .cloned()
-        .chain(components)
-        .chain([PathBuf::from("/var/lib/dpkg/status")])
-        .filter(|path| path.exists())
-        .collect()
-}
-
 /// Tells what cargo, clippy and rustup set for the build that is running from what a person set for
 /// all builds (registries, proxies, the cache).
 fn is_of_the_outer_build(name: &OsStr) -> bool {
@@ -246,7 +220,7 @@ fn compilers() -> Vec<PathBuf> {
 }
 
 /// The folders of rustup's toolchains: nightlies first, newest first.
-fn rustup_toolchains() -> Vec<PathBuf> {
+pub(crate) fn rustup_toolchains() -> Vec<PathBuf> {
     let home = env::var_os("RUSTUP_HOME").map_or_else(
         || env::var_os("HOME").map(|home| Path::new(&home).join(".rustup")),
         |home| Some(PathBuf::from(home)),

@@ -1,1 +1,76 @@
-fn main() {}
+//! The project's tasks: `cargo xtask COMMAND`. One file per command; CI calls these and holds no
+//! logic of its own.
+
+#![expect(
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "tasks talk to the person who runs them"
+)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tasks read and write plain files; their errors name the path by context"
+)]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod bench;
+mod build;
+mod demo;
+mod exec;
+mod fuzz;
+mod lint;
+mod privilege;
+mod setup;
+mod test;
+mod vm;
+mod workspace;
+
+#[path = "../../agent/build/toolchain.rs"]
+mod toolchain;
+
+/// The tasks of cordon.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    version,
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    Bench(bench::Options),
+    Build(build::Options),
+    Demo(demo::Options),
+    Fuzz(fuzz::Options),
+    Lint(lint::Options),
+    Setup(setup::Options),
+    Test(test::Options),
+    Vm(vm::Options),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Task::Bench(options) => bench::run(&options),
+        Task::Build(options) => build::run(&options),
+        Task::Demo(options) => demo::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
+        Task::Lint(options) => lint::run(&options),
+        Task::Setup(options) => setup::run(&options),
+        Task::Test(options) => test::run(&options),
+        Task::Vm(options) => vm::run(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

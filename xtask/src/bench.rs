@@ -1,0 +1,25 @@
+//! `cargo xtask bench`: what a job pays.
+
+use std::ffi::OsString;
+
+use anyhow::{Result, bail};
+
+use crate::exec::become_program;
+use crate::{build, privilege, setup};
+
+/// Measure what enforcement costs, with the optimised agent (as root).
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// What is passed on to the benchmark
+    #[arg(last = true)]
+    arguments: Vec<OsString>,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    if !privilege::is_root() {
+        bail!("the benchmark makes cgroups and BPF programs: run `cargo xtask bench` as root");
+    }
+    setup::stories()?;
+    let built = build::build(&build::Options { release: true })?;
+    become_program(built.stories()?.arg("bench").args(&options.arguments))
+}

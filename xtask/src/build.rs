@@ -1,0 +1,66 @@
+//! `cargo xtask build`: the BPF programs, the agent and the stories.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::exec::{cargo, run as execute, step};
+use crate::{setup, workspace};
+
+/// Build the agent with its BPF programs, and the stories.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Optimised, as it is shipped
+    #[arg(long)]
+    pub(crate) release: bool,
+}
+
+/// What a build leaves.
+#[derive(Debug)]
+pub(crate) struct Built {
+    /// The agent.
+    pub(crate) agent: PathBuf,
+    /// The stories.
+    pub(crate) stories: PathBuf,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let Built { agent, stories } = build(options)?;
+    eprintln!(
+        "agent:   {}\nstories: {}",
+        agent.display(),
+        stories.display()
+    );
+    Ok(())
+}
+
+/// Builds all, or says what is missing; never an agent without programs.
+pub(crate) fn build(options: &Options) -> Result<Built> {
+    setup::bpf_toolchain()?;
+    step("build the BPF programs, the agent and the stories", || {
+        let mut build = cargo()?;
+        build
+            .args(["build", "--package", "cordon", "--package", "cordon-tests"])
+            .args(options.release.then_some("--release"))
+            .env("CORDON_REQUIRE_OBJECT", "1");
+        execute(&mut build)
+    })?;
+    let profile = if options.release { "release" } else { "debug" };
+    let folder = workspace::target()?.join(profile);
+    Ok(Built {
+        agent: folder.join("cordon"),
+        stories: folder.join("cordon-tests"),
+    })
+}
+
+impl Built {
+    /// The stories' program, told where the agent and the tools are.
+    pub(crate) fn stories(&self) -> Result<std::process::Command> {
+        let mut stories = std::process::Command::new(&self.stories);
+        stories
+            .current_dir(workspace::root()?)
+            .env("CORDON_BIN", &self.agent)
+            .env("PATH", workspace::search_path()?);
+        Ok(stories)
+    }
+}

@@ -1,0 +1,266 @@
+//! `cargo xtask setup`: installs what the other tasks need and is not there.
+//!
+//! **Invariants**: a machine that has all is left alone within milliseconds; crates and unpacked
+//! Debian programs go to `target/tools`, never to a global place; no compiler is downloaded except
+//! Debian's, as a package; nothing that is installed starts a service.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::exec::{cargo, run_quietly, step};
+use crate::toolchain::{DEBIAN_LLVM, DEBIAN_PACKAGES, LINKER_VERSION, Toolchain};
+use crate::{privilege, workspace};
+
+/// Install what is missing (as root, on Debian).
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Also what `vm` needs: an emulator
+    #[arg(long)]
+    vm: bool,
+}
+
+/// A program, and the Debian package that has it.
+struct Program {
+    name: &'static str,
+    package: &'static str,
+}
+
+/// What the stories and the demo call.
+const STORIES: [Program; 5] = [
+    Program {
+        name: "ip",
+        package: "iproute2",
+    },
+    Program {
+        name: "curl",
+        package: "curl",
+    },
+    Program {
+        name: "git",
+        package: "git",
+    },
+    Program {
+        name: "python3",
+        package: "python3-minimal",
+    },
+    Program {
+        name: "xz",
+        package: "xz-utils",
+    },
+];
+
+const EMULATOR: [Program; 1] = [Program {
+    name: "qemu-system-x86_64",
+    package: "qemu-system-x86",
+}];
+
+/// Programs that are unpacked instead of installed: as installed packages one would start a web
+/// server on the machine, the other would replace a package that may be there.
+const UNPACKED: [Program; 2] = [
+    Program {
+        name: "nginx",
+        package: "nginx",
+    },
+    Program {
+        name: "busybox",
+        package: "busybox-static",
+    },
+];
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let toolchain = bpf_toolchain()?;
+    eprintln!(
+        "BPF toolchain: `{}`, `{}`, LLVM {}",
+        toolchain.rustc.display(),
+        toolchain.linker.display(),
+        toolchain.llvm
+    );
+    stories()?;
+    if options.vm {
+        emulator()?;
+    }
+    eprintln!("everything is there");
+    Ok(())
+}
+
+/// Finds the BPF toolchain, installing it where it is missing.
+pub(crate) fn bpf_toolchain() -> Result<Toolchain> {
+    let tools = workspace::tools()?;
+    let folders = [tools.clone()];
+    let Err(missing) = Toolchain::find(&folders) else {
+        return Ok(Toolchain::find(&folders)?);
+    };
+    if std::env::var_os("CORDON_BPF_TOOLCHAIN").is_some_and(|value| value == "none") {
+        return Err(missing.into());
+    }
+    eprintln!("{missing}");
+    install(&DEBIAN_PACKAGES)?;
+    if let Ok(toolchain) = Toolchain::find(&folders) {
+        return Ok(toolchain);
+    }
+    step(
+        "build bpf-linker into target/tools (about a minute on two cores)",
+        || {
+            let mut install = cargo()?;
+            install
+                .args(["install", "--locked", "--force", "--no-default-features"])
+                .arg(format!("bpf-linker@{LINKER_VERSION}"))
+                .arg(format!("--features=llvm-{DEBIAN_LLVM}"))
+                .arg("--root")
+                .arg(&tools)
+                .env("LLVM_PREFIX", format!("/usr/lib/llvm-{DEBIAN_LLVM}"));
+            run_quietly(&mut install, "bpf-linker")
+        },
+    )?;
+    Ok(Toolchain::find(&folders)?)
+}
+
+/// Makes sure that the linter of the toolchain's compiler is there, where Debian has it.
+pub(crate) fn bpf_clippy(toolchain: &Toolchain) -> Result<()> {
+    if !toolchain.rustc.starts_with("/usr/bin") {
+        bail!(
+            "`{}` comes without clippy-driver",
+            toolchain.rustc.display()
+        );
+    }
+    install(&["rust-web-clippy"])
+}
+
+/// Builds a program of a crate into `target/tools`.
+pub(crate) fn crate_program(name: &str) -> Result<()> {
+    let title = format!("build {name} into target/tools (minutes)");
+    step(&title, || {
+        let mut install = cargo()?;
+        install.args(["install", "--locked", name, "--root"]);
+        run_quietly(install.arg(workspace::tools()?), name)
+    })
+}
+
+/// Makes sure that the programs of the stories and of the demo are there.
+pub(crate) fn stories() -> Result<()> {
+    install_programs(&STORIES)?;
+    unpack(&UNPACKED[..1])
+}
+
+/// Makes sure that the programs of the virtual machine are there.
+pub(crate) fn emulator() -> Result<()> {
+    install_programs(&EMULATOR)?;
+    unpack(&UNPACKED[1..])
+}
+
+fn install_programs(programs: &[Program]) -> Result<()> {
+    let missing: Vec<&str> = programs
+        .iter()
+        .filter(|program| workspace::program(program.name).is_none())
+        .map(|program| program.package)
+        .collect();
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        install(&missing)
+    }
+}
+
+/// Installs those of the packages that are not there.
+fn install(packages: &[&str]) -> Result<()> {
+    let missing: Vec<&str> = packages
+        .iter()
+        .copied()
+        .filter(|package| !is_installed(package))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names = missing.join(" ");
+    if workspace::program("apt-get").is_none() {
+        bail!(
+            "this is not Debian (no apt-get): install what Debian calls `{names}` with your \
+             distribution's tools, then run this again"
+        );
+    }
+    if !privilege::is_root() {
+        bail!("missing: run `apt-get install {names}` as root, then run this again");
+    }
+    step(&format!("install {names}"), || {
+        run_quietly(apt_get().args(["update"]), "apt-update")?;
+        run_quietly(
+            apt_get()
+                .args(["install", "--yes", "--no-install-recommends"])
+                .args(&missing),
+            "apt-install",
+        )
+    })
+}
+
+fn apt_get() -> Command {
+    let mut apt_get = Command::new("apt-get");
+    apt_get.env("DEBIAN_FRONTEND", "noninteractive").arg("-qq");
+    apt_get
+}
+
+fn is_installed(package: &str) -> bool {
+    Command::new("dpkg-query")
+        .args(["--show", "--showformat=${db:Status-Status}", package])
+        .output()
+        .is_ok_and(|output| output.stdout == b"installed")
+}
+
+/// Unpacks the programs that are not on the machine into `target/tools/debian`.
+fn unpack(programs: &[Program]) -> Result<()> {
+    for Program { name, package } in programs {
+        if workspace::program(name).is_some_and(|program| is_wanted(name, &program)) {
+            continue;
+        }
+        step(&format!("unpack {package} into target/tools"), || {
+            unpack_package(package, &workspace::tools()?.join("debian"))
+        })?;
+    }
+    Ok(())
+}
+
+/// A busybox on the machine may be linked dynamically, which does not run in an empty guest.
+fn is_wanted(name: &str, program: &Path) -> bool {
+    name != "busybox" || program.starts_with(workspace::tools().unwrap_or_default())
+}
+
+/// Downloads a package and unpacks it into `into`; needs no root and installs nothing.
+pub(crate) fn unpack_package(package: &str, into: &Path) -> Result<()> {
+    if workspace::program("apt-get").is_none() {
+        bail!("this is not Debian (no apt-get), and the package `{package}` cannot be had");
+    }
+    let downloads = workspace::target()?.join("xtask/downloads");
+    remove(&downloads)?;
+    fs::create_dir_all(&downloads)
+        .with_context(|| format!("cannot make `{}`", downloads.display()))?;
+    let mut download = apt_get();
+    download
+        // As root apt would become another user, who may not read this folder.
+        .args(["-o", "APT::Sandbox::User=root", "download", package])
+        .current_dir(&downloads);
+    run_quietly(&mut download, "apt-download").or_else(|first| {
+        // Lists that are missing or old do not know the file; only root can fetch new ones.
+        if !privilege::is_root() {
+            return Err(first).context("`apt-get update` as root may help");
+        }
+        run_quietly(apt_get().arg("update"), "apt-update")?;
+        run_quietly(&mut download, "apt-download")
+    })?;
+    for entry in fs::read_dir(&downloads).context("cannot list the downloads")? {
+        let archive = entry.context("cannot list the downloads")?.path();
+        let mut extract = Command::new("dpkg-deb");
+        extract.arg("--extract").arg(archive).arg(into);
+        run_quietly(&mut extract, "dpkg-deb")?;
+    }
+    remove(&downloads)
+}
+
+/// Removes a folder that may not be there.
+pub(crate) fn remove(folder: &Path) -> Result<()> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    fs::remove_dir_all(folder).with_context(|| format!("cannot remove `{}`", folder.display()))
+}

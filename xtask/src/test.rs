@@ -1,0 +1,190 @@
+//! `cargo xtask test`: all tests, and a count of those that could not run here.
+
+use std::ffi::OsString;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::exec::{capture, cargo, step};
+use crate::{build, privilege, setup};
+
+/// Run all tests: units everywhere, stories as root.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Only tests whose name holds one of these
+    filters: Vec<OsString>,
+}
+
+/// What was counted.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Tally {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+    ignored: u64,
+    /// Programs that ended badly, whatever they counted.
+    broken: u64,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, other: Self) {
+        let Self {
+            passed,
+            failed,
+            ignored,
+            broken,
+        } = other;
+        self.passed = self.passed.saturating_add(passed);
+        self.failed = self.failed.saturating_add(failed);
+        self.ignored = self.ignored.saturating_add(ignored);
+        self.broken = self.broken.saturating_add(broken);
+    }
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    // All that is missing is installed first, so that a long run does not end with a surprise.
+    let ready = setup::bpf_toolchain().and_then(|_| setup::stories());
+    let mut tally = Tally::default();
+    tally.add(units(&options.filters)?);
+    let not_run = stories(&options.filters, ready, &mut tally)?;
+    let Tally {
+        passed,
+        failed,
+        ignored,
+        broken,
+    } = tally;
+    if let Some(reason) = &not_run {
+        eprintln!("\n!!! NOT RUN: {reason}");
+    }
+    if broken > 0 {
+        eprintln!("\n{broken} test program(s) ended with an error");
+    }
+    println!(
+        "\n{passed} passed, {failed} failed, {ignored} ignored{}",
+        match not_run {
+            Some(_) => ", the stories were NOT RUN",
+            None => "",
+        }
+    );
+    if failed > 0 || broken > 0 {
+        bail!("tests failed");
+    }
+    if passed == 0 {
+        bail!("no test was run: nothing has such a name");
+    }
+    Ok(())
+}
+
+fn units(filters: &[OsString]) -> Result<Tally> {
+    let mut tally = Tally::default();
+    // The programs of `ebpf` do not link on the host; its library does.
+    let selections: [&[&str]; 2] = [
+        &["--workspace", "--exclude", "cordon-ebpf"],
+        &["--package", "cordon-ebpf", "--lib"],
+    ];
+    for selection in selections {
+        step(&format!("unit tests: {}", selection.join(" ")), || {
+            let mut test = cargo()?;
+            test.args(["test", "--no-fail-fast"]).args(selection);
+            test.arg("--").args(filters);
+            tally.add(count(&mut test)?);
+            Ok(())
+        })?;
+    }
+    Ok(tally)
+}
+
+/// Runs the stories, or gives the reason why not.
+fn stories(filters: &[OsString], ready: Result<()>, tally: &mut Tally) -> Result<Option<String>> {
+    if let Err(missing) = ready {
+        return Ok(Some(format!(
+            "the stories, since something is missing\n{missing:#}"
+        )));
+    }
+    let built = build::build(&build::Options { release: false })?;
+    if !privilege::is_root() {
+        let list = capture(built.stories()?.arg("--list")).unwrap_or_default();
+        let number = list.lines().filter(|line| line.ends_with(": test")).count();
+        return Ok(Some(format!(
+            "{number} stories, since they make namespaces, cgroups and BPF programs: run `cargo \
+             xtask test` as root"
+        )));
+    }
+    step("stories", || {
+        // The stories take one filter at a time.
+        let all = [None];
+        let each: Vec<_> = filters.iter().map(Some).collect();
+        for filter in if each.is_empty() { &all[..] } else { &each } {
+            tally.add(count(built.stories()?.args(*filter))?);
+        }
+        Ok(())
+    })?;
+    Ok(None)
+}
+
+/// Runs a test program, passes its output on and adds up its results.
+fn count(command: &mut Command) -> Result<Tally> {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {}", command.get_program().display()))?;
+    let stdout = child
+        .stdout
+        .take()
+        .context("a test program without output")?;
+    let mut tally = Tally::default();
+    for line in BufReader::new(stdout).split(b'\n') {
+        let line = line.context("cannot read the output of a test program")?;
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        if let Some(result) = parse_result(&line) {
+            tally.add(result);
+        }
+    }
+    let status = child.wait().context("cannot wait for a test program")?;
+    if !status.success() && tally.failed == 0 {
+        tally.broken = 1;
+    }
+    Ok(tally)
+}
+
+/// Reads `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
+pub(crate) fn parse_result(line: &str) -> Option<Tally> {
+    let counts = line.strip_prefix("test result: ")?;
+    let number = |word: &str| {
+        counts
+            .split(['.', ';'])
+            .find_map(|part| part.trim().strip_suffix(word)?.trim().parse().ok())
+    };
+    Some(Tally {
+        passed: number("passed")?,
+        failed: number("failed")?,
+        ignored: number("ignored")?,
+        broken: 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_result_line_of_a_test_program_is_counted() {
+        let line = "test result: FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 4 filtered out; finished in 0.01s";
+        assert_eq!(
+            parse_result(line),
+            Some(Tally {
+                passed: 12,
+                failed: 3,
+                ignored: 1,
+                broken: 0
+            })
+        );
+    }
+
+    #[test]
+    fn other_lines_count_nothing() {
+        assert_eq!(parse_result("test a_test ... ok"), None);
+        assert_eq!(parse_result("test result: strange"), None);
+    }
+}

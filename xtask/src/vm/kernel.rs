@@ -1,0 +1,202 @@
+//! Kernels of Debian, unpacked; and which of their modules the stories need, in loading order.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::exec::capture;
+use crate::setup;
+
+/// A kernel to boot.
+#[derive(Debug)]
+pub(super) struct Kernel {
+    /// As `uname -r` says it.
+    pub(super) version: String,
+    /// The image.
+    pub(super) image: PathBuf,
+    /// Modules, each after those it needs.
+    pub(super) modules: Vec<PathBuf>,
+}
+
+/// What the stories' worlds are made of, where the kernel has it as a module.
+const MODULES: [&str; 5] = ["veth", "dummy", "tcp_diag", "udp_diag", "raw_diag"];
+
+/// Takes the unpacked kernel, or the newest one of the series that Debian has.
+pub(super) fn obtain(series: &str, folder: &Path) -> Result<Kernel> {
+    if !is_series(series) {
+        bail!("`{series}` is no kernel series: say 6.1 or 6.12");
+    }
+    let unpacked = folder.join("kernel");
+    if find_image(&unpacked).is_none() {
+        let package = newest(series)?;
+        eprintln!("    {package}");
+        // Moved into place at the end, so that a broken download is not taken for a kernel.
+        let partial = folder.join("kernel.partial");
+        setup::remove(&partial)?;
+        setup::remove(&unpacked)?;
+        fs::create_dir_all(&partial)
+            .with_context(|| format!("cannot make `{}`", partial.display()))?;
+        setup::unpack_package(&package, &partial)?;
+        fs::rename(&partial, &unpacked)
+            .with_context(|| format!("cannot make `{}`", unpacked.display()))?;
+    }
+    let (version, image) = find_image(&unpacked)
+        .with_context(|| format!("no boot/vmlinuz-* in `{}`", unpacked.display()))?;
+    let modules = needed_modules(&unpacked.join("lib/modules").join(&version))?;
+    Ok(Kernel {
+        version,
+        image,
+        modules,
+    })
+}
+
+fn is_series(text: &str) -> bool {
+    text.split('.').count() == 2
+        && text
+            .split('.')
+            .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// The newest cloud kernel of the series: small, and with BTF.
+fn newest(series: &str) -> Result<String> {
+    let pattern = format!(
+        r"^linux-image-{}\.[0-9].*-cloud-amd64$",
+        series.replace('.', r"\.")
+    );
+    let list = capture(Command::new("apt-cache").args(["search", "--names-only", &pattern]))?;
+    list.lines()
+        .filter_map(|line| line.split(' ').next())
+        .max_by_key(|name| numbers(name))
+        .map(str::to_owned)
+        .with_context(|| {
+            format!(
+                "Debian's package lists know no kernel {series} (`apt-get update` as root, or add \
+                 the backports)"
+            )
+        })
+}
+
+/// The numbers in a name, for an order in which 100 comes after 56.
+fn numbers(name: &str) -> Vec<u64> {
+    name.split(|character: char| !character.is_ascii_digit())
+        .filter_map(|digits| digits.parse().ok())
+        .collect()
+}
+
+fn find_image(unpacked: &Path) -> Option<(String, PathBuf)> {
+    fs::read_dir(unpacked.join("boot"))
+        .ok()?
+        .flatten()
+        .find_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let version = name.strip_prefix("vmlinuz-")?;
+            Some((version.to_owned(), entry.path()))
+        })
+}
+
+/// The wanted modules and what they depend on; those that are built in are in no file.
+fn needed_modules(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = BTreeMap::new();
+    list_modules(&folder.join("kernel"), &mut files)?;
+    let mut ordered = Vec::new();
+    for name in MODULES {
+        add_module(name, &files, &mut ordered)?;
+    }
+    Ok(ordered)
+}
+
+fn list_modules(folder: &Path, files: &mut BTreeMap<String, PathBuf>) -> Result<()> {
+    let cannot_list = || format!("cannot list `{}`", folder.display());
+    for entry in fs::read_dir(folder).with_context(cannot_list)? {
+        let path = entry.with_context(cannot_list)?.path();
+        if path.is_dir() {
+            list_modules(&path, files)?;
+        } else if let Some((name, _)) = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(|name| name.split_once(".ko"))
+        {
+            files.insert(name.replace('-', "_"), path.clone());
+        }
+    }
+    Ok(())
+}
+
+fn add_module(
+    name: &str,
+    files: &BTreeMap<String, PathBuf>,
+    ordered: &mut Vec<PathBuf>,
+) -> Result<()> {
+    let Some(path) = files.get(name) else {
+        return Ok(());
+    };
+    if ordered.contains(path) {
+        return Ok(());
+    }
+    for needed in dependencies(&module_bytes(path)?) {
+        add_module(&needed, files, ordered)?;
+    }
+    ordered.push(path.clone());
+    Ok(())
+}
+
+/// A module's bytes, unpacked where it is compressed.
+pub(super) fn module_bytes(path: &Path) -> Result<Vec<u8>> {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("ko") => fs::read(path).with_context(|| format!("cannot read `{}`", path.display())),
+        Some("xz") => {
+            let output = Command::new("xz")
+                .arg("--decompress")
+                .arg("--stdout")
+                .arg(path)
+                .output()
+                .context("cannot start `xz`")?;
+            if !output.status.success() {
+                bail!("`xz` cannot unpack `{}`", path.display());
+            }
+            Ok(output.stdout)
+        }
+        _ => bail!("`{}` is compressed in an unknown way", path.display()),
+    }
+}
+
+/// The names after `depends=` in the module's information.
+fn dependencies(module: &[u8]) -> Vec<String> {
+    module
+        .split(|byte| *byte == 0)
+        .find_map(|text| text.strip_prefix(b"depends="))
+        .map(|names| String::from_utf8_lossy(names).replace('-', "_"))
+        .unwrap_or_default()
+        .split(',')
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_kernel_is_the_one_with_the_larger_number() {
+        assert!(numbers("linux-image-6.12.100+deb12-cloud") > numbers("linux-image-6.12.56-cloud"));
+    }
+
+    #[test]
+    fn a_module_tells_what_it_depends_on() {
+        let module = b"\x7fELF\0license=GPL\0depends=inet_diag,nf-tables\0intree=Y\0";
+        assert_eq!(dependencies(module), ["inet_diag", "nf_tables"]);
+        assert!(dependencies(b"\0depends=\0").is_empty());
+    }
+
+    #[test]
+    fn a_series_is_two_numbers() {
+        assert!(is_series("6.12"));
+        for wrong in ["6", "6.", "6.1.5", "../6.1", "6.x"] {
+            assert!(!is_series(wrong), "{wrong}");
+        }
+    }
+}
