@@ -23,6 +23,7 @@ mod answer;
 mod handler;
 mod listener;
 mod message;
+mod names;
 mod question;
 mod serve;
 mod upstream;

@@ -99,6 +99,12 @@ pub enum Error {
         /// Its name.
         program: &'static str,
     },
+    /// A map is not in the object.
+    #[error("the BPF object has no map {map}")]
+    NoMap {
+        /// Its name.
+        map: &'static str,
+    },
     /// The kernel does not take a program.
     #[error("the kernel refuses program {program}: {}", tail(.source))]
     Load {
@@ -172,11 +178,8 @@ fn load_parts(root: &Root, slice: &Cgroup, pins: &Pins) -> Result<Kernel, Error>
     let mut ebpf = open_object(slice.id(), root.level.saturating_add(1))?;
     for name in maps::NAMES {
         let path = pins.map(name);
-        ebpf.map_mut(name)
-            .ok_or_else(|| aya::maps::PinError::NoFd { name: name.to_owned() })
-            .and_then(|map| map.pin(&path))
-            .map_err(io::Error::other)
-            .map_err(fs::Error::on("pin map", &path))?;
+        let map = ebpf.map_mut(name).ok_or(Error::NoMap { map: name })?;
+        map.pin(&path).map_err(io::Error::other).map_err(fs::Error::on("pin map", &path))?;
     }
     let directory = fs::open(root.cgroup.path())?;
     let btf = Btf::from_sys_fs().map_err(EbpfError::BtfError).map_err(Box::new).map_err(Error::Object)?;
@@ -291,7 +294,7 @@ fn link_sock_addr(program: &mut CgroupSockAddr, root: &File) -> Linked {
 
 fn link_tracepoint(program: &mut BtfTracePoint) -> Linked {
     let id = program.attach()?;
-    Ok(program.take_link(id)?.try_into())
+    Ok(Ok(program.take_link(id)?.into()))
 }
 
 /// Opens what another cordon pinned.

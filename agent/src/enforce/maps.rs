@@ -13,7 +13,8 @@ use cordon_ebpf::abi::job::{DnsClient, DnsClientKey, Job, Losses, Socket, Socket
 use cordon_ebpf::abi::ruleset::{Grants, Resolver, ResolverKey};
 
 use crate::dns::{ClientLookup, Lease, LeaseError, LeaseSink};
-use crate::policy::compile::{Ruleset, merge_grants};
+use crate::events::ring::Ring;
+use crate::policy::{Ruleset, merge_grants};
 use crate::sys::clock::BootTime;
 use crate::sys::pod::Wire;
 
@@ -80,7 +81,7 @@ pub struct JobMaps {
     /// Its counters.
     flows: FlowMap,
     /// Its ring, until the pump takes it.
-    pub records: Option<RingBuf<MapData>>,
+    pub records: Option<Ring>,
 }
 
 impl Maps {
@@ -148,7 +149,7 @@ impl Maps {
             Job { mode: ruleset.mode.into(), reserved: [0; 7], ruleset: ruleset.digest.short() };
         self.jobs.insert(job, Wire(entry), 0).map_err(failed("publish", "JOBS"))?;
         let leases = Arc::new(Leases { map: Mutex::new(leases), ruleset: Arc::clone(ruleset) });
-        Ok(JobMaps { job, leases, flows, records: Some(ring) })
+        Ok(JobMaps { job, leases, flows, records: Some(Ring(ring)) })
     }
 
     /// What the kernel has for a job: the proof that publishing took effect.
@@ -306,7 +307,7 @@ impl LeaseSink for Leases {
                 Err(error) => return Err(full(lease, io::Error::other(error))),
             };
             let merged = merge_grants(held.as_slice(), &grants, now.0)
-                .and_then(|merged| Grants::new(&merged))
+                .and_then(|merged: Vec<_>| Grants::new(&merged))
                 .ok_or_else(|| LeaseError::TooManyGrants {
                     name: lease.name.clone(),
                     address: lease.address,
@@ -346,7 +347,7 @@ fn collect(map: &mut LeaseMap, now: BootTime) {
         .collect();
     for key in expired {
         if let Err(error) = map.remove(&key) {
-            tracing::debug!(error = &error as &dyn std::error::Error, "lease not collected");
+            tracing::debug!(%error, "lease not collected");
         }
     }
 }

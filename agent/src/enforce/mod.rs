@@ -23,7 +23,7 @@ pub use self::proof::ProofError;
 use crate::cgroup::hierarchy::{Hierarchy, Root};
 use crate::cgroup::{self, Cgroup, SLICE};
 use crate::config::HostConfig;
-use crate::policy::compile::Ruleset;
+use crate::policy::Ruleset;
 use crate::report::Layer;
 use crate::sys::fs;
 
@@ -203,7 +203,7 @@ impl Host {
     fn clear(&mut self, cgroup: &Cgroup, failures: &mut Vec<String>) {
         note(failures, cgroup.kill());
         if let Err(errors) = self.kernel.maps.withdraw(cgroup.id()) {
-            failures.extend(errors.iter().map(chain));
+            failures.extend(errors.iter().map(|error| chain(error)));
         }
         note(failures, cgroup.remove());
     }

@@ -13,7 +13,7 @@ use cordon_ebpf::decide::{Destination, Listener, decide};
 
 use super::maps::JobMaps;
 use super::{Error, Host, Place, kernel};
-use crate::policy::compile::Ruleset;
+use crate::policy::Ruleset;
 use crate::sys::spawn::{self, Attempt, Transport};
 
 /// Enforcement was set up and does not hold. The job does not start.
@@ -116,7 +116,7 @@ impl Host {
         maps.clear_flows()?;
         self.kernel.maps.reset_losses(job)?;
         if let Some(ring) = &mut maps.records {
-            while ring.next().is_some() {}
+            ring.drain(&mut drop);
         }
         Ok(shown)
     }

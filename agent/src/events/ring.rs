@@ -1,6 +1,8 @@
 //! The pump: from a job's ring to a consumer, without waiting for it.
 
+use std::fmt;
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 
 use aya::maps::{MapData, RingBuf};
 use tokio::io::Interest;
@@ -8,10 +10,34 @@ use tokio::io::unix::AsyncFd;
 
 use super::decode::{DecodeError, Event, decode};
 
-/// A job's ring.
+/// A job's ring, as the kernel fills it.
+pub struct Ring(pub RingBuf<MapData>);
+
+impl fmt::Debug for Ring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ring").finish_non_exhaustive()
+    }
+}
+
+impl AsRawFd for Ring {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl Ring {
+    /// Hands over what is there now.
+    pub fn drain(&mut self, take: &mut impl FnMut(Result<Event, DecodeError>)) {
+        while let Some(item) = self.0.next() {
+            take(decode(&item));
+        }
+    }
+}
+
+/// A ring that is listened to.
 #[derive(Debug)]
 pub struct Pump {
-    ring: AsyncFd<RingBuf<MapData>>,
+    ring: AsyncFd<Ring>,
 }
 
 impl Pump {
@@ -19,31 +45,23 @@ impl Pump {
     ///
     /// # Errors
     /// The descriptor cannot be polled.
-    pub fn new(ring: RingBuf<MapData>) -> io::Result<Self> {
+    pub fn new(ring: Ring) -> io::Result<Self> {
         Ok(Self { ring: AsyncFd::with_interest(ring, Interest::READABLE)? })
     }
 
-    /// Waits until there is something, then hands over all there is.
+    /// Waits until there is something to drain.
     ///
     /// # Errors
     /// The descriptor cannot be polled.
-    pub async fn next(
-        &mut self,
-        take: &mut impl FnMut(Result<Event, DecodeError>),
-    ) -> io::Result<()> {
-        let mut ready = self.ring.readable_mut().await?;
-        while let Some(item) = ready.get_inner_mut().next() {
-            take(decode(&item));
-        }
-        // Only after the ring was empty: the kernel wakes again for what comes now.
-        ready.clear_ready();
+    pub async fn ready(&mut self) -> io::Result<()> {
+        // Cleared before the drain: what comes while draining wakes once more, for nothing perhaps,
+        // but nothing is left lying.
+        self.ring.readable_mut().await?.clear_ready();
         Ok(())
     }
 
     /// Hands over what is there now.
     pub fn drain(&mut self, take: &mut impl FnMut(Result<Event, DecodeError>)) {
-        while let Some(item) = self.ring.get_mut().next() {
-            take(decode(&item));
-        }
+        self.ring.get_mut().drain(take);
     }
 }

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub mod build;
 pub mod envelope;
 pub mod escape;
 pub mod explain;

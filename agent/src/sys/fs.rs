@@ -5,6 +5,8 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest as _, Sha256};
+
 /// An operation on a path that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {operation} `{}`", path.display())]
@@ -74,6 +76,23 @@ pub fn read_to_string(path: &Path, limit: u64) -> Result<String, Error> {
     String::from_utf8(read(path, limit)?)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
         .map_err(Error::on("read as UTF-8 text", path))
+}
+
+/// SHA-256 of a file of any size.
+///
+/// # Errors
+/// It cannot be opened or read.
+pub fn sha256(path: &Path) -> Result<[u8; 32], Error> {
+    let mut file = open(path)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let read = file.read(&mut buffer).map_err(Error::on("read", path))?;
+        if read == 0 {
+            return Ok(hash.finalize().into());
+        }
+        hash.update(buffer.get(..read).unwrap_or_default());
+    }
 }
 
 /// Opens a file for reading.

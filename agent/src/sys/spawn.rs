@@ -47,6 +47,12 @@ impl Account {
             .map_err(Error::on("read", path))?;
         Ok(Self { name, uid: user.uid, gid: user.gid })
     }
+
+    /// Whether it is root.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        self.uid.is_root()
+    }
 }
 
 /// How a job's first process starts.
@@ -75,7 +81,7 @@ impl Entry {
         // SAFETY: the closure runs in the child of a fork, where only this thread exists. It makes
         // system calls and, through `caps` and `nix`, small allocations, which glibc keeps usable
         // after fork; it takes no lock of ours.
-        unsafe { command.pre_exec(move || self.enter()) };
+        unsafe { command.pre_exec(move || self.enter().map_err(mark_entry)) };
     }
 
     fn enter(&self) -> io::Result<()> {
@@ -103,6 +109,22 @@ impl Entry {
         signals::unblock_all()?;
         Ok(())
     }
+}
+
+/// Errors of entering come back from `spawn` beyond this number, so that they are not taken for
+/// errors of the command itself.
+const ENTRY: i32 = 500_000;
+
+fn mark_entry(error: io::Error) -> io::Error {
+    let errno = error.raw_os_error().unwrap_or(libc::EIO);
+    io::Error::from_raw_os_error(ENTRY.saturating_add(errno))
+}
+
+/// The error of entering a job behind an error of `spawn`, if it is one.
+#[must_use]
+pub fn entry_error(error: &io::Error) -> Option<io::Error> {
+    let errno = error.raw_os_error()?.checked_sub(ENTRY).filter(|errno| *errno > 0)?;
+    Some(io::Error::from_raw_os_error(errno))
 }
 
 fn open_procs(cgroup: &Path) -> Result<File, Error> {
