@@ -21,6 +21,7 @@ pub mod predicate;
 pub mod signer;
 pub mod sink;
 pub mod statement;
+pub mod text;
 pub mod verify;
 
 /// Value of [`Report::schema`].
