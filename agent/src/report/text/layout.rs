@@ -348,7 +348,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn wrapping_keeps_the_width_and_the_characters(text in "[a-z漢 ]{0,80}", width in 2usize..40) {
+        fn wrapping_keeps_the_width_and_the_characters(
+            text in "[a-z漢 ]{0,80}", width in 2usize..40,
+        ) {
             let lines = wrap(&text, width);
             prop_assert!(lines.iter().all(|line| columns(line) <= width), "{:?}", lines);
             let kept = |text: &str| text.replace(' ', "");
