@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub mod key;
+mod output;
 pub mod profile;
 pub mod report;
 pub mod run;

@@ -343,11 +343,14 @@ mod tests {
         }
 
         #[test]
-        fn a_changed_byte_is_refused_or_changes_nothing(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        fn a_changed_byte_is_refused_or_changes_nothing(
+            at in any::<prop::sample::Index>(), byte in any::<u8>(),
+        ) {
             let mut bytes = bundle().into_bytes();
             let at = at.index(bytes.len());
             bytes[at] = byte;
-            let read = Bundle::parse(&bytes).and_then(|bundle| bundle.verify(published_key().public()));
+            let key = published_key().public();
+            let read = Bundle::parse(&bytes).and_then(|bundle| bundle.verify(key));
             if let Ok(payload) = read {
                 prop_assert_eq!(payload, PAYLOAD);
             }

@@ -92,7 +92,9 @@ pub(super) mod tests {
         }
 
         #[test]
-        fn different_texts_look_different(one in "[a\\\\nu{}1b\u{1b}\n]{0,6}", other in "[a\\\\nu{}1b\u{1b}\n]{0,6}") {
+        fn different_texts_look_different(
+            one in "[a\\\\nu{}1b\u{1b}\n]{0,6}", other in "[a\\\\nu{}1b\u{1b}\n]{0,6}",
+        ) {
             prop_assert_eq!(escape(&one) == escape(&other), one == other);
         }
     }

@@ -111,6 +111,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::report::{Report, fixture};
+
+    #[test]
+    fn the_report_file_is_the_golden_one_and_is_read_back_the_same() {
+        let text = pretty(&fixture::report()).unwrap();
+        fixture::assert_golden("egress-report.json", &text);
+        assert_eq!(parse::<Report>(text.as_bytes()).unwrap(), fixture::report());
+    }
 
     #[test]
     fn a_key_given_twice_is_refused_at_any_depth() {

@@ -33,7 +33,10 @@ pub enum KeyError {
     #[error("the system has no randomness for a new key")]
     Entropy(#[source] p256::elliptic_curve::common::getrandom::Error),
     /// Something of that name is there.
-    #[error("`{}` exists already; a key is never written over: name another file or move this one", path.display())]
+    #[error(
+        "`{}` exists already; a key is never written over: name another file or move this one",
+        path.display()
+    )]
     Exists {
         /// What is there.
         path: PathBuf,
@@ -56,7 +59,10 @@ pub enum KeyError {
         expected: &'static str,
     },
     /// Users other than the owner can read the private key, so it may be theirs as well.
-    #[error("`{}` can be read by others (mode {mode:04o}); if nobody has copied it, run `chmod 0400 {}`", path.display(), path.display())]
+    #[error(
+        "`{}` can be read by others (mode {mode:04o}); if nobody has copied it, run `chmod 0400 {}`",
+        path.display(), path.display()
+    )]
     Readable {
         /// The file.
         path: PathBuf,
@@ -64,7 +70,11 @@ pub enum KeyError {
         mode: u32,
     },
     /// Somebody else owns the private key.
-    #[error("`{}` belongs to user {owner}, who could read or replace it; a key belongs to root or to the user who runs cordon", path.display())]
+    #[error(
+        "`{}` belongs to user {owner}, who could read or replace it; a key belongs to root or to the \
+         user who runs cordon",
+        path.display()
+    )]
     StrangeOwner {
         /// The file.
         path: PathBuf,

@@ -23,7 +23,10 @@ pub const BUNDLE_NAME: &str = "egress.sigstore.json";
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
     /// Another process holds the directory.
-    #[error("another job is writing its evidence to `{}`: give each job a directory of its own", path.display())]
+    #[error(
+        "another job is writing its evidence to `{}`: give each job a directory of its own",
+        path.display()
+    )]
     Busy {
         /// The directory.
         path: PathBuf,
@@ -36,20 +39,28 @@ pub enum SinkError {
     File(#[from] fs::Error),
     /// The statement is larger than verifiers take.
     #[error(
-        "the statement has {size} bytes, and verifiers take {MAX_PAYLOAD}: the policy has too many or too long rules"
+        "the statement has {size} bytes, and verifiers take {MAX_PAYLOAD}: the policy has \
+         too many or too long rules"
     )]
     Large {
         /// Its size.
         size: usize,
     },
     /// The path leads elsewhere now.
-    #[error("`{}` was moved or replaced while the job ran; the evidence is in the directory it was before", path.display())]
+    #[error(
+        "`{}` was moved or replaced while the job ran; the evidence is in the directory it was before",
+        path.display()
+    )]
     Moved {
         /// The path.
         path: PathBuf,
     },
     /// The directory holds evidence already.
-    #[error("`{}` holds evidence already (`{name}`), which is never written over: give each job a directory of its own", path.display())]
+    #[error(
+        "`{}` holds evidence already (`{name}`), which is never written over: give each job a \
+         directory of its own",
+        path.display()
+    )]
     Occupied {
         /// The directory.
         path: PathBuf,

@@ -13,7 +13,8 @@ pub enum VerifyError {
     Envelope(#[from] EnvelopeError),
     /// The signature is good, and the statement is about another report.
     #[error(
-        "the signed statement is about another report: this file has SHA-256 {found}, the statement says {signed}"
+        "the signed statement is about another report: this file has SHA-256 {found}, the statement \
+         says {signed}"
     )]
     OtherReport {
         /// Digest of the file.
@@ -46,7 +47,7 @@ pub struct Verified {
     pub payload: Vec<u8>,
 }
 
-/// Checks that `key` signed `bundle`, that it is an egress statement, and that it is about `report`.
+/// Checks that `key` signed `bundle`, an egress statement, and that it is about `report`.
 ///
 /// # Errors
 /// See [`VerifyError`].
