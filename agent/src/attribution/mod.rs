@@ -48,8 +48,17 @@ impl Processes {
             self.forgotten = self.forgotten.saturating_add(1);
             return;
         }
-        let executable = self.table.get(&parent).and_then(|process| process.executable.clone());
-        self.table.insert(child, Process { parent: Some(parent), executable });
+        let executable = self
+            .table
+            .get(&parent)
+            .and_then(|process| process.executable.clone());
+        self.table.insert(
+            child,
+            Process {
+                parent: Some(parent),
+                executable,
+            },
+        );
     }
 
     /// A process became a program.
@@ -60,7 +69,10 @@ impl Processes {
         }
         self.table
             .entry(tgid)
-            .or_insert(Process { parent: None, executable: None })
+            .or_insert(Process {
+                parent: None,
+                executable: None,
+            })
             .executable = Some(executable);
     }
 
@@ -141,13 +153,19 @@ mod tests {
         let mut processes = job();
         processes.executed(12, "/usr/bin/curl".to_owned());
         let chain = processes.chain(12, &Nobody);
-        assert_eq!(chain.executables, ["/usr/bin/curl", "/usr/bin/make", "/bin/sh"]);
+        assert_eq!(
+            chain.executables,
+            ["/usr/bin/curl", "/usr/bin/make", "/bin/sh"]
+        );
     }
 
     #[test]
     fn a_child_that_did_not_exec_is_its_parents_program() {
         let chain = job().chain(12, &Nobody);
-        assert_eq!(chain.executables, ["/usr/bin/make", "/usr/bin/make", "/bin/sh"]);
+        assert_eq!(
+            chain.executables,
+            ["/usr/bin/make", "/usr/bin/make", "/bin/sh"]
+        );
     }
 
     #[test]
@@ -155,7 +173,10 @@ mod tests {
         let mut processes = job();
         processes.executed(12, "/usr/bin/curl".to_owned());
         processes.forked(10, 12);
-        assert_eq!(processes.chain(12, &Nobody).executables, ["/bin/sh", "/bin/sh"]);
+        assert_eq!(
+            processes.chain(12, &Nobody).executables,
+            ["/bin/sh", "/bin/sh"]
+        );
     }
 
     #[test]

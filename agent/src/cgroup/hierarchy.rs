@@ -51,16 +51,25 @@ impl Hierarchy {
     /// It is not in the hierarchy.
     pub fn root(&self, configured: Option<&Path>) -> Result<Root, Error> {
         let path = configured.unwrap_or(&self.mount_point);
-        let outside = || Error::NotACgroup { path: path.to_owned() };
-        let below = path.strip_prefix(&self.mount_point).map_err(|_elsewhere| outside())?;
+        let outside = || Error::NotACgroup {
+            path: path.to_owned(),
+        };
+        let below = path
+            .strip_prefix(&self.mount_point)
+            .map_err(|_elsewhere| outside())?;
         let depth = names(&self.mounted).saturating_add(names(below));
         let level = u32::try_from(depth).map_err(|_too_deep| outside())?;
-        Ok(Root { cgroup: Cgroup::open(path)?, level })
+        Ok(Root {
+            cgroup: Cgroup::open(path)?,
+            level,
+        })
     }
 }
 
 fn names(path: &Path) -> usize {
-    path.components().filter(|part| matches!(part, Component::Normal(_))).count()
+    path.components()
+        .filter(|part| matches!(part, Component::Normal(_)))
+        .count()
 }
 
 /// Undoes mountinfo's octal escapes of space, tab, newline and backslash.
@@ -91,7 +100,10 @@ mod tests {
 
     #[test]
     fn a_host_without_cgroup_v2_has_none() {
-        assert_eq!(Hierarchy::parse("26 25 0:23 / /c rw - cgroup cgroup rw,pids\n"), None);
+        assert_eq!(
+            Hierarchy::parse("26 25 0:23 / /c rw - cgroup cgroup rw,pids\n"),
+            None
+        );
         assert_eq!(Hierarchy::parse("garbage\n"), None);
     }
 

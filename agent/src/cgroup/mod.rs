@@ -56,10 +56,15 @@ impl Cgroup {
     /// It is not there, or not in the cgroup v2 hierarchy.
     pub fn open(path: &Path) -> Result<Self, Error> {
         if !path.join("cgroup.procs").exists() {
-            return Err(Error::NotACgroup { path: path.to_owned() });
+            return Err(Error::NotACgroup {
+                path: path.to_owned(),
+            });
         }
         let metadata = std::fs::metadata(path).map_err(fs::Error::on("open cgroup", path))?;
-        Ok(Self { path: path.to_owned(), id: metadata.ino() })
+        Ok(Self {
+            path: path.to_owned(),
+            id: metadata.ino(),
+        })
     }
 
     /// A child of this one, made if it is not there.
@@ -137,7 +142,10 @@ impl Cgroup {
                 return Ok(before);
             }
             if deadline.is_none_or(|deadline| Instant::now() > deadline) {
-                return Err(Error::Unkillable { path: self.path.clone(), count: left });
+                return Err(Error::Unkillable {
+                    path: self.path.clone(),
+                    count: left,
+                });
             }
             std::thread::sleep(Duration::from_millis(2));
         }

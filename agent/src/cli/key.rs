@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::output;
+use crate::config::Config;
+use crate::policy::Mistakes;
 use crate::report::signer::{KeyError, SigningKey, VerifyingKey};
 
 /// Arguments of `cordon key`.
@@ -25,7 +27,7 @@ pub enum Command {
     /// Writes the private key, readable by its owner alone, and beside it FILE.pub: the public key
     /// that verifiers need. Neither is ever written over.
     Generate {
-        /// Private key to write (PKCS#8 PEM)
+        /// Private key to write (PKCS#8 PEM); the configured `signing_key` if not given
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
@@ -44,8 +46,8 @@ pub enum Command {
 enum Failure {
     #[error(transparent)]
     Key(#[from] KeyError),
-    #[error("no file to write the key to: name one with `--out FILE`")]
-    NoPath,
+    #[error(transparent)]
+    Config(#[from] Mistakes),
     #[error("cannot write to standard output")]
     Output(#[from] io::Error),
 }
@@ -81,10 +83,8 @@ fn generate(out: Option<PathBuf>, config: Option<&Path>) -> Result<(), Failure> 
 }
 
 /// Where the key is when the command line does not say: the host settings' `signing_key`.
-///
-/// The one place that asks the settings.
-fn default_path(_config: Option<&Path>) -> Result<PathBuf, Failure> {
-    Err(Failure::NoPath)
+fn default_path(config: Option<&Path>) -> Result<PathBuf, Failure> {
+    Ok(Config::load(config)?.host.signing_key())
 }
 
 fn show(path: &Path) -> Result<(), Failure> {

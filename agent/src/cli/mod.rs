@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod doctor;
 pub mod key;
 mod output;
 pub mod profile;
@@ -34,6 +35,8 @@ pub enum Command {
     Report(report::Args),
     /// Make and show signing keys
     Key(key::Args),
+    /// Say whether this host can enforce, and what it lacks
+    Doctor(doctor::Args),
 }
 
 impl Cli {
@@ -46,6 +49,7 @@ impl Cli {
             Command::Profile(args) => args.run(config.as_deref()),
             Command::Report(args) => args.run(config.as_deref()),
             Command::Key(args) => args.run(config.as_deref()),
+            Command::Doctor(args) => args.run(config.as_deref()),
         }
     }
 }

@@ -3,7 +3,10 @@
 //! The command's own exit status is passed on (128 + N for signal N). Cordon's failures have codes
 //! of their own, beyond what commands commonly use and below those of a shell.
 
-#![expect(clippy::print_stderr, reason = "the terminal is what this module is for")]
+#![expect(
+    clippy::print_stderr,
+    reason = "the terminal is what this module is for"
+)]
 
 use std::error::Error as _;
 use std::ffi::OsString;
@@ -91,7 +94,10 @@ struct Failure {
 
 impl Failure {
     fn usage(error: impl std::fmt::Display) -> Self {
-        Self { code: USAGE, text: error.to_string() }
+        Self {
+            code: USAGE,
+            text: error.to_string(),
+        }
     }
 }
 
@@ -117,9 +123,19 @@ impl Args {
     }
 
     fn run_job(self, config: Option<&Path>) -> Result<Ended, Failure> {
-        let Self { profile, audit, evidence, user, status_file: _, quiet, command } = self;
+        let Self {
+            profile,
+            audit,
+            evidence,
+            user,
+            status_file: _,
+            quiet,
+            command,
+        } = self;
         let config = Config::load(config).map_err(Failure::usage)?;
-        let library = Library { directory: Some(config.host.profiles_dir.clone()) };
+        let library = Library {
+            directory: Some(config.host.profiles_dir.clone()),
+        };
         let mut policy = Policy::load(&profile, &library).map_err(Failure::usage)?;
         if audit {
             policy.mode = Mode::Audit;
@@ -130,8 +146,10 @@ impl Args {
             .transpose()
             .map_err(|error| Failure::usage(chain(&error)))?;
         // Before the key and the directory are made: without it they are of no use.
-        crate::sys::privilege::require()
-            .map_err(|error| Failure { code: PERMISSION, text: chain(&error) })?;
+        crate::sys::privilege::require().map_err(|error| Failure {
+            code: PERMISSION,
+            text: chain(&error),
+        })?;
         let key = signing_key(&config.host.signing_key())?;
         let evidence = evidence.unwrap_or_else(|| default_evidence(&config));
         let evidence =
@@ -151,19 +169,29 @@ impl Args {
                 eprintln!("cordon: {}", describe(&news, mode));
             }
         };
-        run(&request, &mut tell).map_err(|error| Failure { code: code_of(&error), text: chain(&error) })
+        run(&request, &mut tell).map_err(|error| Failure {
+            code: code_of(&error),
+            text: chain(&error),
+        })
     }
 }
 
 /// The host's key; made at the first run, and said so.
 fn signing_key(path: &Path) -> Result<SigningKey, Failure> {
-    let failed = |error| Failure { code: USAGE, text: chain(&error) };
+    let failed = |error| Failure {
+        code: USAGE,
+        text: chain(&error),
+    };
     if path.exists() {
         return SigningKey::load(path).map_err(failed);
     }
     let key = SigningKey::generate().map_err(failed)?;
     let public = key.save(path).map_err(failed)?;
-    eprintln!("cordon: made a signing key, `{}`; its public half is `{}`", path.display(), public.display());
+    eprintln!(
+        "cordon: made a signing key, `{}`; its public half is `{}`",
+        path.display(),
+        public.display()
+    );
     Ok(key)
 }
 
@@ -213,10 +241,19 @@ fn conclude(ended: &Ended) -> (u8, bool) {
     let summary = &ended.report.summary;
     eprintln!(
         "cordon: {} mode, {} denied, {} allowed; evidence in `{}`",
-        if ended.report.mode == crate::report::ReportMode::Audit { "audit" } else { "enforce" },
+        if ended.report.mode == crate::report::ReportMode::Audit {
+            "audit"
+        } else {
+            "enforce"
+        },
         summary.denied.saturating_add(summary.names_denied),
         summary.allowed,
-        ended.written.report.parent().unwrap_or(Path::new(".")).display(),
+        ended
+            .written
+            .report
+            .parent()
+            .unwrap_or(Path::new("."))
+            .display(),
     );
     if !ended.report.losses.none() {
         eprintln!("cordon: the report is not whole; its first lines say what was lost");
@@ -226,14 +263,18 @@ fn conclude(ended: &Ended) -> (u8, bool) {
     }
     match ended.outcome {
         Outcome::Exited { code } => (u8::try_from(code & 0xff).unwrap_or(INTERNAL), false),
-        Outcome::Signalled { signal } => {
-            (u8::try_from(signal.saturating_add(128)).unwrap_or(INTERNAL), false)
-        }
+        Outcome::Signalled { signal } => (
+            u8::try_from(signal.saturating_add(128)).unwrap_or(INTERNAL),
+            false,
+        ),
         Outcome::NotStarted => {
             let error = ended.not_started.as_ref();
             let missing = error.is_some_and(|error| error.kind() == io::ErrorKind::NotFound);
             let why = error.map_or_else(String::new, ToString::to_string);
-            eprintln!("cordon: cannot execute `{}`: {why}", escape(&ended.report.job.command));
+            eprintln!(
+                "cordon: cannot execute `{}`: {why}",
+                escape(&ended.report.job.command)
+            );
             (if missing { NOT_FOUND } else { NOT_EXECUTABLE }, true)
         }
     }
@@ -253,10 +294,17 @@ fn describe(news: &News, mode: Mode) -> String {
         Mode::Enforce => "denied",
     };
     match news {
-        News::Connection { flow, hook, names, chain } => {
+        News::Connection {
+            flow,
+            hook,
+            names,
+            chain,
+        } => {
             let address = std::net::IpAddr::from(flow.address);
             let at = std::net::SocketAddr::new(address, flow.port);
-            let name = names.first().map_or_else(String::new, |name| format!(" ({name})"));
+            let name = names
+                .first()
+                .map_or_else(String::new, |name| format!(" ({name})"));
             let toml = a_rule_could_allow(flow.reason)
                 .then(|| remedy(names, Some(address), flow.port, flow.protocol))
                 .flatten();
@@ -271,7 +319,11 @@ fn describe(news: &News, mode: Mode) -> String {
             )
         }
         News::Socket { socket, chain, .. } => {
-            format!("{verb} socket {}, by {}", socket_kind(*socket), who(&chain.executables))
+            format!(
+                "{verb} socket {}, by {}",
+                socket_kind(*socket),
+                who(&chain.executables)
+            )
         }
         News::Name { key, chain } => {
             let chain = chain.as_ref().map(|chain| who(&chain.executables));
@@ -290,10 +342,18 @@ fn describe(news: &News, mode: Mode) -> String {
             };
             let verb = match key.verdict {
                 NameVerdict::Failed | NameVerdict::NotLeased => "could not resolve",
-                NameVerdict::Denied | NameVerdict::Rebinding | NameVerdict::Unsupported
-                | NameVerdict::WouldDeny | NameVerdict::Allowed => verb,
+                NameVerdict::Denied
+                | NameVerdict::Rebinding
+                | NameVerdict::Unsupported
+                | NameVerdict::WouldDeny
+                | NameVerdict::Allowed => verb,
             };
-            format!("{verb} name {} {}: {what}{by}{}", escape(&key.name), key.kind, add(toml.as_deref()))
+            format!(
+                "{verb} name {} {}: {what}{by}{}",
+                escape(&key.name),
+                key.kind,
+                add(toml.as_deref())
+            )
         }
     }
 }
@@ -305,7 +365,11 @@ fn who(executables: &[String]) -> String {
 
 fn add(toml: Option<&str>) -> String {
     toml.map_or_else(String::new, |toml| {
-        let line: Vec<_> = toml.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let line: Vec<_> = toml
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect();
         format!("; to allow it: {}", line.join(" "))
     })
 }

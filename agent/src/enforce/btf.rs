@@ -65,7 +65,12 @@ impl Types {
             starts.push(at);
             at = at.checked_add(TYPE)?.checked_add(tail(info)?)?;
         }
-        Some(Self { data, starts, strings, structs })
+        Some(Self {
+            data,
+            starts,
+            strings,
+            structs,
+        })
     }
 
     /// Byte offset of a member; `path` may lead through several, joined by dots. Members of
@@ -94,7 +99,9 @@ impl Types {
         }
         let bit_fields = info >> 31 == 1;
         (0..count(info)).find_map(|index| {
-            let member = at.checked_add(TYPE)?.checked_add(index.checked_mul(MEMBER)?)?;
+            let member = at
+                .checked_add(TYPE)?
+                .checked_add(index.checked_mul(MEMBER)?)?;
             let name = string(&self.data, self.strings, word(&self.data, member)?)?;
             let inner = word(&self.data, member.checked_add(4)?)? as usize;
             let raw = word(&self.data, member.checked_add(8)?)?;
@@ -169,7 +176,13 @@ mod tests {
         types.extend([5, kind::STRUCT << 24 | 2, 12, 11, 1, 0, 0, 2, 32]); // 3: outer
         let types: Vec<u8> = types.iter().flat_map(|word| word.to_le_bytes()).collect();
         let mut data = vec![0x9f, 0xeb, 1, 0];
-        for word in [24, 0, types.len() as u32, types.len() as u32, strings.len() as u32] {
+        for word in [
+            24,
+            0,
+            types.len() as u32,
+            types.len() as u32,
+            strings.len() as u32,
+        ] {
             data.extend(word.to_le_bytes());
         }
         data.extend(types);
@@ -204,8 +217,12 @@ mod tests {
             return;
         };
         let types = Types::parse(data).unwrap();
-        for (structure, member) in super::super::kernel::OFFSETS.map(|(_, of, member)| (of, member)) {
-            assert!(types.offset(structure, member).is_some(), "{structure}.{member}");
+        for (structure, member) in super::super::kernel::OFFSETS.map(|(_, of, member)| (of, member))
+        {
+            assert!(
+                types.offset(structure, member).is_some(),
+                "{structure}.{member}"
+            );
         }
     }
 }

@@ -41,11 +41,19 @@ pub struct Hook {
 }
 
 const fn cgroup(name: &'static str, attach_type: u32, detail: &'static str) -> Hook {
-    Hook { name, attach: Attach::Cgroup(attach_type), detail }
+    Hook {
+        name,
+        attach: Attach::Cgroup(attach_type),
+        detail,
+    }
 }
 
 const fn tracepoint(name: &'static str, detail: &'static str) -> Hook {
-    Hook { name, attach: Attach::Tracepoint, detail }
+    Hook {
+        name,
+        attach: Attach::Tracepoint,
+        detail,
+    }
 }
 
 /// Every program. The packet hooks come first: from the first moment on, nothing passes the wire
@@ -53,17 +61,51 @@ const fn tracepoint(name: &'static str, detail: &'static str) -> Hook {
 pub const HOOKS: [Hook; 13] = [
     cgroup("egress", 1, "every IP packet a job sends"),
     cgroup("ingress", 0, "every IP packet a job is sent"),
-    cgroup("sock_create", 2, "refuses raw, ping and other sockets than TCP and UDP"),
-    cgroup("connect4", 10, "connect(2) to IPv4; sends DNS to the job's listener"),
-    cgroup("connect6", 11, "connect(2) to IPv6 and IPv4-mapped; sends DNS to the job's listener"),
-    cgroup("sendmsg4", 14, "sendto(2) and kin to IPv4; sends DNS to the job's listener"),
-    cgroup("sendmsg6", 15, "sendto(2) and kin to IPv6; sends DNS to the job's listener"),
-    cgroup("recvmsg4", 19, "shows DNS answers as from the server that was asked"),
-    cgroup("recvmsg6", 20, "shows DNS answers as from the server that was asked"),
+    cgroup(
+        "sock_create",
+        2,
+        "refuses raw, ping and other sockets than TCP and UDP",
+    ),
+    cgroup(
+        "connect4",
+        10,
+        "connect(2) to IPv4; sends DNS to the job's listener",
+    ),
+    cgroup(
+        "connect6",
+        11,
+        "connect(2) to IPv6 and IPv4-mapped; sends DNS to the job's listener",
+    ),
+    cgroup(
+        "sendmsg4",
+        14,
+        "sendto(2) and kin to IPv4; sends DNS to the job's listener",
+    ),
+    cgroup(
+        "sendmsg6",
+        15,
+        "sendto(2) and kin to IPv6; sends DNS to the job's listener",
+    ),
+    cgroup(
+        "recvmsg4",
+        19,
+        "shows DNS answers as from the server that was asked",
+    ),
+    cgroup(
+        "recvmsg6",
+        20,
+        "shows DNS answers as from the server that was asked",
+    ),
     cgroup("getpeername4", 29, "shows the DNS server that was asked"),
     cgroup("getpeername6", 30, "shows the DNS server that was asked"),
-    tracepoint("sched_process_fork", "process chains of processes that are gone"),
-    tracepoint("sched_process_exec", "process chains of processes that are gone"),
+    tracepoint(
+        "sched_process_fork",
+        "process chains of processes that are gone",
+    ),
+    tracepoint(
+        "sched_process_exec",
+        "process chains of processes that are gone",
+    ),
 ];
 
 /// Constants of the object, with the kernel structure member each is the offset of.
@@ -139,11 +181,17 @@ pub enum Error {
 /// The end of a verifier log says what is wrong; the rest can be megabytes.
 fn tail(error: &ProgramError) -> String {
     match error {
-        ProgramError::LoadError { io_error, verifier_log } => {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => {
             let log = verifier_log.to_string();
             let lines: Vec<&str> = log.lines().collect();
             let from = lines.len().saturating_sub(4);
-            format!("{io_error}: {}", lines.get(from..).unwrap_or_default().join(" | "))
+            format!(
+                "{io_error}: {}",
+                lines.get(from..).unwrap_or_default().join(" | ")
+            )
         }
         other => other.to_string(),
     }
@@ -179,10 +227,15 @@ fn load_parts(root: &Root, slice: &Cgroup, pins: &Pins) -> Result<Kernel, Error>
     for name in maps::NAMES {
         let path = pins.map(name);
         let map = ebpf.map_mut(name).ok_or(Error::NoMap { map: name })?;
-        map.pin(&path).map_err(io::Error::other).map_err(fs::Error::on("pin map", &path))?;
+        map.pin(&path)
+            .map_err(io::Error::other)
+            .map_err(fs::Error::on("pin map", &path))?;
     }
     let directory = fs::open(root.cgroup.path())?;
-    let btf = Btf::from_sys_fs().map_err(EbpfError::BtfError).map_err(Box::new).map_err(Error::Object)?;
+    let btf = Btf::from_sys_fs()
+        .map_err(EbpfError::BtfError)
+        .map_err(Box::new)
+        .map_err(Error::Object)?;
     let mut missing = Vec::new();
     for hook in HOOKS {
         match attach(&mut ebpf, hook, &directory, &btf, pins) {
@@ -194,7 +247,9 @@ fn load_parts(root: &Root, slice: &Cgroup, pins: &Pins) -> Result<Kernel, Error>
     }
     pins.mark_complete()?;
     let maps = Maps::from(|name| {
-        ebpf.take_map(name).ok_or_else(|| MapError::InvalidName { name: name.to_owned() })
+        ebpf.take_map(name).ok_or_else(|| MapError::InvalidName {
+            name: name.to_owned(),
+        })
     })?;
     Ok(Kernel { maps, missing })
 }
@@ -209,8 +264,13 @@ pub fn open_object(slice_id: u64, slice_level: u32) -> Result<Ebpf, Error> {
     let types = Types::parse(btf);
     let mut offsets = Vec::new();
     for (constant, structure, member) in OFFSETS {
-        let offset = types.as_ref().and_then(|types| types.offset(structure, member));
-        offsets.push((constant, offset.ok_or(Error::NoOffset { structure, member })?));
+        let offset = types
+            .as_ref()
+            .and_then(|types| types.offset(structure, member));
+        offsets.push((
+            constant,
+            offset.ok_or(Error::NoOffset { structure, member })?,
+        ));
     }
     let mut loader = EbpfLoader::new();
     loader.override_global("SLICE_ID", &slice_id, true);
@@ -231,7 +291,9 @@ pub fn load_program<'a>(
     btf: &Btf,
 ) -> Result<&'a mut Program, Error> {
     let name = hook.name;
-    let program = ebpf.program_mut(name).ok_or(Error::NoProgram { program: name })?;
+    let program = ebpf
+        .program_mut(name)
+        .ok_or(Error::NoProgram { program: name })?;
     let loaded = match program {
         Program::CgroupSkb(program) => program.load(),
         Program::CgroupSock(program) => program.load(),
@@ -239,19 +301,19 @@ pub fn load_program<'a>(
         Program::BtfTracePoint(program) => program.load(name, btf),
         _ => return Err(Error::NoProgram { program: name }),
     };
-    loaded.map_err(|source| Error::Load { program: name, source: Box::new(source) })?;
+    loaded.map_err(|source| Error::Load {
+        program: name,
+        source: Box::new(source),
+    })?;
     Ok(program)
 }
 
-fn attach(
-    ebpf: &mut Ebpf,
-    hook: Hook,
-    root: &File,
-    btf: &Btf,
-    pins: &Pins,
-) -> Result<(), Error> {
+fn attach(ebpf: &mut Ebpf, hook: Hook, root: &File, btf: &Btf, pins: &Pins) -> Result<(), Error> {
     let name = hook.name;
-    let refused = |source| Error::Load { program: name, source: Box::new(source) };
+    let refused = |source| Error::Load {
+        program: name,
+        source: Box::new(source),
+    };
     let link = match load_program(ebpf, hook, btf)? {
         Program::CgroupSkb(program) => link_skb(program, hook, root),
         Program::CgroupSock(program) => link_sock(program, root),
@@ -260,10 +322,18 @@ fn attach(
         _ => return Err(Error::NoProgram { program: name }),
     }
     .map_err(refused)?;
-    let link = link.map_err(io::Error::other).map_err(|source| Error::Pin { program: name, source })?;
+    let link = link
+        .map_err(io::Error::other)
+        .map_err(|source| Error::Pin {
+            program: name,
+            source,
+        })?;
     link.pin(pins.link(name))
         .map_err(io::Error::other)
-        .map_err(|source| Error::Pin { program: name, source })?;
+        .map_err(|source| Error::Pin {
+            program: name,
+            source,
+        })?;
     Ok(())
 }
 
@@ -306,7 +376,12 @@ pub fn adopt(root: &Root, pins: &Pins) -> Result<Kernel, Error> {
     let missing = HOOKS
         .into_iter()
         .filter(|hook| hook.attach == Attach::Tracepoint && !pins.link(hook.name).exists())
-        .map(|hook| (hook, "the cordon that loaded the programs could not attach it".to_owned()))
+        .map(|hook| {
+            (
+                hook,
+                "the cordon that loaded the programs could not attach it".to_owned(),
+            )
+        })
         .collect();
     check_links(root, pins)?;
     Ok(Kernel { maps, missing })
@@ -318,7 +393,9 @@ pub fn adopt(root: &Root, pins: &Pins) -> Result<Kernel, Error> {
 /// One is not.
 pub fn check_links(root: &Root, pins: &Pins) -> Result<(), Error> {
     for hook in HOOKS {
-        let Attach::Cgroup(attach_type) = hook.attach else { continue };
+        let Attach::Cgroup(attach_type) = hook.attach else {
+            continue;
+        };
         let path = pins.link(hook.name);
         let link = bpf::open_pin(&path)?;
         let info = bpf::link_info(link.as_fd()).map_err(fs::Error::on("ask about link", &path))?;

@@ -20,7 +20,15 @@ use crate::sys::pod::Wire;
 
 /// Names of all maps that are pinned.
 pub const NAMES: [&str; 9] = [
-    "JOBS", "LEASES", "NETS", "FLOWS", "RECORDS", "LOSSES", "RESOLVERS", "DNS_CLIENTS", "SOCKETS",
+    "JOBS",
+    "LEASES",
+    "NETS",
+    "FLOWS",
+    "RECORDS",
+    "LOSSES",
+    "RESOLVERS",
+    "DNS_CLIENTS",
+    "SOCKETS",
 ];
 
 /// Addresses one job can hold leases of. 264 bytes each, allocated as needed.
@@ -50,7 +58,11 @@ pub struct Error {
 }
 
 fn failed(operation: &'static str, map: &'static str) -> impl FnOnce(MapError) -> Error {
-    move |source| Error { operation, map, source }
+    move |source| Error {
+        operation,
+        map,
+        source,
+    }
 }
 
 type LeaseMap = HashMap<MapData, Wire<Address>, Wire<Grants>>;
@@ -89,10 +101,14 @@ impl Maps {
     ///
     /// # Errors
     /// One is not there, or is not what it should be.
-    pub fn from(mut find: impl FnMut(&'static str) -> Result<Map, MapError>) -> Result<Self, Error> {
+    pub fn from(
+        mut find: impl FnMut(&'static str) -> Result<Map, MapError>,
+    ) -> Result<Self, Error> {
         macro_rules! take {
             ($name:literal) => {
-                find($name).and_then(TryInto::try_into).map_err(failed("open", $name))?
+                find($name)
+                    .and_then(TryInto::try_into)
+                    .map_err(failed("open", $name))?
             };
         }
         Ok(Self {
@@ -123,7 +139,8 @@ impl Maps {
     }
 
     fn publish_parts(&mut self, job: u64, ruleset: &Arc<Ruleset>) -> Result<JobMaps, Error> {
-        let mut nets = NetMap::create(NETS_PER_JOB, NO_PREALLOC).map_err(failed("create", "NETS"))?;
+        let mut nets =
+            NetMap::create(NETS_PER_JOB, NO_PREALLOC).map_err(failed("create", "NETS"))?;
         for (net, grants) in &ruleset.nets {
             nets.insert(&Key::new(net.prefix_len, net.address.0), Wire(*grants), 0)
                 .map_err(failed("fill", "NETS"))?;
@@ -138,18 +155,39 @@ impl Maps {
             .and_then(TryInto::try_into)
             .map_err(failed("create", "RECORDS"))?;
 
-        self.nets.insert(job, &nets, 0).map_err(failed("publish", "NETS"))?;
-        self.leases.insert(job, &leases, 0).map_err(failed("publish", "LEASES"))?;
-        self.flows.insert(job, &flows, 0).map_err(failed("publish", "FLOWS"))?;
-        self.records.insert(job, &ring, 0).map_err(failed("publish", "RECORDS"))?;
+        self.nets
+            .insert(job, &nets, 0)
+            .map_err(failed("publish", "NETS"))?;
+        self.leases
+            .insert(job, &leases, 0)
+            .map_err(failed("publish", "LEASES"))?;
+        self.flows
+            .insert(job, &flows, 0)
+            .map_err(failed("publish", "FLOWS"))?;
+        self.records
+            .insert(job, &ring, 0)
+            .map_err(failed("publish", "RECORDS"))?;
         self.losses
             .insert(job, Wire(Losses::default()), 0)
             .map_err(failed("publish", "LOSSES"))?;
-        let entry =
-            Job { mode: ruleset.mode.into(), reserved: [0; 7], ruleset: ruleset.digest.short() };
-        self.jobs.insert(job, Wire(entry), 0).map_err(failed("publish", "JOBS"))?;
-        let leases = Arc::new(Leases { map: Mutex::new(leases), ruleset: Arc::clone(ruleset) });
-        Ok(JobMaps { job, leases, flows, records: Some(Ring(ring)) })
+        let entry = Job {
+            mode: ruleset.mode.into(),
+            reserved: [0; 7],
+            ruleset: ruleset.digest.short(),
+        };
+        self.jobs
+            .insert(job, Wire(entry), 0)
+            .map_err(failed("publish", "JOBS"))?;
+        let leases = Arc::new(Leases {
+            map: Mutex::new(leases),
+            ruleset: Arc::clone(ruleset),
+        });
+        Ok(JobMaps {
+            job,
+            leases,
+            flows,
+            records: Some(Ring(ring)),
+        })
     }
 
     /// What the kernel has for a job: the proof that publishing took effect.
@@ -181,7 +219,11 @@ impl Maps {
     /// The kernel has no memory for it.
     pub fn mark_resolver(&mut self, job: u64, socket: &impl AsFd) -> Result<(), Error> {
         use std::os::fd::AsRawFd as _;
-        let kept = Socket { job, role: SocketRole::RESOLVER, ..Socket::default() };
+        let kept = Socket {
+            job,
+            role: SocketRole::RESOLVER,
+            ..Socket::default()
+        };
         self.sockets
             .insert(&socket.as_fd().as_raw_fd(), Wire(kept), 0)
             .map_err(failed("mark", "SOCKETS"))
@@ -192,7 +234,10 @@ impl Maps {
     /// # Errors
     /// The map cannot be read.
     pub fn losses(&self, job: u64) -> Result<Losses, Error> {
-        self.losses.get(&job, 0).map(|Wire(losses)| losses).map_err(failed("read", "LOSSES"))
+        self.losses
+            .get(&job, 0)
+            .map(|Wire(losses)| losses)
+            .map_err(failed("read", "LOSSES"))
     }
 
     /// Forgets what the proof counted, before the command is released.
@@ -200,13 +245,18 @@ impl Maps {
     /// # Errors
     /// The map cannot be written.
     pub fn reset_losses(&mut self, job: u64) -> Result<(), Error> {
-        self.losses.insert(job, Wire(Losses::default()), 0).map_err(failed("reset", "LOSSES"))
+        self.losses
+            .insert(job, Wire(Losses::default()), 0)
+            .map_err(failed("reset", "LOSSES"))
     }
 
     /// Who sent a DNS question of this job.
     #[must_use]
     pub fn dns_clients(&self, job: u64) -> DnsClients {
-        DnsClients { job, map: Arc::clone(&self.dns_clients) }
+        DnsClients {
+            job,
+            map: Arc::clone(&self.dns_clients),
+        }
     }
 
     /// Jobs that are in force.
@@ -214,7 +264,10 @@ impl Maps {
     /// # Errors
     /// The map cannot be read.
     pub fn published(&self) -> Result<Vec<u64>, Error> {
-        self.jobs.keys().collect::<Result<_, _>>().map_err(failed("list", "JOBS"))
+        self.jobs
+            .keys()
+            .collect::<Result<_, _>>()
+            .map_err(failed("list", "JOBS"))
     }
 
     /// Takes a job out of force, the job's own entry first: from then on it is denied everything.
@@ -223,10 +276,18 @@ impl Maps {
     /// # Errors
     /// Entries that could not be removed.
     pub fn withdraw(&mut self, job: u64) -> Result<(), Vec<Error>> {
-        let resolvers: Vec<_> =
-            self.resolvers.keys().filter_map(Result::ok).filter(|key| key.0.job == job).collect();
+        let resolvers: Vec<_> = self
+            .resolvers
+            .keys()
+            .filter_map(Result::ok)
+            .filter(|key| key.0.job == job)
+            .collect();
         let mut results = vec![("JOBS", self.jobs.remove(&job))];
-        results.extend(resolvers.iter().map(|key| ("RESOLVERS", self.resolvers.remove(key))));
+        results.extend(
+            resolvers
+                .iter()
+                .map(|key| ("RESOLVERS", self.resolvers.remove(key))),
+        );
         results.extend([
             ("NETS", self.nets.remove(&job)),
             ("LEASES", self.leases.remove(&job)),
@@ -240,7 +301,11 @@ impl Maps {
             .filter(|(_, error)| !is_not_found(error))
             .map(|(map, error)| failed("withdraw from", map)(error))
             .collect();
-        if errors.is_empty() { Ok(()) } else { Err(errors) }
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(errors)
+        }
     }
 }
 
@@ -274,7 +339,9 @@ impl JobMaps {
     /// The map cannot be written.
     pub fn clear_flows(&mut self) -> Result<(), Error> {
         for (key, _) in self.flows()? {
-            self.flows.remove(&Wire(key)).map_err(failed("clear", "FLOWS"))?;
+            self.flows
+                .remove(&Wire(key))
+                .map_err(failed("clear", "FLOWS"))?;
         }
         Ok(())
     }
@@ -295,11 +362,15 @@ impl LeaseSink for Leases {
             source,
         };
         // A poisoned lock means a panic while a lease was written; the map itself is whole.
-        let mut map = self.map.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut map = self
+            .map
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         for lease in leases.iter().filter(|lease| !lease.rules.is_empty()) {
             let now = BootTime::now().map_err(|error| full(lease, error))?;
-            let grants =
-                self.ruleset.grants_for_rules(&lease.rules, now.plus_seconds(lease.seconds).0);
+            let grants = self
+                .ruleset
+                .grants_for_rules(&lease.rules, now.plus_seconds(lease.seconds).0);
             let key = Wire(Address::from(lease.address));
             let held = match map.get(&key, 0) {
                 Ok(Wire(held)) => held,
@@ -326,7 +397,10 @@ impl LeaseSink for Leases {
 impl Leases {
     /// Removes what has run out.
     pub fn collect_expired(&self) {
-        let mut map = self.map.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut map = self
+            .map
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Ok(now) = BootTime::now() {
             collect(&mut map, now);
         }
@@ -342,7 +416,12 @@ fn collect(map: &mut LeaseMap, now: BootTime) {
     let expired: Vec<_> = map
         .iter()
         .filter_map(Result::ok)
-        .filter(|(_, Wire(grants))| grants.as_slice().iter().all(|grant| grant.expires < horizon))
+        .filter(|(_, Wire(grants))| {
+            grants
+                .as_slice()
+                .iter()
+                .all(|grant| grant.expires < horizon)
+        })
         .map(|(key, _)| key)
         .collect();
     for key in expired {
@@ -361,8 +440,15 @@ pub struct DnsClients {
 
 impl ClientLookup for DnsClients {
     fn process(&self, protocol: u8, port: u16) -> Option<u32> {
-        let key = DnsClientKey { job: self.job, port, protocol, reserved: [0; 5] };
-        self.map.get(&Wire(key), 0).ok().map(|Wire(client)| client.tgid)
+        let key = DnsClientKey {
+            job: self.job,
+            port,
+            protocol,
+            reserved: [0; 5],
+        };
+        self.map
+            .get(&Wire(key), 0)
+            .ok()
+            .map(|Wire(client)| client.tgid)
     }
 }
-

@@ -109,15 +109,25 @@ impl Host {
         fs::create_dir_all(&run_dir)?;
         let _alone = lock(&run_dir.join("lock"), FlockArg::LockExclusive)?;
         let slice = root.cgroup.child(SLICE)?;
-        let pins =
-            Pins::open(&config.bpffs, root.cgroup.id(), slice.id(), &object::sha256())?;
+        let pins = Pins::open(
+            &config.bpffs,
+            root.cgroup.id(),
+            slice.id(),
+            &object::sha256(),
+        )?;
         let opened = open_kernel(&root, &slice, &pins, &run_dir);
         if opened.is_err() && slice.children().is_ok_and(|jobs| jobs.is_empty()) {
             // The error that stopped the start is the one to report; an empty slice stays harmless.
             drop(slice.remove());
         }
         let kernel = opened?;
-        let mut host = Self { root, slice, pins, run_dir, kernel };
+        let mut host = Self {
+            root,
+            slice,
+            pins,
+            run_dir,
+            kernel,
+        };
         host.clear_orphans()?;
         Ok(host)
     }
@@ -130,7 +140,11 @@ impl Host {
         let _alone = self.alone()?;
         let lock = lock(&self.lock_of(id), FlockArg::LockExclusive)?;
         let cgroup = self.slice.child(&format!("{JOB_PREFIX}{id}"))?;
-        Ok(Place { id: id.to_owned(), cgroup, lock })
+        Ok(Place {
+            id: id.to_owned(),
+            cgroup,
+            lock,
+        })
     }
 
     /// Publishes a job's ruleset and proves that the kernel applies it to that job's processes.
@@ -140,7 +154,11 @@ impl Host {
     pub fn arm(&mut self, place: &Place, ruleset: &Arc<Ruleset>) -> Result<Enforced, Error> {
         let mut maps = self.kernel.maps.publish(place.cgroup.id(), ruleset)?;
         let proof = self.prove(place, ruleset, &mut maps)?;
-        Ok(Enforced { layers: self.layers(), proof, maps })
+        Ok(Enforced {
+            layers: self.layers(),
+            proof,
+            maps,
+        })
     }
 
     /// Ends a job: kills what is left of it, takes it out of force, removes its place; after the
@@ -153,12 +171,19 @@ impl Host {
         let mut failures = Vec::new();
         self.clear(&place.cgroup, &mut failures);
         let path = self.lock_of(&place.id);
-        note(&mut failures, std::fs::remove_file(&path).map_err(fs::Error::on("remove", &path)));
+        note(
+            &mut failures,
+            std::fs::remove_file(&path).map_err(fs::Error::on("remove", &path)),
+        );
         drop(place.lock);
         if failures.is_empty() {
             self.close_if_last(&mut failures);
         }
-        if failures.is_empty() { Ok(()) } else { Err(Error::Ending(failures)) }
+        if failures.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Ending(failures))
+        }
     }
 
     /// Every hook of this host, for the report.
@@ -166,12 +191,20 @@ impl Host {
         HOOKS
             .iter()
             .map(|hook| {
-                let missing = self.kernel.missing.iter().find(|(gone, _)| gone.name == hook.name);
+                let missing = self
+                    .kernel
+                    .missing
+                    .iter()
+                    .find(|(gone, _)| gone.name == hook.name);
                 let detail = match missing {
                     Some((_, why)) => format!("{}; not active: {why}", hook.detail),
                     None => hook.detail.to_owned(),
                 };
-                Layer { name: hook.name.to_owned(), active: missing.is_none(), detail }
+                Layer {
+                    name: hook.name.to_owned(),
+                    active: missing.is_none(),
+                    detail,
+                }
             })
             .collect()
     }
@@ -191,13 +224,22 @@ impl Host {
         for cgroup in self.slice.children()? {
             let Some(id) = job_id(&cgroup) else { continue };
             let path = self.lock_of(&id);
-            let Ok(held) = lock(&path, FlockArg::LockExclusiveNonblock) else { continue };
+            let Ok(held) = lock(&path, FlockArg::LockExclusiveNonblock) else {
+                continue;
+            };
             tracing::warn!(job.id = %id, "ending a job whose cordon is dead");
             self.clear(&cgroup, &mut failures);
-            note(&mut failures, std::fs::remove_file(&path).map_err(fs::Error::on("remove", &path)));
+            note(
+                &mut failures,
+                std::fs::remove_file(&path).map_err(fs::Error::on("remove", &path)),
+            );
             drop(held);
         }
-        if failures.is_empty() { Ok(()) } else { Err(Error::Ending(failures)) }
+        if failures.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Ending(failures))
+        }
     }
 
     fn clear(&mut self, cgroup: &Cgroup, failures: &mut Vec<String>) {
@@ -215,7 +257,11 @@ impl Host {
             Err(error) => return failures.push(chain(&error)),
         }
         note(failures, self.pins.remove());
-        if self.slice.processes().is_ok_and(|processes| processes.is_empty()) {
+        if self
+            .slice
+            .processes()
+            .is_ok_and(|processes| processes.is_empty())
+        {
             note(failures, self.slice.remove());
         }
     }

@@ -26,7 +26,9 @@ impl Pins {
     pub fn open(bpffs: &Path, root: u64, slice: u64, object_sha256: &str) -> Result<Self, Error> {
         ensure_bpffs(bpffs)?;
         let object = object_sha256.get(..16).unwrap_or(object_sha256);
-        let path = bpffs.join("cordon").join(format!("{root}-{slice}-{object}"));
+        let path = bpffs
+            .join("cordon")
+            .join(format!("{root}-{slice}-{object}"));
         Ok(Self { path })
     }
 
@@ -73,7 +75,9 @@ impl Pins {
     /// # Errors
     /// The parent cannot be read.
     pub fn others(&self, root: u64) -> Result<Vec<Self>, Error> {
-        let Some(parent) = self.path.parent() else { return Ok(Vec::new()) };
+        let Some(parent) = self.path.parent() else {
+            return Ok(Vec::new());
+        };
         let entries = match std::fs::read_dir(parent) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.map_err(Error::on("list", parent))?,
@@ -125,11 +129,19 @@ impl Pins {
 
 fn ensure_bpffs(path: &Path) -> Result<(), Error> {
     fs::create_dir_all(path)?;
-    let kind = statfs(path).map_err(io::Error::from).map_err(Error::on("look at", path))?;
+    let kind = statfs(path)
+        .map_err(io::Error::from)
+        .map_err(Error::on("look at", path))?;
     if kind.filesystem_type() == BPF_FS_MAGIC {
         return Ok(());
     }
-    mount(Some("bpf"), path, Some("bpf"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=700"))
-        .map_err(io::Error::from)
-        .map_err(Error::on("mount bpffs on", path))
+    mount(
+        Some("bpf"),
+        path,
+        Some("bpf"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
+        Some("mode=700"),
+    )
+    .map_err(io::Error::from)
+    .map_err(Error::on("mount bpffs on", path))
 }

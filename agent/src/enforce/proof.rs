@@ -32,7 +32,9 @@ pub enum ProofError {
         source: io::Error,
     },
     /// The probe met something else than the ruleset says.
-    #[error("a probe of {transport:?} from inside the job met {met:?}, the ruleset says {expected:?}")]
+    #[error(
+        "a probe of {transport:?} from inside the job met {met:?}, the ruleset says {expected:?}"
+    )]
     Disagrees {
         /// What was probed.
         transport: Transport,
@@ -147,13 +149,19 @@ fn probe(
     };
     let met = spawn::attempt(place.cgroup.path(), transport, address).map_err(failed)?;
     if met != expected {
-        return Err(ProofError::Disagrees { transport, met, expected });
+        return Err(ProofError::Disagrees {
+            transport,
+            met,
+            expected,
+        });
     }
     if verdict == Verdict::DENY && canary.heard(transport) {
         return Err(ProofError::Leaked { transport });
     }
     let counted = maps.flows().is_ok_and(|lines| {
-        lines.iter().any(|(key, _)| is_probe(key, &to) && key.verdict == verdict)
+        lines
+            .iter()
+            .any(|(key, _)| is_probe(key, &to) && key.verdict == verdict)
     });
     if !counted {
         return Err(ProofError::NotCounted { transport });

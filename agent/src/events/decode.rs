@@ -1,9 +1,7 @@
 //! Ring records to events. Total: every slice of bytes is an event or a counted reason why not.
 
 use cordon_ebpf::abi::ABI_VERSION;
-use cordon_ebpf::abi::record::{
-    Connection, Exec, Fork, RecordHeader, RecordKind, SocketRefused,
-};
+use cordon_ebpf::abi::record::{Connection, Exec, Fork, RecordHeader, RecordKind, SocketRefused};
 use cordon_ebpf::for_each_record;
 use zerocopy::FromBytes as _;
 
@@ -67,7 +65,10 @@ pub enum DecodeError {
 /// Text in a fixed field: up to the first NUL, whatever is not UTF-8 replaced.
 #[must_use]
 pub fn text(field: &[u8]) -> String {
-    let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
+    let end = field
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(field.len());
     String::from_utf8_lossy(field.get(..end).unwrap_or_default()).into_owned()
 }
 
@@ -98,7 +99,12 @@ mod tests {
     fn another_abi_is_refused() {
         let mut header = RecordHeader::new(RecordKind::FORK, 0, 0, 0);
         header.abi = ABI_VERSION + 1;
-        assert_eq!(decode(header.as_bytes()), Err(DecodeError::Abi { abi: ABI_VERSION + 1 }));
+        assert_eq!(
+            decode(header.as_bytes()),
+            Err(DecodeError::Abi {
+                abi: ABI_VERSION + 1
+            })
+        );
     }
 
     #[test]

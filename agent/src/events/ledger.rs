@@ -160,12 +160,23 @@ impl Ledger {
 
     /// Takes one DNS question, asked at boot time `now` (ns).
     pub fn question(&mut self, question: Question, now: u64, living: &impl Living) -> Option<News> {
-        let Question { name, kind, verdict, rule, addresses, process } = question;
+        let Question {
+            name,
+            kind,
+            verdict,
+            rule,
+            addresses,
+            process,
+        } = question;
         for address in &addresses {
             self.remember_name(*address, &name);
         }
         let chain = process.map(|tgid| self.processes.chain(tgid, living));
-        let key = NameKey { name, kind, verdict };
+        let key = NameKey {
+            name,
+            kind,
+            verdict,
+        };
         if !self.names.contains_key(&key) && self.names.len() >= LINES {
             self.dropped.names = self.dropped.names.saturating_add(1);
             return None;
@@ -196,14 +207,23 @@ impl Ledger {
     /// Names the listener answered with an address, in order.
     #[must_use]
     pub fn names_of(&self, address: IpAddr) -> Vec<String> {
-        self.names_of.get(&address).map(|names| names.iter().cloned().collect()).unwrap_or_default()
+        self.names_of
+            .get(&address)
+            .map(|names| names.iter().cloned().collect())
+            .unwrap_or_default()
     }
 
     /// Details that could not be kept, processes included.
     #[must_use]
     pub fn dropped(&self) -> Dropped {
-        let details = self.dropped.details.saturating_add(self.processes.forgotten());
-        Dropped { details, ..self.dropped }
+        let details = self
+            .dropped
+            .details
+            .saturating_add(self.processes.forgotten());
+        Dropped {
+            details,
+            ..self.dropped
+        }
     }
 
     fn remember_name(&mut self, address: IpAddr, name: &str) {
@@ -237,25 +257,43 @@ impl Ledger {
             return None;
         }
         let names = self.names_of(flow.address.into());
-        Some(News::Connection { flow, hook: record.hook, names, chain })
+        Some(News::Connection {
+            flow,
+            hook: record.hook,
+            names,
+            chain,
+        })
     }
 
     fn socket(&mut self, record: &SocketRefused, living: &impl Living) -> Option<News> {
         let chain = self.chain(record.header.tgid, &record.comm, living);
-        let socket =
-            SocketKey { family: record.family, kind: record.kind, protocol: record.protocol };
+        let socket = SocketKey {
+            family: record.family,
+            kind: record.kind,
+            protocol: record.protocol,
+        };
         let who = line(&mut self.sockets, socket, &mut self.dropped.details)?;
         who.count(&chain, &mut self.dropped.details)
-            .then_some(News::Socket { socket, verdict: record.verdict, chain })
+            .then_some(News::Socket {
+                socket,
+                verdict: record.verdict,
+                chain,
+            })
     }
 
     /// The chain of a process; where nothing else is known, the thread's own name.
     fn chain(&self, tgid: u32, comm: &[u8; 16], living: &impl Living) -> Chain {
         if tgid == 0 {
-            return Chain { tgid, executables: vec!["(no process)".to_owned()] };
+            return Chain {
+                tgid,
+                executables: vec!["(no process)".to_owned()],
+            };
         }
         let mut chain = self.processes.chain(tgid, living);
-        let unknown = chain.executables.first().is_some_and(|path| path == "(unknown)");
+        let unknown = chain
+            .executables
+            .first()
+            .is_some_and(|path| path == "(unknown)");
         if unknown && comm.first().is_some_and(|byte| *byte != 0) {
             chain.executables = vec![format!("({})", text(comm))];
         }
@@ -292,7 +330,11 @@ impl Who {
     }
 }
 
-fn line<'a, K: Ord>(lines: &'a mut BTreeMap<K, Who>, key: K, dropped: &mut u64) -> Option<&'a mut Who> {
+fn line<'a, K: Ord>(
+    lines: &'a mut BTreeMap<K, Who>,
+    key: K,
+    dropped: &mut u64,
+) -> Option<&'a mut Who> {
     if lines.len() >= LINES && !lines.contains_key(&key) {
         *dropped = dropped.saturating_add(1);
         return None;

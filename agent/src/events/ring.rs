@@ -46,7 +46,9 @@ impl Pump {
     /// # Errors
     /// The descriptor cannot be polled.
     pub fn new(ring: Ring) -> io::Result<Self> {
-        Ok(Self { ring: AsyncFd::with_interest(ring, Interest::READABLE)? })
+        Ok(Self {
+            ring: AsyncFd::with_interest(ring, Interest::READABLE)?,
+        })
     }
 
     /// Waits until there is something to drain.

@@ -31,7 +31,11 @@ pub fn coverage(enforced: &Enforced, as_root: bool) -> Coverage {
     if as_root {
         blind_spots.push(squeeze(ROOT));
     }
-    Coverage { layers, blind_spots, proof: enforced.proof.clone() }
+    Coverage {
+        layers,
+        blind_spots,
+        proof: enforced.proof.clone(),
+    }
 }
 
 /// Layers that hold for the processes cordon starts.
@@ -43,8 +47,14 @@ fn process_layers() -> [Layer; 3] {
     };
     [
         layer("no_new_privs", "set-uid programs give a job nothing"),
-        layer("capabilities", "no process of the job can have those for networks, BPF or mounts"),
-        layer("mount namespace", "cgroup and BPF file systems are read-only in the job"),
+        layer(
+            "capabilities",
+            "no process of the job can have those for networks, BPF or mounts",
+        ),
+        layer(
+            "mount namespace",
+            "cgroup and BPF file systems are read-only in the job",
+        ),
     ]
 }
 

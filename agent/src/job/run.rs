@@ -114,14 +114,19 @@ pub fn run(request: &Request, tell: Tell<'_>) -> Result<Ended, RunError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|source| RunError::Start { what: "no runtime", source })?;
+        .map_err(|source| RunError::Start {
+            what: "no runtime",
+            source,
+        })?;
     runtime.block_on(run_job(request, tell))
 }
 
 async fn run_job(request: &Request, tell: Tell<'_>) -> Result<Ended, RunError> {
     // Blocked before anything exists that a signal could leave behind.
-    let mut signals = Signals::block()
-        .map_err(|source| RunError::Start { what: "signals cannot be collected", source })?;
+    let mut signals = Signals::block().map_err(|source| RunError::Start {
+        what: "signals cannot be collected",
+        source,
+    })?;
     let mut host = Host::open(&request.config.host)?;
     let place = host.place(JobId::random()?.as_str())?;
     let ended = run_placed(request, &mut host, &place, &mut signals, tell).await;
@@ -151,10 +156,15 @@ async fn run_placed(
     let bound = Bound::bind()?;
     let mut enforced = host.arm(place, &request.ruleset)?;
     direct_dns(host, place, &bound)?;
-    let cannot_watch = |source| RunError::Start { what: "its records cannot be read", source };
-    let ring = enforced.maps.records.take().ok_or_else(|| {
-        cannot_watch(io::Error::other("the job's ring is taken"))
-    })?;
+    let cannot_watch = |source| RunError::Start {
+        what: "its records cannot be read",
+        source,
+    };
+    let ring = enforced
+        .maps
+        .records
+        .take()
+        .ok_or_else(|| cannot_watch(io::Error::other("the job's ring is taken")))?;
     let pump = Pump::new(ring).map_err(cannot_watch)?;
     let (mut watch, log) = Watch::new(pump, Arc::clone(&enforced.maps.leases));
     let resolution = Resolution {
@@ -205,7 +215,11 @@ fn upstream(request: &Request) -> Result<dns::Upstream, RunError> {
             crate::policy::Upstream::System => None,
         })
         .collect();
-    let upstreams = if servers.is_empty() { dns::Upstreams::System } else { dns::Upstreams::Servers(servers) };
+    let upstreams = if servers.is_empty() {
+        dns::Upstreams::System
+    } else {
+        dns::Upstreams::Servers(servers)
+    };
     Ok(dns::Upstream::new(&upstreams, patience)?)
 }
 
@@ -232,7 +246,9 @@ async fn release(
     let started = Timestamp::now();
     let (outcome, not_started) = match start(&request.command, entry) {
         Ok(mut child) => {
-            let watched = watch.until_gone(&mut child, &place.cgroup, signals, tell).await;
+            let watched = watch
+                .until_gone(&mut child, &place.cgroup, signals, tell)
+                .await;
             (watched.map_err(RunError::Watch)?, None)
         }
         Err(error) => match spawn::entry_error(&error) {
@@ -269,11 +285,27 @@ fn seal(
     watch: &Watch,
     ran: Ran,
 ) -> Result<Ended, RunError> {
-    let clock = |source| RunError::Start { what: "the kernel has no boot clock", source };
+    let clock = |source| RunError::Start {
+        what: "the kernel has no boot clock",
+        source,
+    };
     let flows = enforced.maps.flows().map_err(enforce::Error::from)?;
-    let losses = host.kernel.maps.losses(place.cgroup.id()).map_err(enforce::Error::from)?;
-    let as_root = request.account.as_ref().map_or_else(caller_is_root, Account::is_root);
-    let Ran { outcome, not_started, started, finished, survivors } = ran;
+    let losses = host
+        .kernel
+        .maps
+        .losses(place.cgroup.id())
+        .map_err(enforce::Error::from)?;
+    let as_root = request
+        .account
+        .as_ref()
+        .map_or_else(caller_is_root, Account::is_root);
+    let Ran {
+        outcome,
+        not_started,
+        started,
+        finished,
+        survivors,
+    } = ran;
     let report = build(Facts {
         policy: &request.policy,
         ruleset: &request.ruleset,
@@ -298,7 +330,13 @@ fn seal(
         calendar: Calendar::now().map_err(clock)?,
     });
     let written = request.evidence.write(&report, &request.key)?;
-    Ok(Ended { outcome, not_started, report, written, leftovers: None })
+    Ok(Ended {
+        outcome,
+        not_started,
+        report,
+        written,
+        leftovers: None,
+    })
 }
 
 fn caller_is_root() -> bool {
@@ -308,7 +346,10 @@ fn caller_is_root() -> bool {
 fn platform() -> Result<Platform, RunError> {
     let system = nix::sys::utsname::uname()
         .map_err(io::Error::from)
-        .map_err(|source| RunError::Start { what: "the kernel does not say what it is", source })?;
+        .map_err(|source| RunError::Start {
+            what: "the kernel does not say what it is",
+            source,
+        })?;
     let executable = PathBuf::from("/proc/self/exe");
     let digest = fs::sha256(&executable)?;
     Ok(Platform {

@@ -60,8 +60,20 @@ impl Watch {
     pub fn new(pump: Pump, leases: Arc<Leases>) -> (Self, Questions) {
         let (sender, questions) = mpsc::channel(QUESTIONS);
         let lost = Arc::<AtomicU64>::default();
-        let log = Questions { sender, lost: Arc::clone(&lost) };
-        (Self { pump, questions, lost, leases, ledger: Ledger::default() }, log)
+        let log = Questions {
+            sender,
+            lost: Arc::clone(&lost),
+        };
+        (
+            Self {
+                pump,
+                questions,
+                lost,
+                leases,
+                ledger: Ledger::default(),
+            },
+            log,
+        )
     }
 
     /// Watches until the command is gone.
@@ -78,7 +90,13 @@ impl Watch {
         let mut collect = interval(COLLECT_EVERY);
         let mut asked_to_end = false;
         loop {
-            let Self { pump, questions, leases, ledger, .. } = self;
+            let Self {
+                pump,
+                questions,
+                leases,
+                ledger,
+                ..
+            } = self;
             tokio::select! {
                 status = child.wait() => return Ok(outcome(status?)),
                 ready = pump.ready() => {
@@ -140,14 +158,19 @@ fn forward(
     cgroup: &Cgroup,
     asked_to_end: &mut bool,
 ) -> io::Result<()> {
-    let Received { signal, from_terminal } = received;
+    let Received {
+        signal,
+        from_terminal,
+    } = received;
     let ends = matches!(signal, Signal::SIGINT | Signal::SIGTERM | Signal::SIGQUIT);
     if ends && *asked_to_end && !from_terminal {
         cgroup.kill().map_err(io::Error::other)?;
         return Ok(());
     }
     *asked_to_end |= ends;
-    let Some(pid) = child.id().filter(|_| !from_terminal) else { return Ok(()) };
+    let Some(pid) = child.id().filter(|_| !from_terminal) else {
+        return Ok(());
+    };
     let pid = Pid::from_raw(i32::try_from(pid).map_err(io::Error::other)?);
     match kill(pid, signal) {
         // Gone between the signal and now: its end is what comes next.

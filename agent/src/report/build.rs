@@ -49,7 +49,13 @@ pub fn build(facts: Facts<'_>) -> Report {
     let summary = summary(&facts, &flows, &dns);
     let losses = losses(&facts);
     let policy = policy(&facts, &flows, &dns);
-    let Facts { ruleset, coverage, job, platform, .. } = facts;
+    let Facts {
+        ruleset,
+        coverage,
+        job,
+        platform,
+        ..
+    } = facts;
     Report {
         schema: SCHEMA.to_owned(),
         mode: ruleset.mode.into(),
@@ -80,7 +86,10 @@ fn losses(facts: &Facts<'_>) -> Losses {
 fn summary(facts: &Facts<'_>, flows: &[Flow], dns: &[NameAsked]) -> Summary {
     let sum = |of: fn(&Flow) -> u64| flows.iter().map(of).fold(0, u64::saturating_add);
     let count = |keep: fn(&NameAsked) -> bool| {
-        dns.iter().filter(|line| keep(line)).map(|line| line.count).fold(0, u64::saturating_add)
+        dns.iter()
+            .filter(|line| keep(line))
+            .map(|line| line.count)
+            .fold(0, u64::saturating_add)
     };
     let destinations: BTreeSet<_> = flows.iter().map(|flow| &flow.destination).collect();
     Summary {
@@ -111,7 +120,11 @@ fn policy(facts: &Facts<'_>, flows: &[Flow], dns: &[NameAsked]) -> PolicyFacts {
         .chain(dns.iter().filter_map(|line| line.rule))
         .collect();
     let rules = (0u16..).zip(&facts.policy.rules).map(|(index, rule)| {
-        let Rule { reason, origin: Origin { source, line }, .. } = rule;
+        let Rule {
+            reason,
+            origin: Origin { source, line },
+            ..
+        } = rule;
         RuleFacts {
             text: rule.describe(),
             origin: format!("{source}:{line}"),
@@ -120,8 +133,16 @@ fn policy(facts: &Facts<'_>, flows: &[Flow], dns: &[NameAsked]) -> PolicyFacts {
         }
     });
     let profiles = facts.policy.profiles.iter().map(|profile| {
-        let ProfileSource { name, source, sha256 } = profile;
-        ProfileFacts { name: name.clone(), source: source.clone(), sha256: sha256.clone() }
+        let ProfileSource {
+            name,
+            source,
+            sha256,
+        } = profile;
+        ProfileFacts {
+            name: name.clone(),
+            source: source.clone(),
+            sha256: sha256.clone(),
+        }
     });
     PolicyFacts {
         name: facts.policy.name.clone(),
@@ -132,11 +153,18 @@ fn policy(facts: &Facts<'_>, flows: &[Flow], dns: &[NameAsked]) -> PolicyFacts {
 }
 
 fn denials(facts: &Facts<'_>) -> Vec<Denial> {
-    let refused = facts.flows.iter().filter(|(key, _)| key.verdict != Verdict::ALLOW);
+    let refused = facts
+        .flows
+        .iter()
+        .filter(|(key, _)| key.verdict != Verdict::ALLOW);
     let mut denials: Vec<Denial> = refused.map(|line| denial(facts, line)).collect();
     denials.sort_by_key(|denial| {
         let weight = denial.attempts.saturating_add(denial.packets);
-        (Reverse(weight), denial.destination.clone(), denial.reason.clone())
+        (
+            Reverse(weight),
+            denial.destination.clone(),
+            denial.reason.clone(),
+        )
     });
     denials
 }
@@ -144,7 +172,12 @@ fn denials(facts: &Facts<'_>) -> Vec<Denial> {
 fn denial(facts: &Facts<'_>, (key, counters): &(FlowKey, FlowCounters)) -> Denial {
     let destination = destination(facts, key);
     let toml = a_rule_could_allow(key.reason).then(|| {
-        remedy(&destination.names, Some(destination.address), key.port, key.protocol)
+        remedy(
+            &destination.names,
+            Some(destination.address),
+            key.port,
+            key.protocol,
+        )
     });
     Denial {
         reason: key.reason.name().to_owned(),
@@ -219,7 +252,14 @@ fn chains(who: Option<&Who>) -> Vec<ProcessChain> {
 }
 
 fn names(facts: &Facts<'_>) -> Vec<NameAsked> {
-    let line = |(NameKey { name, kind, verdict }, line): (&NameKey, &NameLine)| {
+    let line = |(
+        NameKey {
+            name,
+            kind,
+            verdict,
+        },
+        line,
+    ): (&NameKey, &NameLine)| {
         let denied = matches!(verdict, NameVerdict::Denied | NameVerdict::WouldDeny);
         NameAsked {
             name: name.clone(),
@@ -250,7 +290,13 @@ fn sockets(facts: &Facts<'_>) -> Vec<SocketDenied> {
 
 /// A socket's kind in the kernel's words.
 #[must_use]
-pub fn socket_kind(SocketKey { family, kind, protocol }: SocketKey) -> String {
+pub fn socket_kind(
+    SocketKey {
+        family,
+        kind,
+        protocol,
+    }: SocketKey,
+) -> String {
     let family = match family {
         2 => "AF_INET".to_owned(),
         10 => "AF_INET6".to_owned(),

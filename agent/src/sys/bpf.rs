@@ -40,9 +40,18 @@ fn bpf<T>(command: libc::c_int, attr: &mut T) -> io::Result<libc::c_int> {
     // SAFETY: `attr` is a live, fully initialised block of the size passed; the kernel reads it,
     // and follows only pointers the callers below put there.
     let result = unsafe {
-        libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>())
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            std::ptr::from_mut(attr),
+            size_of::<T>(),
+        )
     };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as libc::c_int) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result as libc::c_int)
+    }
 }
 
 /// Opens a pinned object (`BPF_OBJ_GET`).
@@ -59,7 +68,11 @@ pub fn open_pin(path: &Path) -> Result<OwnedFd, Error> {
     let name = CString::new(path.as_os_str().as_bytes())
         .map_err(io::Error::from)
         .map_err(Error::on("open pin", path))?;
-    let mut attr = Attr { path: name.as_ptr() as u64, fd: 0, flags: 0 };
+    let mut attr = Attr {
+        path: name.as_ptr() as u64,
+        fd: 0,
+        flags: 0,
+    };
     let fd = bpf(BPF_OBJ_GET, &mut attr).map_err(Error::on("open pin", path))?;
     // SAFETY: the kernel just made this descriptor for us alone.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })

@@ -23,7 +23,10 @@ impl BootTime {
     /// This time plus whole seconds.
     #[must_use]
     pub fn plus_seconds(self, seconds: u32) -> Self {
-        Self(self.0.saturating_add(u64::from(seconds).saturating_mul(1_000_000_000)))
+        Self(
+            self.0
+                .saturating_add(u64::from(seconds).saturating_mul(1_000_000_000)),
+        )
     }
 }
 
@@ -41,7 +44,10 @@ impl Calendar {
     /// # Errors
     /// The kernel has no boot clock.
     pub fn now() -> io::Result<Self> {
-        Ok(Self { boot: BootTime::now()?, wall: Timestamp::now() })
+        Ok(Self {
+            boot: BootTime::now()?,
+            wall: Timestamp::now(),
+        })
     }
 
     /// The calendar time of a boot time.
@@ -63,6 +69,9 @@ mod tests {
     fn a_boot_time_in_the_past_is_a_time_in_the_past() {
         let calendar = Calendar::now().unwrap();
         let before = BootTime(calendar.boot.0 - 5_000_000_000);
-        assert_eq!(calendar.wall.duration_since(calendar.at(before)).as_secs(), 5);
+        assert_eq!(
+            calendar.wall.duration_since(calendar.at(before)).as_secs(),
+            5
+        );
     }
 }

@@ -1,6 +1,9 @@
 //! ABI types as aya wants them.
 
-#![expect(unsafe_code, reason = "aya's Pod is an unsafe trait for types of another crate")]
+#![expect(
+    unsafe_code,
+    reason = "aya's Pod is an unsafe trait for types of another crate"
+)]
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 

@@ -7,7 +7,10 @@ const NEEDED: [(Capability, &str); 4] = [
     (Capability::CAP_BPF, "loads the programs"),
     (Capability::CAP_NET_ADMIN, "attaches them to network hooks"),
     (Capability::CAP_PERFMON, "reads process events"),
-    (Capability::CAP_SYS_ADMIN, "attaches at the cgroup root, mounts bpffs"),
+    (
+        Capability::CAP_SYS_ADMIN,
+        "attaches at the cgroup root, mounts bpffs",
+    ),
 ];
 
 /// What no process of a job keeps in its bounding set, so that no set-uid program and no root shell
@@ -55,7 +58,9 @@ pub fn require() -> Result<(), Error> {
     if missing.is_empty() {
         return Ok(());
     }
-    Err(Error::Missing { missing: missing.join(", ") })
+    Err(Error::Missing {
+        missing: missing.join(", "),
+    })
 }
 
 /// Takes from the calling process, for good, what a job must not have. Called between fork and
@@ -74,8 +79,11 @@ pub fn withhold() -> Result<(), caps::errors::CapsError> {
         held.retain(|capability| !WITHHELD.contains(capability));
         Ok(held)
     };
-    let (inheritable, effective, permitted) =
-        (keep(CapSet::Inheritable)?, keep(CapSet::Effective)?, keep(CapSet::Permitted)?);
+    let (inheritable, effective, permitted) = (
+        keep(CapSet::Inheritable)?,
+        keep(CapSet::Effective)?,
+        keep(CapSet::Permitted)?,
+    );
     caps::clear(None, CapSet::Ambient)?;
     caps::set(None, CapSet::Inheritable, &inheritable)?;
     caps::set(None, CapSet::Effective, &effective)?;

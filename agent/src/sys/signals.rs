@@ -44,7 +44,9 @@ impl Signals {
         let set: SigSet = FORWARDED.into_iter().collect();
         set.thread_block()?;
         let fd = SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
-        Ok(Self { fd: AsyncFd::with_interest(fd, Interest::READABLE)? })
+        Ok(Self {
+            fd: AsyncFd::with_interest(fd, Interest::READABLE)?,
+        })
     }
 
     /// Waits for the next signal.
@@ -73,4 +75,3 @@ impl Signals {
 pub fn unblock_all() -> nix::Result<()> {
     SigSet::all().thread_unblock()
 }
-

@@ -1,7 +1,10 @@
 //! Starting a process inside a job: between fork and exec, where the kernel takes it into the
 //! cgroup before it has run one instruction of its own.
 
-#![expect(unsafe_code, reason = "code between fork and exec, and raw descriptors there")]
+#![expect(
+    unsafe_code,
+    reason = "code between fork and exec, and raw descriptors there"
+)]
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -45,7 +48,11 @@ impl Account {
         let name = std::ffi::CString::new(user.name)
             .map_err(io::Error::from)
             .map_err(Error::on("read", path))?;
-        Ok(Self { name, uid: user.uid, gid: user.gid })
+        Ok(Self {
+            name,
+            uid: user.uid,
+            gid: user.gid,
+        })
     }
 
     /// Whether it is root.
@@ -73,7 +80,11 @@ impl Entry {
         account: Option<Account>,
         read_only: Vec<PathBuf>,
     ) -> Result<Self, Error> {
-        Ok(Self { procs: open_procs(cgroup)?, account, read_only })
+        Ok(Self {
+            procs: open_procs(cgroup)?,
+            account,
+            read_only,
+        })
     }
 
     /// Makes a command start this way.
@@ -123,13 +134,19 @@ fn mark_entry(error: io::Error) -> io::Error {
 /// The error of entering a job behind an error of `spawn`, if it is one.
 #[must_use]
 pub fn entry_error(error: &io::Error) -> Option<io::Error> {
-    let errno = error.raw_os_error()?.checked_sub(ENTRY).filter(|errno| *errno > 0)?;
+    let errno = error
+        .raw_os_error()?
+        .checked_sub(ENTRY)
+        .filter(|errno| *errno > 0)?;
     Some(io::Error::from_raw_os_error(errno))
 }
 
 fn open_procs(cgroup: &Path) -> Result<File, Error> {
     let path = cgroup.join("cgroup.procs");
-    File::options().write(true).open(&path).map_err(Error::on("open for joining", path))
+    File::options()
+        .write(true)
+        .open(&path)
+        .map_err(Error::on("open for joining", path))
 }
 
 /// Mount points through which a process could change cgroups or pinned programs.
@@ -142,7 +159,9 @@ pub fn control_mounts() -> Result<Vec<PathBuf>, Error> {
         .lines()
         .filter_map(|line| {
             let (mount, kind) = line.split_once(" - ")?;
-            let control = ["cgroup2 ", "cgroup ", "bpf "].iter().any(|name| kind.starts_with(name));
+            let control = ["cgroup2 ", "cgroup ", "bpf "]
+                .iter()
+                .any(|name| kind.starts_with(name));
             control.then(|| mount.split(' ').nth(4).map(PathBuf::from))?
         })
         .collect())
@@ -158,7 +177,10 @@ pub fn withhold_inherited_sockets() -> Result<usize, Error> {
     let entries = std::fs::read_dir(path).map_err(Error::on("list", path))?;
     let mut withheld = 0usize;
     for entry in entries.filter_map(Result::ok) {
-        let Some(fd) = entry.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok())
+        let Some(fd) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<RawFd>().ok())
         else {
             continue;
         };
@@ -245,7 +267,9 @@ fn try_address(transport: Transport, to: SocketAddrV4) -> i32 {
         let address = libc::sockaddr_in {
             sin_family: libc::AF_INET as libc::sa_family_t,
             sin_port: to.port().to_be(),
-            sin_addr: libc::in_addr { s_addr: u32::from(*to.ip()).to_be() },
+            sin_addr: libc::in_addr {
+                s_addr: u32::from(*to.ip()).to_be(),
+            },
             sin_zero: [0; 8],
         };
         let len = size_of::<libc::sockaddr_in>() as libc::socklen_t;
@@ -256,6 +280,10 @@ fn try_address(transport: Transport, to: SocketAddrV4) -> i32 {
                 libc::sendto(fd.as_raw_fd(), c"?".as_ptr().cast(), 1, 0, address, len)
             }
         };
-        if result < 0 { REFUSED.saturating_add(errno()) } else { REACHED }
+        if result < 0 {
+            REFUSED.saturating_add(errno())
+        } else {
+            REACHED
+        }
     }
 }
