@@ -6,11 +6,12 @@
 #![expect(
     clippy::arithmetic_side_effects,
     clippy::disallowed_methods,
+    clippy::format_push_string,
     clippy::print_stderr,
     clippy::print_stdout,
     clippy::use_debug,
     unreachable_pub,
-    reason = "a test program: it prints, its files are its own, an overflow ends it, and it has no API"
+    reason = "a test program: it prints, its files are its own, its texts are short, an overflow ends it, and it has no API"
 )]
 
 use std::process::ExitCode;

@@ -38,7 +38,7 @@ pub enum SocketKind {
     RawV6,
     /// `SOCK_DGRAM`, ICMP.
     Ping,
-    /// `SOCK_DGRAM`, ICMPv6.
+    /// `SOCK_DGRAM`, `ICMPv6`.
     PingV6,
     /// UDP-Lite.
     UdpLite,
@@ -65,8 +65,8 @@ pub enum Step {
     TcpFastOpen { to: SocketAddr },
     /// Connect and exchange; wait for a file; exchange again on the same connection.
     Hold { to: SocketAddr, until: PathBuf },
-    /// Listen, accept one connection, greet it.
-    Serve { at: SocketAddr },
+    /// Listen, make a file, accept one connection, greet it.
+    Serve { at: SocketAddr, ready: PathBuf },
     /// Listen on loopback and connect to it.
     Loopback { address: IpAddr },
     /// Send datagrams, wait for an echo.
@@ -91,7 +91,7 @@ pub enum Step {
         kind: String,
     },
     /// Start a process in a session of its own that does steps, and do not wait for it.
-    Background { steps: Vec<Step> },
+    Background { steps: Vec<Self> },
     /// Make a file.
     Mark { path: PathBuf },
     /// Wait until a file is there.

@@ -29,6 +29,7 @@ pub struct Job<'w> {
     command: Vec<OsString>,
     config: String,
     cgroups: Vec<PathBuf>,
+    evidence: Option<PathBuf>,
     without_bpf: bool,
 }
 
@@ -41,6 +42,7 @@ impl<'w> Job<'w> {
             command: Vec::new(),
             config: String::new(),
             cgroups: vec![world.cgroup().host()],
+            evidence: None,
             without_bpf: false,
         }
     }
@@ -66,7 +68,7 @@ impl<'w> Job<'w> {
         self.under_cordon(&["--audit"])
     }
 
-    /// Other lines for cordon's `[host]` settings, which come last and win.
+    /// Another value for one of cordon's `[host]` settings.
     #[must_use]
     pub fn host_setting(mut self, key: &str, value: &str) -> Self {
         self.config += &format!("{key} = \"{value}\"\n");
@@ -77,6 +79,13 @@ impl<'w> Job<'w> {
     #[must_use]
     pub fn in_cgroup(mut self, directory: &Path) -> Self {
         self.cgroups.push(directory.to_owned());
+        self
+    }
+
+    /// Where evidence goes, instead of a new directory.
+    #[must_use]
+    pub fn evidence(mut self, directory: &Path) -> Self {
+        self.evidence = Some(directory.to_owned());
         self
     }
 
@@ -113,7 +122,10 @@ impl<'w> Job<'w> {
     /// Starts it.
     pub fn start(self) -> Result<Running<'w>> {
         let world = self.world;
-        let evidence = world.path("evidence");
+        let evidence = self
+            .evidence
+            .clone()
+            .unwrap_or_else(|| world.path("evidence"));
         let (stdout, stderr) = (world.path("stdout"), world.path("stderr"));
         let words = self.words(&evidence)?;
         let mut command = self.entering();
@@ -174,25 +186,10 @@ impl<'w> Job<'w> {
         Ok(words)
     }
 
-    /// Writes cordon's settings, and makes the world's key if there is none yet.
+    /// Writes cordon's settings.
     fn configuration(&self) -> Result<PathBuf> {
         let world = self.world;
-        let directory = world.directory();
-        let key = directory.join("report.pem");
-        if !key.exists() {
-            let cordon = world.environment.cordon()?;
-            let output = Command::new(cordon)
-                .args(["key", "generate", "--out"])
-                .arg(&key)
-                .output()
-                .context("run cordon key generate")?;
-            ensure!(
-                output.status.success(),
-                "cordon key generate: {}{}",
-                output.status,
-                String::from_utf8_lossy(&output.stderr),
-            );
-        }
+        let (directory, key) = (world.directory(), world.key()?);
         let mut host = format!(
             "run_dir = \"{0}/run\"\n\
              state_dir = \"{0}/state\"\n\
@@ -240,23 +237,30 @@ impl Running<'_> {
 
     /// Waits until a file is there; fails if the process ends before.
     pub fn until(&mut self, path: &Path) -> Result<()> {
+        self.until_that(&path.display().to_string(), |_stderr| path.exists())
+    }
+
+    /// Waits until it has said this on stderr; fails if the process ends before.
+    pub fn until_stderr(&mut self, words: &str) -> Result<()> {
+        self.until_that(words, |stderr| stderr.contains(words))
+    }
+
+    fn until_that(&mut self, what: &str, is: impl Fn(&str) -> bool) -> Result<()> {
         let deadline = Instant::now() + self.world.environment.seconds(PATIENCE_SECONDS);
-        while !path.exists() {
+        loop {
+            let stderr = fs::read_to_string(&self.stderr)?;
+            if is(&stderr) {
+                return Ok(());
+            }
             if let Some(status) = self.child.try_wait()? {
-                let stderr = fs::read_to_string(&self.stderr).unwrap_or_default();
-                bail!(
-                    "ended with {status} before {} was there:\n{stderr}",
-                    path.display()
-                );
+                bail!("ended with {status} before `{what}` was there:\n{stderr}");
             }
             ensure!(
                 Instant::now() < deadline,
-                "{} did not appear",
-                path.display()
+                "`{what}` did not appear:\n{stderr}"
             );
             sleep(Duration::from_millis(5));
         }
-        Ok(())
     }
 
     /// Waits for the end.

@@ -79,7 +79,7 @@ async fn echo(mut stream: TcpStream, address: SocketAddr, counters: Counters) {
     let mut buffer = [0; 4096];
     while let Ok(length @ 1..) = stream.read(&mut buffer).await {
         count(&counters, address, |received| {
-            received.bytes += length as u64
+            received.bytes += length as u64;
         });
         let data = buffer.get(..length).unwrap_or_default();
         if stream.write_all(data).await.is_err() {
@@ -90,11 +90,7 @@ async fn echo(mut stream: TcpStream, address: SocketAddr, counters: Counters) {
 
 async fn serve_udp(socket: UdpSocket, address: SocketAddr, counters: Counters) {
     let mut buffer = [0; 4096];
-    // An error here is an ICMP answer to an echo; the next datagram is another matter.
-    loop {
-        let Ok((length, peer)) = socket.recv_from(&mut buffer).await else {
-            continue;
-        };
+    while let Ok((length, peer)) = socket.recv_from(&mut buffer).await {
         count(&counters, address, |received| {
             received.datagrams += 1;
             received.bytes += length as u64;

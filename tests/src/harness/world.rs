@@ -1,11 +1,13 @@
 //! One story's world: machines, servers, a cgroup subtree, a bpffs, and a place for files.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use nix::mount::{MsFlags, mount};
 
 use crate::client::step::Step;
@@ -175,6 +177,39 @@ impl World {
         self.job().profile(profile).steps(steps)
     }
 
+    /// Runs another of cordon's commands, such as `report show`, on this machine.
+    pub fn cordon<I>(&self, words: I) -> Result<Output>
+    where
+        I: IntoIterator,
+        I::Item: AsRef<OsStr>,
+    {
+        let cordon = self.environment.cordon()?;
+        Command::new(cordon)
+            .args(words)
+            .output()
+            .context("run cordon")
+    }
+
+    /// Path of the key that signs this world's evidence; made when it is asked for first.
+    pub fn key(&self) -> Result<PathBuf> {
+        let path = self.scratch.0.join("report.pem");
+        if !path.exists() {
+            let words = [
+                OsStr::new("key"),
+                OsStr::new("generate"),
+                OsStr::new("--out"),
+            ];
+            let output = self.cordon(words.into_iter().chain([path.as_os_str()]))?;
+            ensure!(
+                output.status.success(),
+                "cordon key generate: {}: {}",
+                output.status,
+                String::from_utf8_lossy(&output.stderr),
+            );
+        }
+        Ok(path)
+    }
+
     /// Writes a profile; `body` follows its name.
     pub fn profile(&self, name: &str, body: &str) -> Result<PathBuf> {
         let path = self.path(&format!("{name}.toml"));
@@ -195,6 +230,8 @@ impl World {
             Ok(entries
                 .flatten()
                 .map(|entry| entry.file_name().to_string_lossy().into_owned())
+                // The kernel puts these two into every bpffs.
+                .filter(|name| name != "maps.debug" && name != "progs.debug")
                 .collect())
         })
     }
@@ -240,11 +277,11 @@ fn bind(scratch: &Path, name: &str, text: &str) -> Result<()> {
 fn shadow_etc(scratch: &Path) -> Result<()> {
     const NONE: Option<&str> = None;
     let copy = scratch.join("etc");
-    let status = std::process::Command::new("cp")
+    let status = Command::new("cp")
         .args(["-a", "/etc"])
         .arg(&copy)
         .status()?;
-    anyhow::ensure!(status.success(), "cannot copy /etc");
+    ensure!(status.success(), "cannot copy /etc");
     fs::write(copy.join("resolv.conf"), "")?;
     mount(Some(&copy), "/etc", NONE, MsFlags::MS_BIND, NONE).context("bind /etc")
 }
