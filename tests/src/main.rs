@@ -20,6 +20,7 @@ use clap::{Parser, Subcommand};
 
 mod cases;
 mod client;
+mod demo;
 mod harness;
 mod runner;
 mod supervisor;
@@ -33,6 +34,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Mode {
+    /// Show the main job with real clients and servers
+    Demo(demo::Args),
     /// Do steps as a job (used by stories)
     #[command(hide = true)]
     Client(client::Args),
@@ -43,9 +46,10 @@ enum Mode {
 
 fn main() -> ExitCode {
     let result = match std::env::args().nth(1).as_deref() {
-        Some("demo" | "bench" | "client" | "enter") => match Cli::parse().mode {
+        Some("demo" | "client" | "enter") => match Cli::parse().mode {
             Mode::Client(args) => client::run(&args),
             Mode::Enter(place) => place.become_command().map(|()| ExitCode::SUCCESS),
+            Mode::Demo(args) => supervisor::supervised(|| demo::run(&args)),
         },
         _ => supervisor::supervised(runner::run),
     };

@@ -1,7 +1,7 @@
 //! The egress report says what happened, to a person and to a verifier.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use cordon::report::{ReportMode, SCHEMA};
@@ -116,14 +116,7 @@ fn order(environment: &Environment) -> Result<()> {
 }
 
 fn verify(world: &World, evidence: &Path) -> Result<i32> {
-    let key = world.key()?;
-    let mut beside = key.clone().into_os_string();
-    beside.push(".pub");
-    let candidates = [PathBuf::from(beside), key.with_extension("pub")];
-    let public = candidates
-        .into_iter()
-        .find(|path| path.exists())
-        .context("no public key")?;
+    let public = world.public_key()?;
     let words: [OsString; 5] = [
         "report".into(),
         "verify".into(),

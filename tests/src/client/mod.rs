@@ -88,7 +88,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             },
         };
         outcome.step = step.name();
-        outcome.ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let elapsed = started.elapsed();
+        outcome.ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        outcome.us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
         println!("{}", serde_json::to_string(&outcome)?);
     }
     Ok(ExitCode::SUCCESS)
@@ -102,6 +104,7 @@ fn perform(step: &Step) -> Result<Done, Refused> {
         Step::Serve { at, ready } => tcp::serve(*at, ready),
         Step::Loopback { address } => tcp::loopback(*address),
         Step::Udp { to, form, call } => udp::exchange(*to, *form, *call),
+        Step::Connects { to, count } => tcp::connects(*to, *count),
         Step::Flood { to, count } => udp::flood(*to, *count),
         Step::RoutingHeader { to, through } => udp::routed(*to, *through),
         Step::Socket { kind } => socket::special(*kind),

@@ -75,6 +75,8 @@ pub enum Step {
         form: Form,
         call: SendCall,
     },
+    /// Connect and close, many times.
+    Connects { to: SocketAddr, count: usize },
     /// Send many datagrams; `bytes` counts the ones that were refused.
     Flood { to: SocketAddr, count: usize },
     /// Send a datagram to an address through another one (`IPV6_RTHDR`).
@@ -159,8 +161,10 @@ pub struct Outcome {
     pub errno: Option<String>,
     /// What a library said about it.
     pub error: Option<String>,
-    /// How long it took.
+    /// How long it took, in milliseconds.
     pub ms: u64,
+    /// The same in microseconds.
+    pub us: u64,
     /// Bytes that came back; for a flood, datagrams refused.
     pub bytes: usize,
     /// Addresses a name has.

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, SockType, recv, sendto};
 
 use crate::client::step::Form;
@@ -30,6 +31,26 @@ fn connected(to: SocketAddr, form: Form) -> Result<OwnedFd, Refused> {
 pub(super) fn exchange(to: SocketAddr, form: Form) -> Result<Done, Refused> {
     let socket = connected(to, form)?;
     socket::exchange(&socket, PING).map(done)
+}
+
+/// Each connection is closed by the peer before the next one: no queue of theirs is measured.
+pub(super) fn connects(to: SocketAddr, count: usize) -> Result<Done, Refused> {
+    for _ in 0..count {
+        let read = |socket: OwnedFd| {
+            let mut byte = [0];
+            recv(socket.as_raw_fd(), &mut byte, MsgFlags::empty()).map_err(at("recv"))
+        };
+        match connected(to, Form::Plain).and_then(read) {
+            // The reset may overtake the end of `connect`.
+            Ok(_)
+            | Err(Refused {
+                errno: Errno::ECONNRESET,
+                ..
+            }) => {}
+            Err(refused) => return Err(refused),
+        }
+    }
+    Ok(done(0))
 }
 
 pub(super) fn fast_open(to: SocketAddr) -> Result<Done, Refused> {

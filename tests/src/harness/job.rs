@@ -14,6 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::client::step::{Outcome, Step};
+use crate::harness::namespace::Namespace;
 use crate::harness::world::World;
 
 /// No story's command takes longer on a machine of today.
@@ -30,6 +31,8 @@ pub struct Job<'w> {
     config: String,
     cgroups: Vec<PathBuf>,
     evidence: Option<PathBuf>,
+    machine: &'w Namespace,
+    shown: bool,
     without_bpf: bool,
 }
 
@@ -43,6 +46,8 @@ impl<'w> Job<'w> {
             config: String::new(),
             cgroups: vec![world.cgroup().host()],
             evidence: None,
+            machine: &world.network.job,
+            shown: false,
             without_bpf: false,
         }
     }
@@ -89,6 +94,20 @@ impl<'w> Job<'w> {
         self
     }
 
+    /// Runs it on another machine of the world.
+    #[must_use]
+    pub fn on(mut self, machine: &'w Namespace) -> Self {
+        self.machine = machine;
+        self
+    }
+
+    /// Shows what it says, as it says it, instead of keeping it.
+    #[must_use]
+    pub fn shown(mut self) -> Self {
+        self.shown = true;
+        self
+    }
+
     /// Starts cordon without the capabilities BPF needs.
     #[must_use]
     pub fn without_bpf(mut self) -> Self {
@@ -132,8 +151,8 @@ impl<'w> Job<'w> {
         let child = command
             .args(words)
             .stdin(Stdio::null())
-            .stdout(File::create(&stdout)?)
-            .stderr(File::create(&stderr)?)
+            .stdout(stream(&stdout, self.shown)?)
+            .stderr(stream(&stderr, self.shown)?)
             .spawn()
             .context("start a process")?;
         Ok(Running {
@@ -151,7 +170,7 @@ impl<'w> Job<'w> {
         let world = self.world;
         let mut command = Command::new(&world.environment.own);
         command.arg("enter");
-        command.arg("--network").arg(world.network.job.path());
+        command.arg("--network").arg(self.machine.path());
         command.arg("--mount").arg(world.mounts().path());
         for directory in &self.cgroups {
             command.arg("--cgroup").arg(directory);
@@ -217,6 +236,11 @@ impl<'w> Job<'w> {
     }
 }
 
+fn stream(file: &Path, shown: bool) -> Result<Stdio> {
+    let file = File::create(file)?;
+    Ok(if shown { Stdio::inherit() } else { file.into() })
+}
+
 /// A command that runs.
 #[derive(Debug)]
 pub struct Running<'w> {
@@ -261,6 +285,14 @@ impl Running<'_> {
             );
             sleep(Duration::from_millis(5));
         }
+    }
+
+    /// What it said, if it has ended already.
+    pub fn ended(&mut self) -> Result<Option<String>> {
+        let ended = self.child.try_wait()?.is_some();
+        Ok(ended
+            .then(|| fs::read_to_string(&self.stderr))
+            .transpose()?)
     }
 
     /// Waits for the end.

@@ -22,6 +22,29 @@ pub struct Received {
     pub bytes: u64,
 }
 
+/// Accepts connections and resets each at once: no port has to wait before it is used again.
+pub fn reset_connections(
+    servers: &Servers,
+    namespace: &Namespace,
+    address: SocketAddr,
+) -> Result<()> {
+    let listener = namespace.run(|| {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    })?;
+    let _runtime = servers.enter();
+    let listener = TcpListener::from_std(listener)?;
+    servers.add(async move {
+        while let Ok((stream, _peer)) = listener.accept().await {
+            if stream.set_zero_linger().is_err() {
+                return;
+            }
+        }
+    });
+    Ok(())
+}
+
 type Counters = Arc<Mutex<BTreeMap<SocketAddr, Received>>>;
 
 /// The listeners of one machine.

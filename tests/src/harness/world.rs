@@ -21,7 +21,7 @@ use crate::harness::network::{
     DNS_V4, DNS_V6, EVIL_MAC, EVIL_V4, EVIL_V6, GOOD_V4, GOOD_V6, Network, OTHER_V4, OTHER_V6,
     PORTS, at,
 };
-use crate::harness::receiver::Receiver;
+use crate::harness::receiver::{Receiver, reset_connections};
 use crate::harness::servers::Servers;
 use crate::harness::zone::Zone;
 
@@ -67,6 +67,15 @@ static WORLDS: AtomicU32 = AtomicU32::new(0);
 impl World {
     /// A world with its usual names and receivers.
     pub fn new(environment: &Environment) -> Result<Self> {
+        let world = Self::without_servers(environment)?;
+        for port in PORTS {
+            world.listen_good(port)?;
+        }
+        Ok(world)
+    }
+
+    /// A world in which nobody listens on the allowed machine yet.
+    pub fn without_servers(environment: &Environment) -> Result<Self> {
         let name = leftovers::name(WORLDS.fetch_add(1, Ordering::Relaxed));
         let directory = std::env::temp_dir().join(&name);
         fs::create_dir(&directory).context("create a directory")?;
@@ -92,7 +101,6 @@ impl World {
 
     fn populate(&self) -> Result<()> {
         for port in PORTS {
-            self.listen_good(port)?;
             self.listen_evil(port)?;
         }
         self.listen_evil(53)?;
@@ -134,6 +142,11 @@ impl World {
         let receiver = Receiver::default();
         receiver.listen(&self.servers, &self.network.job, addresses)?;
         Ok(receiver)
+    }
+
+    /// Starts a listener on the job's own machine that resets every connection.
+    pub fn reset_beside_job(&self, address: SocketAddr) -> Result<()> {
+        reset_connections(&self.servers, &self.network.job, address)
     }
 
     /// A path for a new file.
@@ -208,6 +221,13 @@ impl World {
             );
         }
         Ok(path)
+    }
+
+    /// Path of the public half of [`World::key`].
+    pub fn public_key(&self) -> Result<PathBuf> {
+        let mut beside = self.key()?.into_os_string();
+        beside.push(".pub");
+        Ok(PathBuf::from(beside))
     }
 
     /// Writes a profile; `body` follows its name.
