@@ -18,6 +18,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod cases;
 mod client;
 mod demo;
@@ -36,6 +37,8 @@ struct Cli {
 enum Mode {
     /// Show the main job with real clients and servers
     Demo(demo::Args),
+    /// Measure what cordon costs
+    Bench(bench::Args),
     /// Do steps as a job (used by stories)
     #[command(hide = true)]
     Client(client::Args),
@@ -46,10 +49,11 @@ enum Mode {
 
 fn main() -> ExitCode {
     let result = match std::env::args().nth(1).as_deref() {
-        Some("demo" | "client" | "enter") => match Cli::parse().mode {
+        Some("demo" | "bench" | "client" | "enter") => match Cli::parse().mode {
             Mode::Client(args) => client::run(&args),
             Mode::Enter(place) => place.become_command().map(|()| ExitCode::SUCCESS),
             Mode::Demo(args) => supervisor::supervised(|| demo::run(&args)),
+            Mode::Bench(args) => supervisor::supervised(|| bench::run(&args)),
         },
         _ => supervisor::supervised(runner::run),
     };
