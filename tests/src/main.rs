@@ -6,19 +6,22 @@
 #![expect(
     clippy::arithmetic_side_effects,
     clippy::disallowed_methods,
+    clippy::format_push_string,
     clippy::print_stderr,
     clippy::print_stdout,
     clippy::use_debug,
     unreachable_pub,
-    reason = "a test program: it prints, its files are its own, an overflow ends it, and it has no API"
+    reason = "a test program: it prints, its files are its own, its texts are short, an overflow ends it, and it has no API"
 )]
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod cases;
 mod client;
+mod demo;
 mod harness;
 mod runner;
 mod supervisor;
@@ -32,6 +35,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Mode {
+    /// Show the main job with real clients and servers
+    Demo(demo::Args),
+    /// Measure what cordon costs
+    Bench(bench::Args),
     /// Do steps as a job (used by stories)
     #[command(hide = true)]
     Client(client::Args),
@@ -45,6 +52,8 @@ fn main() -> ExitCode {
         Some("demo" | "bench" | "client" | "enter") => match Cli::parse().mode {
             Mode::Client(args) => client::run(&args),
             Mode::Enter(place) => place.become_command().map(|()| ExitCode::SUCCESS),
+            Mode::Demo(args) => supervisor::supervised(|| demo::run(&args)),
+            Mode::Bench(args) => supervisor::supervised(|| bench::run(&args)),
         },
         _ => supervisor::supervised(runner::run),
     };

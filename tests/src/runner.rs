@@ -26,12 +26,14 @@ pub enum Told {
     NotHere(String),
 }
 
+type Tell = Box<dyn FnOnce(&Environment) -> Result<Told> + Send>;
+
 /// A story: a sentence for a name, and what it does.
 pub struct Story {
     /// `subject::sentence`
     pub name: String,
     /// Tells it.
-    pub tell: Box<dyn FnOnce(&Environment) -> Result<Told> + Send>,
+    pub tell: Tell,
 }
 
 impl std::fmt::Debug for Story {
@@ -80,8 +82,8 @@ pub fn run() -> Result<ExitCode> {
     let whole = arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.list;
     let conclusion = libtest_mimic::run(&arguments, trials);
 
-    let skips = skips.lock().unwrap_or_else(PoisonError::into_inner);
-    for skip in skips.iter() {
+    let skips = std::mem::take(&mut *skips.lock().unwrap_or_else(PoisonError::into_inner));
+    for skip in &skips {
         println!("skipped {skip}");
     }
     let expected = if guest {
@@ -104,8 +106,11 @@ fn trial(story: Story, environment: Environment, skips: Arc<Mutex<Vec<String>>>)
     Trial::ignorable_test(name.clone(), move || match tell(&environment) {
         Ok(Told::Whole) => Ok(Completion::Completed),
         Ok(Told::NotHere(reason)) => {
-            let mut skips = skips.lock().unwrap_or_else(PoisonError::into_inner);
-            skips.push(format!("{name}: {reason}"));
+            let skip = format!("{name}: {reason}");
+            skips
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(skip);
             Ok(Completion::ignored_with(reason))
         }
         Err(error) => Err(Failed::from(format!("{error:#}"))),

@@ -7,7 +7,9 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitCode, ExitStatus};
 
 use anyhow::{Context as _, Result, ensure};
+use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, geteuid};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -26,6 +28,8 @@ pub fn supervised(work: impl FnOnce() -> Result<ExitCode>) -> Result<ExitCode> {
         "namespaces, cgroups and BPF need root: run `sudo -E cargo xtask test` (or `demo`)"
     );
     leftovers::remove_stale();
+    // What loses its parent becomes a child of this process, which can then reap it.
+    set_child_subreaper(true).context("adopt orphans")?;
     let mut child = Command::new(std::env::current_exe()?)
         .args(std::env::args_os().skip(1))
         .env(WORKER, "1")
@@ -49,7 +53,17 @@ pub fn supervised(work: impl FnOnce() -> Result<ExitCode>) -> Result<ExitCode> {
         }
     })?;
     leftovers::remove_of(id);
+    reap();
     Ok(exit_code(status))
+}
+
+/// Takes leave of the dead: orphans that have ended.
+fn reap() {
+    while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+        if status == WaitStatus::StillAlive {
+            return;
+        }
+    }
 }
 
 /// Passes a signal on. The worker may have had it from the terminal already, and be gone.

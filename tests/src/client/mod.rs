@@ -43,6 +43,17 @@ fn at(call: &'static str) -> impl FnOnce(Errno) -> Refused {
     move |errno| Refused { call, errno }
 }
 
+/// For `map_err` of what std calls.
+fn io_at(call: &'static str) -> impl FnOnce(std::io::Error) -> Refused {
+    move |error| {
+        // An error of std's own has no number; the only one a step can meet is a timeout.
+        let errno = error
+            .raw_os_error()
+            .map_or(Errno::ETIMEDOUT, Errno::from_raw);
+        Refused { call, errno }
+    }
+}
+
 /// What a step that worked has to tell.
 #[derive(Debug, Default)]
 struct Done {
@@ -77,7 +88,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             },
         };
         outcome.step = step.name();
-        outcome.ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let elapsed = started.elapsed();
+        outcome.ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        outcome.us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
         println!("{}", serde_json::to_string(&outcome)?);
     }
     Ok(ExitCode::SUCCESS)
@@ -88,9 +101,10 @@ fn perform(step: &Step) -> Result<Done, Refused> {
         Step::Tcp { to, form } => tcp::exchange(*to, *form),
         Step::TcpFastOpen { to } => tcp::fast_open(*to),
         Step::Hold { to, until } => tcp::hold(*to, until),
-        Step::Serve { at } => tcp::serve(*at),
+        Step::Serve { at, ready } => tcp::serve(*at, ready),
         Step::Loopback { address } => tcp::loopback(*address),
         Step::Udp { to, form, call } => udp::exchange(*to, *form, *call),
+        Step::Connects { to, count } => tcp::connects(*to, *count),
         Step::Flood { to, count } => udp::flood(*to, *count),
         Step::RoutingHeader { to, through } => udp::routed(*to, *through),
         Step::Socket { kind } => socket::special(*kind),
@@ -104,7 +118,7 @@ fn perform(step: &Step) -> Result<Done, Refused> {
         Step::Background { steps } => process::background(steps),
         Step::Mark { path } => process::mark(path),
         Step::Await { path } => process::wait_for(path),
-        Step::Sleep { ms } => process::sleep(*ms),
+        Step::Sleep { ms } => Ok(process::sleep(*ms)),
         Step::Raise { signal } => process::raise(*signal),
         Step::Exit { .. } => Ok(Done::default()),
     }

@@ -9,16 +9,15 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
 use crate::client::step::Step;
-use crate::client::{Done, Refused, at};
+use crate::client::{Done, Refused, at, io_at};
 
 /// How long a file is waited for.
-const FILE_PATIENCE: Duration = Duration::from_secs(60);
+const FILE_PATIENCE: Duration = Duration::from_mins(1);
 
 pub(super) fn mark(path: &Path) -> Result<Done, Refused> {
     File::create(path)
         .map(|_file| Done::default())
-        .map_err(errno)
-        .map_err(at("open"))
+        .map_err(io_at("open"))
 }
 
 pub(super) fn wait_for(path: &Path) -> Result<Done, Refused> {
@@ -32,9 +31,9 @@ pub(super) fn wait_for(path: &Path) -> Result<Done, Refused> {
     Ok(Done::default())
 }
 
-pub(super) fn sleep(ms: u64) -> Result<Done, Refused> {
+pub(super) fn sleep(ms: u64) -> Done {
     std::thread::sleep(Duration::from_millis(ms));
-    Ok(Done::default())
+    Done::default()
 }
 
 pub(super) fn raise(number: i32) -> Result<Done, Refused> {
@@ -46,17 +45,10 @@ pub(super) fn raise(number: i32) -> Result<Done, Refused> {
 /// Starts this program once more, in a session of its own, and leaves it.
 pub(super) fn background(steps: &[Step]) -> Result<Done, Refused> {
     let steps = serde_json::to_string(steps).map_err(|_not_json| at("serialise")(Errno::EINVAL))?;
-    let own = std::env::current_exe()
-        .map_err(errno)
-        .map_err(at("readlink"))?;
+    let own = std::env::current_exe().map_err(io_at("readlink"))?;
     Command::new(own)
         .args(["client", "--detached", &steps])
         .spawn()
         .map(|_child| Done::default())
-        .map_err(errno)
-        .map_err(at("clone"))
-}
-
-fn errno(error: std::io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+        .map_err(io_at("clone"))
 }

@@ -38,7 +38,7 @@ pub enum SocketKind {
     RawV6,
     /// `SOCK_DGRAM`, ICMP.
     Ping,
-    /// `SOCK_DGRAM`, ICMPv6.
+    /// `SOCK_DGRAM`, `ICMPv6`.
     PingV6,
     /// UDP-Lite.
     UdpLite,
@@ -65,8 +65,8 @@ pub enum Step {
     TcpFastOpen { to: SocketAddr },
     /// Connect and exchange; wait for a file; exchange again on the same connection.
     Hold { to: SocketAddr, until: PathBuf },
-    /// Listen, accept one connection, greet it.
-    Serve { at: SocketAddr },
+    /// Listen, make a file, accept one connection, greet it.
+    Serve { at: SocketAddr, ready: PathBuf },
     /// Listen on loopback and connect to it.
     Loopback { address: IpAddr },
     /// Send datagrams, wait for an echo.
@@ -75,6 +75,8 @@ pub enum Step {
         form: Form,
         call: SendCall,
     },
+    /// Connect and close, many times.
+    Connects { to: SocketAddr, count: usize },
     /// Send many datagrams; `bytes` counts the ones that were refused.
     Flood { to: SocketAddr, count: usize },
     /// Send a datagram to an address through another one (`IPV6_RTHDR`).
@@ -91,7 +93,7 @@ pub enum Step {
         kind: String,
     },
     /// Start a process in a session of its own that does steps, and do not wait for it.
-    Background { steps: Vec<Step> },
+    Background { steps: Vec<Self> },
     /// Make a file.
     Mark { path: PathBuf },
     /// Wait until a file is there.
@@ -159,8 +161,10 @@ pub struct Outcome {
     pub errno: Option<String>,
     /// What a library said about it.
     pub error: Option<String>,
-    /// How long it took.
+    /// How long it took, in milliseconds.
     pub ms: u64,
+    /// The same in microseconds.
+    pub us: u64,
     /// Bytes that came back; for a flood, datagrams refused.
     pub bytes: usize,
     /// Addresses a name has.

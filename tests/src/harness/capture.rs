@@ -78,7 +78,7 @@ impl Frame {
     }
 
     /// Multicast listener reports, which the kernel sends for a device that comes up: IPv6, a
-    /// hop-by-hop header, ICMPv6 type 143 or 131.
+    /// hop-by-hop header, `ICMPv6` type 143 or 131.
     fn is_housekeeping(&self) -> bool {
         self.bytes(12) == Some([0x86, 0xdd])
             && self.bytes(20) == Some([0])

@@ -6,6 +6,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// How long processes get to end once they have been killed.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
@@ -60,9 +63,9 @@ impl Drop for Tree {
     }
 }
 
-/// Kills all processes of a v2 subtree and removes it, deepest directories first.
+/// Kills all processes of a subtree and removes it, deepest directories first.
 pub fn remove(root: &Path) -> Result<()> {
-    fs::write(root.join("cgroup.kill"), "1").context("cgroup.kill")?;
+    kill_all(root)?;
     let deadline = Instant::now() + KILL_PATIENCE;
     while !processes(root).is_empty() && Instant::now() < deadline {
         sleep(Duration::from_millis(2));
@@ -70,6 +73,21 @@ pub fn remove(root: &Path) -> Result<()> {
     let left = processes(root);
     ensure!(left.is_empty(), "processes {left:?} do not end");
     remove_directories(root, deadline)
+}
+
+fn kill_all(root: &Path) -> Result<()> {
+    let file = root.join("cgroup.kill");
+    if file.exists() {
+        return fs::write(file, "1").context("cgroup.kill");
+    }
+    // v1 cannot do it at once: by id, and only ids of this very group.
+    for id in processes(root) {
+        match kill(Pid::from_raw(id), Signal::SIGKILL) {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(error) => return Err(error).context("kill a process of a group"),
+        }
+    }
+    Ok(())
 }
 
 fn remove_directories(directory: &Path, deadline: Instant) -> Result<()> {
@@ -135,13 +153,7 @@ impl MemoryLimit {
 
 impl Drop for MemoryLimit {
     fn drop(&mut self) {
-        // v1 has no cgroup.kill: end by id what is still there; the group is this value's own.
-        for id in processes(&self.directory) {
-            let process = nix::unistd::Pid::from_raw(id);
-            drop(nix::sys::signal::kill(process, nix::sys::signal::SIGKILL));
-        }
-        let deadline = Instant::now() + KILL_PATIENCE;
-        if let Err(error) = remove_directories(&self.directory, deadline) {
+        if let Err(error) = remove(&self.directory) {
             eprintln!("cgroup {} is left: {error:#}", self.directory.display());
         }
     }

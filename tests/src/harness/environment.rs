@@ -62,6 +62,14 @@ pub fn cgroup2_mount() -> Result<PathBuf> {
         .context("no cgroup v2 hierarchy is mounted: `mount -t cgroup2 none /sys/fs/cgroup`")
 }
 
+/// Every hierarchy in which a world may have groups.
+pub fn cgroup_mounts() -> Vec<PathBuf> {
+    let cgroup2 = cgroup2_mount().ok();
+    let memory = cgroup2.as_deref().and_then(memory_hierarchy);
+    let memory = memory.filter(|mount| Some(mount) != cgroup2.as_ref());
+    cgroup2.into_iter().chain(memory).collect()
+}
+
 fn memory_hierarchy(cgroup2: &Path) -> Option<PathBuf> {
     let controllers = fs::read_to_string(cgroup2.join("cgroup.subtree_control")).ok()?;
     if controllers.split_whitespace().any(|word| word == "memory") {

@@ -14,6 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::client::step::{Outcome, Step};
+use crate::harness::namespace::Namespace;
 use crate::harness::world::World;
 
 /// No story's command takes longer on a machine of today.
@@ -29,6 +30,9 @@ pub struct Job<'w> {
     command: Vec<OsString>,
     config: String,
     cgroups: Vec<PathBuf>,
+    evidence: Option<PathBuf>,
+    machine: &'w Namespace,
+    shown: bool,
     without_bpf: bool,
 }
 
@@ -41,6 +45,9 @@ impl<'w> Job<'w> {
             command: Vec::new(),
             config: String::new(),
             cgroups: vec![world.cgroup().host()],
+            evidence: None,
+            machine: &world.network.job,
+            shown: false,
             without_bpf: false,
         }
     }
@@ -66,7 +73,7 @@ impl<'w> Job<'w> {
         self.under_cordon(&["--audit"])
     }
 
-    /// Other lines for cordon's `[host]` settings, which come last and win.
+    /// Another value for one of cordon's `[host]` settings.
     #[must_use]
     pub fn host_setting(mut self, key: &str, value: &str) -> Self {
         self.config += &format!("{key} = \"{value}\"\n");
@@ -77,6 +84,27 @@ impl<'w> Job<'w> {
     #[must_use]
     pub fn in_cgroup(mut self, directory: &Path) -> Self {
         self.cgroups.push(directory.to_owned());
+        self
+    }
+
+    /// Where evidence goes, instead of a new directory.
+    #[must_use]
+    pub fn evidence(mut self, directory: &Path) -> Self {
+        self.evidence = Some(directory.to_owned());
+        self
+    }
+
+    /// Runs it on another machine of the world.
+    #[must_use]
+    pub fn on(mut self, machine: &'w Namespace) -> Self {
+        self.machine = machine;
+        self
+    }
+
+    /// Shows what it says, as it says it, instead of keeping it.
+    #[must_use]
+    pub fn shown(mut self) -> Self {
+        self.shown = true;
         self
     }
 
@@ -113,15 +141,18 @@ impl<'w> Job<'w> {
     /// Starts it.
     pub fn start(self) -> Result<Running<'w>> {
         let world = self.world;
-        let evidence = world.path("evidence");
+        let evidence = self
+            .evidence
+            .clone()
+            .unwrap_or_else(|| world.path("evidence"));
         let (stdout, stderr) = (world.path("stdout"), world.path("stderr"));
         let words = self.words(&evidence)?;
         let mut command = self.entering();
         let child = command
             .args(words)
             .stdin(Stdio::null())
-            .stdout(File::create(&stdout)?)
-            .stderr(File::create(&stderr)?)
+            .stdout(stream(&stdout, self.shown)?)
+            .stderr(stream(&stderr, self.shown)?)
             .spawn()
             .context("start a process")?;
         Ok(Running {
@@ -139,7 +170,7 @@ impl<'w> Job<'w> {
         let world = self.world;
         let mut command = Command::new(&world.environment.own);
         command.arg("enter");
-        command.arg("--network").arg(world.network.job.path());
+        command.arg("--network").arg(self.machine.path());
         command.arg("--mount").arg(world.mounts().path());
         for directory in &self.cgroups {
             command.arg("--cgroup").arg(directory);
@@ -174,25 +205,10 @@ impl<'w> Job<'w> {
         Ok(words)
     }
 
-    /// Writes cordon's settings, and makes the world's key if there is none yet.
+    /// Writes cordon's settings.
     fn configuration(&self) -> Result<PathBuf> {
         let world = self.world;
-        let directory = world.directory();
-        let key = directory.join("report.pem");
-        if !key.exists() {
-            let cordon = world.environment.cordon()?;
-            let output = Command::new(cordon)
-                .args(["key", "generate", "--out"])
-                .arg(&key)
-                .output()
-                .context("run cordon key generate")?;
-            ensure!(
-                output.status.success(),
-                "cordon key generate: {}{}",
-                output.status,
-                String::from_utf8_lossy(&output.stderr),
-            );
-        }
+        let (directory, key) = (world.directory(), world.key()?);
         let mut host = format!(
             "run_dir = \"{0}/run\"\n\
              state_dir = \"{0}/state\"\n\
@@ -220,6 +236,11 @@ impl<'w> Job<'w> {
     }
 }
 
+fn stream(file: &Path, shown: bool) -> Result<Stdio> {
+    let file = File::create(file)?;
+    Ok(if shown { Stdio::inherit() } else { file.into() })
+}
+
 /// A command that runs.
 #[derive(Debug)]
 pub struct Running<'w> {
@@ -240,23 +261,38 @@ impl Running<'_> {
 
     /// Waits until a file is there; fails if the process ends before.
     pub fn until(&mut self, path: &Path) -> Result<()> {
+        self.until_that(&path.display().to_string(), |_stderr| path.exists())
+    }
+
+    /// Waits until it has said this on stderr; fails if the process ends before.
+    pub fn until_stderr(&mut self, words: &str) -> Result<()> {
+        self.until_that(words, |stderr| stderr.contains(words))
+    }
+
+    fn until_that(&mut self, what: &str, is: impl Fn(&str) -> bool) -> Result<()> {
         let deadline = Instant::now() + self.world.environment.seconds(PATIENCE_SECONDS);
-        while !path.exists() {
+        loop {
+            let stderr = fs::read_to_string(&self.stderr)?;
+            if is(&stderr) {
+                return Ok(());
+            }
             if let Some(status) = self.child.try_wait()? {
-                let stderr = fs::read_to_string(&self.stderr).unwrap_or_default();
-                bail!(
-                    "ended with {status} before {} was there:\n{stderr}",
-                    path.display()
-                );
+                bail!("ended with {status} before `{what}` was there:\n{stderr}");
             }
             ensure!(
                 Instant::now() < deadline,
-                "{} did not appear",
-                path.display()
+                "`{what}` did not appear:\n{stderr}"
             );
             sleep(Duration::from_millis(5));
         }
-        Ok(())
+    }
+
+    /// What it said, if it has ended already.
+    pub fn ended(&mut self) -> Result<Option<String>> {
+        let ended = self.child.try_wait()?.is_some();
+        Ok(ended
+            .then(|| fs::read_to_string(&self.stderr))
+            .transpose()?)
     }
 
     /// Waits for the end.

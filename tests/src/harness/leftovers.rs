@@ -31,11 +31,14 @@ pub fn remove_stale() {
 
 fn remove_where(gone: impl Fn(u32) -> bool) {
     let of_gone = |path: &PathBuf| owner(path).is_some_and(&gone);
-    if let Ok(mount) = environment::cgroup2_mount() {
-        for path in entries(&mount).filter(of_gone) {
-            wait_until_empty(&path);
-            if let Err(error) = cgroup::remove(&path) {
-                eprintln!("cgroup {} is left: {error:#}", path.display());
+    for group in environment::cgroup_mounts()
+        .iter()
+        .flat_map(|mount| entries(mount))
+    {
+        if of_gone(&group) {
+            wait_until_empty(&group);
+            if let Err(error) = cgroup::remove(&group) {
+                eprintln!("cgroup {} is left: {error:#}", group.display());
             }
         }
     }

@@ -14,6 +14,7 @@ pub mod leftovers;
 pub mod namespace;
 pub mod network;
 pub mod receiver;
+pub mod rules;
 pub mod servers;
 pub mod verdicts;
 pub mod world;

@@ -135,7 +135,7 @@ impl Cable<'_> {
             self.machine.path().display(),
         );
         for address in self.addresses {
-            batch += &neighbour(*address, name, &far, source(address));
+            batch += &neighbour(*address, name, &far, Some(source(*address)));
         }
         if self.default {
             batch += &format!(
@@ -167,11 +167,11 @@ impl Cable<'_> {
     }
 }
 
-fn source(destination: &IpAddr) -> Option<IpAddr> {
-    Some(match destination {
+fn source(destination: IpAddr) -> IpAddr {
+    match destination {
         IpAddr::V4(_) => JOB_V4.into(),
         IpAddr::V6(_) => JOB_V6.into(),
-    })
+    }
 }
 
 fn neighbour(address: IpAddr, device: &str, mac: &str, source: Option<IpAddr>) -> String {

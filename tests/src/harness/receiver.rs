@@ -22,6 +22,29 @@ pub struct Received {
     pub bytes: u64,
 }
 
+/// Accepts connections and resets each at once: no port has to wait before it is used again.
+pub fn reset_connections(
+    servers: &Servers,
+    namespace: &Namespace,
+    address: SocketAddr,
+) -> Result<()> {
+    let listener = namespace.run(|| {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    })?;
+    let _runtime = servers.enter();
+    let listener = TcpListener::from_std(listener)?;
+    servers.add(async move {
+        while let Ok((stream, _peer)) = listener.accept().await {
+            if stream.set_zero_linger().is_err() {
+                return;
+            }
+        }
+    });
+    Ok(())
+}
+
 type Counters = Arc<Mutex<BTreeMap<SocketAddr, Received>>>;
 
 /// The listeners of one machine.
@@ -79,7 +102,7 @@ async fn echo(mut stream: TcpStream, address: SocketAddr, counters: Counters) {
     let mut buffer = [0; 4096];
     while let Ok(length @ 1..) = stream.read(&mut buffer).await {
         count(&counters, address, |received| {
-            received.bytes += length as u64
+            received.bytes += length as u64;
         });
         let data = buffer.get(..length).unwrap_or_default();
         if stream.write_all(data).await.is_err() {
@@ -90,11 +113,7 @@ async fn echo(mut stream: TcpStream, address: SocketAddr, counters: Counters) {
 
 async fn serve_udp(socket: UdpSocket, address: SocketAddr, counters: Counters) {
     let mut buffer = [0; 4096];
-    // An error here is an ICMP answer to an echo; the next datagram is another matter.
-    loop {
-        let Ok((length, peer)) = socket.recv_from(&mut buffer).await else {
-            continue;
-        };
+    while let Ok((length, peer)) = socket.recv_from(&mut buffer).await {
         count(&counters, address, |received| {
             received.datagrams += 1;
             received.bytes += length as u64;

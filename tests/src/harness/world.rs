@@ -1,11 +1,13 @@
 //! One story's world: machines, servers, a cgroup subtree, a bpffs, and a place for files.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use nix::mount::{MsFlags, mount};
 
 use crate::client::step::Step;
@@ -19,7 +21,7 @@ use crate::harness::network::{
     DNS_V4, DNS_V6, EVIL_MAC, EVIL_V4, EVIL_V6, GOOD_V4, GOOD_V6, Network, OTHER_V4, OTHER_V6,
     PORTS, at,
 };
-use crate::harness::receiver::Receiver;
+use crate::harness::receiver::{Receiver, reset_connections};
 use crate::harness::servers::Servers;
 use crate::harness::zone::Zone;
 
@@ -65,6 +67,15 @@ static WORLDS: AtomicU32 = AtomicU32::new(0);
 impl World {
     /// A world with its usual names and receivers.
     pub fn new(environment: &Environment) -> Result<Self> {
+        let world = Self::without_servers(environment)?;
+        for port in PORTS {
+            world.listen_good(port)?;
+        }
+        Ok(world)
+    }
+
+    /// A world in which nobody listens on the allowed machine yet.
+    pub fn without_servers(environment: &Environment) -> Result<Self> {
         let name = leftovers::name(WORLDS.fetch_add(1, Ordering::Relaxed));
         let directory = std::env::temp_dir().join(&name);
         fs::create_dir(&directory).context("create a directory")?;
@@ -90,7 +101,6 @@ impl World {
 
     fn populate(&self) -> Result<()> {
         for port in PORTS {
-            self.listen_good(port)?;
             self.listen_evil(port)?;
         }
         self.listen_evil(53)?;
@@ -134,6 +144,11 @@ impl World {
         Ok(receiver)
     }
 
+    /// Starts a listener on the job's own machine that resets every connection.
+    pub fn reset_beside_job(&self, address: SocketAddr) -> Result<()> {
+        reset_connections(&self.servers, &self.network.job, address)
+    }
+
     /// A path for a new file.
     pub fn path(&self, name: &str) -> PathBuf {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
@@ -175,6 +190,46 @@ impl World {
         self.job().profile(profile).steps(steps)
     }
 
+    /// Runs another of cordon's commands, such as `report show`, on this machine.
+    pub fn cordon<I>(&self, words: I) -> Result<Output>
+    where
+        I: IntoIterator,
+        I::Item: AsRef<OsStr>,
+    {
+        let cordon = self.environment.cordon()?;
+        Command::new(cordon)
+            .args(words)
+            .output()
+            .context("run cordon")
+    }
+
+    /// Path of the key that signs this world's evidence; made when it is asked for first.
+    pub fn key(&self) -> Result<PathBuf> {
+        let path = self.scratch.0.join("report.pem");
+        if !path.exists() {
+            let words = [
+                OsStr::new("key"),
+                OsStr::new("generate"),
+                OsStr::new("--out"),
+            ];
+            let output = self.cordon(words.into_iter().chain([path.as_os_str()]))?;
+            ensure!(
+                output.status.success(),
+                "cordon key generate: {}: {}",
+                output.status,
+                String::from_utf8_lossy(&output.stderr),
+            );
+        }
+        Ok(path)
+    }
+
+    /// Path of the public half of [`World::key`].
+    pub fn public_key(&self) -> Result<PathBuf> {
+        let mut beside = self.key()?.into_os_string();
+        beside.push(".pub");
+        Ok(PathBuf::from(beside))
+    }
+
     /// Writes a profile; `body` follows its name.
     pub fn profile(&self, name: &str, body: &str) -> Result<PathBuf> {
         let path = self.path(&format!("{name}.toml"));
@@ -195,6 +250,8 @@ impl World {
             Ok(entries
                 .flatten()
                 .map(|entry| entry.file_name().to_string_lossy().into_owned())
+                // The kernel puts these two into every bpffs.
+                .filter(|name| name != "maps.debug" && name != "progs.debug")
                 .collect())
         })
     }
@@ -240,11 +297,11 @@ fn bind(scratch: &Path, name: &str, text: &str) -> Result<()> {
 fn shadow_etc(scratch: &Path) -> Result<()> {
     const NONE: Option<&str> = None;
     let copy = scratch.join("etc");
-    let status = std::process::Command::new("cp")
+    let status = Command::new("cp")
         .args(["-a", "/etc"])
         .arg(&copy)
         .status()?;
-    anyhow::ensure!(status.success(), "cannot copy /etc");
+    ensure!(status.success(), "cannot copy /etc");
     fs::write(copy.join("resolv.conf"), "")?;
     mount(Some(&copy), "/etc", NONE, MsFlags::MS_BIND, NONE).context("bind /etc")
 }

@@ -148,9 +148,7 @@ impl Zone {
             return answer;
         };
         let name = plain(query.name());
-        let mut content = self.content();
-        *content.questions.entry(name.clone()).or_default() += 1;
-        if !content.follow(&name, query.query_type(), &mut answer) {
+        if !self.content().ask(&name, query.query_type(), &mut answer) {
             answer.metadata.response_code = ResponseCode::NXDomain;
         }
         answer
@@ -158,6 +156,12 @@ impl Zone {
 }
 
 impl Content {
+    /// Counts a question and answers it; whether the name exists.
+    fn ask(&mut self, name: &str, kind: RecordType, answer: &mut Message) -> bool {
+        *self.questions.entry(name.to_owned()).or_default() += 1;
+        self.follow(name, kind, answer)
+    }
+
     /// Adds the records of a name and of what it is an alias for; whether the name exists.
     fn follow(&self, name: &str, kind: RecordType, answer: &mut Message) -> bool {
         let Some(records) = self.records.get(name) else {
@@ -190,10 +194,7 @@ fn plain(name: &Name) -> String {
 async fn serve_udp(socket: UdpSocket, zone: Zone) {
     let socket = Arc::new(socket);
     let mut buffer = [0; 4096];
-    loop {
-        let Ok((length, peer)) = socket.recv_from(&mut buffer).await else {
-            continue;
-        };
+    while let Ok((length, peer)) = socket.recv_from(&mut buffer).await {
         let request = buffer.get(..length).unwrap_or_default().to_vec();
         let (socket, zone) = (Arc::clone(&socket), zone.clone());
         drop(tokio::spawn(async move {
