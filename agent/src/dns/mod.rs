@@ -25,6 +25,8 @@ mod listener;
 mod message;
 mod question;
 mod serve;
+#[cfg(test)]
+mod tests;
 mod upstream;
 
 pub use address_class::AddressClass;
