@@ -33,9 +33,8 @@ const RESOLV_CONF_LIMIT: u64 = 64 << 10;
 /// Answers kept per job.
 const CACHED_ANSWERS: u64 = 1024;
 
-/// Tries within the whole time: a server that does not answer leaves time for the next ones, and
-/// the first try's loss is not the job's.
-const TRIES: u32 = 3;
+/// Servers asked at the same time.
+const AT_ONCE: usize = 2;
 
 /// EDNS size that crosses the Internet without fragments (DNS Flag Day 2020).
 const EDNS_PAYLOAD: u16 = 1232;
@@ -183,9 +182,10 @@ fn resolver(
     patience: Duration,
 ) -> Result<TokioResolver, UpstreamError> {
     // No domain and no search list: the job's libc has applied its own, names here are whole.
+    let options = options(servers.len(), patience);
     let config = ResolverConfig::from_parts(None, Vec::new(), servers);
     TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-        .with_options(options(patience))
+        .with_options(options)
         .build()
         .map_err(UpstreamError::Resolver)
 }
@@ -235,12 +235,16 @@ fn name_server(server: SocketAddr) -> NameServerConfig {
     )
 }
 
-fn options(patience: Duration) -> ResolverOpts {
+fn options(servers: usize, patience: Duration) -> ResolverOpts {
+    // The time is shared out, so that silent servers leave some for the ones behind them. A lost
+    // packet needs no share: hickory sends again within each.
+    let rounds = u32::try_from(servers.div_ceil(AT_ONCE)).unwrap_or(u32::MAX);
     let mut options = ResolverOpts::default();
     options.ndots = 0;
     options.use_hosts_file = ResolveHosts::Never;
-    options.timeout = patience.checked_div(TRIES).unwrap_or(patience);
-    options.attempts = usize::try_from(TRIES.saturating_sub(1)).unwrap_or(0);
+    options.timeout = patience.checked_div(rounds).unwrap_or(patience);
+    options.attempts = servers.div_ceil(AT_ONCE);
+    options.num_concurrent_reqs = AT_ONCE;
     options.cache_size = CACHED_ANSWERS;
     options.edns0 = true;
     options.edns_payload_len = EDNS_PAYLOAD;

@@ -57,7 +57,9 @@ impl LeaseSink for Sink {
     fn grant(&self, leases: &[Lease]) -> Result<(), LeaseError> {
         if let Some((begun, go_on)) = &self.gate {
             begun.send(()).unwrap();
-            go_on.lock().unwrap().recv().unwrap();
+            // Bounded: a story that fails must end, and it waits for this thread.
+            let patience = Duration::from_secs(10);
+            go_on.lock().unwrap().recv_timeout(patience).unwrap();
         }
         if self.full.load(Ordering::SeqCst) {
             return Err(LeaseError::Full {
@@ -140,7 +142,10 @@ struct World {
 
 impl World {
     fn new(setup: Setup) -> Self {
-        let bound = Bound::bind().unwrap();
+        Self::serving(Bound::bind().unwrap(), setup)
+    }
+
+    fn serving(bound: Bound, setup: Setup) -> Self {
         let ports = bound.ports();
         let (sink, log) = (Arc::clone(&setup.sink), Arc::<Log>::default());
         let (stop, stopped) = oneshot::channel();

@@ -90,7 +90,7 @@ fn connections_beyond_the_bound_are_closed_and_counted() {
 #[test]
 fn questions_beyond_the_bound_are_refused_at_once_and_counted() {
     let world = World::new(Setup {
-        zone: with_slow(Duration::from_millis(700)),
+        zone: with_slow(Duration::from_secs(2)),
         limits: Limits {
             questions: 1,
             ..Limits::default()
@@ -189,20 +189,48 @@ fn an_ended_listener_answers_nobody() {
     assert!(UdpSocket::bind(udp4).is_ok(), "the port is free again");
 }
 
-/// Binds in a network namespace of its own after a shell command there; `None` without the right
-/// to make one.
-fn bind_in_new_netns(command: &'static str) -> Option<Result<Bound, BindError>> {
-    let thread = std::thread::spawn(move || {
-        unshare(CloneFlags::CLONE_NEWNET).ok()?;
-        let status = Command::new("sh").args(["-ec", command]).status().unwrap();
-        assert!(status.success(), "{command}");
-        Some(Bound::bind())
-    });
-    let bound = thread.join().unwrap();
-    if bound.is_none() {
-        eprintln!("not tested: making a network namespace needs root");
+/// Enters a new network namespace with the calling thread and runs a shell command there; `None`
+/// without the right to make one.
+fn enter_new_netns(command: &str) -> Option<()> {
+    if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
+        eprintln!("not tested: making a network namespace needs root: {error}");
+        return None;
     }
-    bound
+    let status = Command::new("sh").args(["-ec", command]).status().unwrap();
+    assert!(status.success(), "{command}");
+    Some(())
+}
+
+fn bind_in_new_netns(command: &'static str) -> Option<Result<Bound, BindError>> {
+    let bind = move || enter_new_netns(command).map(|()| Bound::bind());
+    std::thread::spawn(bind).join().unwrap()
+}
+
+#[test]
+fn sockets_bound_in_a_namespace_answer_there_and_are_served_and_resolved_from_here() {
+    let (bound, is_bound) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel();
+    let client = std::thread::spawn(move || {
+        enter_new_netns("ip link set lo up")?;
+        bound.send(Bound::bind().unwrap()).unwrap();
+        let (udp4, tcp6) = may_go_on.recv().unwrap();
+        let question = query(1, "good.example.", RecordType::A);
+        Some([udp(udp4, &question), tcp(tcp6, &question)])
+    });
+    let Ok(bound) = is_bound.recv() else {
+        assert!(client.join().unwrap().is_none());
+        return;
+    };
+    let setup = Setup {
+        zone: good(),
+        ..Setup::default()
+    };
+    let world = World::serving(bound, setup);
+    go_on.send((world.udp4(), world.tcp6())).unwrap();
+    for answer in client.join().unwrap().unwrap() {
+        assert_eq!(addresses(&answer), [ip("192.0.2.1")]);
+    }
+    assert_eq!(world.logged().len(), 2);
 }
 
 #[test]
