@@ -144,7 +144,7 @@ impl Resolution {
         match Box::pin(self.upstream.resolve(&asked.name, asked.kind)).await {
             Ok(resolved) => self.give(asked, rules, resolved),
             Err(error) => {
-                warn!(dns.name = %asked.name, error = %chain(&error), "name not resolved");
+                info!(dns.name = %asked.name, error = %chain(&error), "name not resolved");
                 let reproach = Reproach::unreachable("the upstream resolver gave no answer");
                 Judged::failed(NameVerdict::Failed, rules, reproach)
             }

@@ -79,10 +79,7 @@ impl Bound {
     /// Serves the sockets on the tokio runtime of the calling task, until the handle is dropped.
     ///
     /// # Errors
-    /// The sockets cannot be handed to the runtime.
-    ///
-    /// # Panics
-    /// Outside a tokio runtime.
+    /// Called outside a tokio runtime, or the runtime does not take the sockets.
     pub fn serve(self, resolution: Resolution) -> Result<Listener, BindError> {
         Listener::start(self, resolution).map_err(BindError::Register)
     }

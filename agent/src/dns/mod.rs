@@ -26,6 +26,8 @@ mod message;
 mod names;
 mod question;
 mod serve;
+#[cfg(test)]
+mod tests;
 mod upstream;
 
 pub use address_class::AddressClass;

@@ -17,6 +17,7 @@ use hickory_server::net::xfer::Protocol;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -92,6 +93,8 @@ pub struct Listener {
 
 impl Listener {
     pub(super) fn start(bound: Bound, resolution: Resolution) -> io::Result<Self> {
+        // Asked first: without a runtime tokio's own calls below would panic.
+        let runtime = Handle::try_current().map_err(io::Error::other)?;
         let Bound {
             udp4,
             tcp4,
@@ -109,12 +112,12 @@ impl Listener {
         for socket in [Some(udp4), udp6].into_iter().flatten() {
             socket.set_nonblocking(true)?;
             let socket = Arc::new(UdpSocket::from_std(socket)?);
-            tasks.spawn(serve_udp(Arc::clone(&service), socket));
+            tasks.spawn_on(serve_udp(Arc::clone(&service), socket), &runtime);
         }
         for socket in [Some(tcp4), tcp6].into_iter().flatten() {
             socket.set_nonblocking(true)?;
             let socket = TcpListener::from_std(socket)?;
-            tasks.spawn(serve_tcp(Arc::clone(&service), socket));
+            tasks.spawn_on(serve_tcp(Arc::clone(&service), socket), &runtime);
         }
         Ok(Self { tasks, counters })
     }

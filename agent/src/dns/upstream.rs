@@ -16,6 +16,7 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
+use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError, NoRecords};
 use hickory_resolver::system_conf::parse_resolv_conf;
@@ -32,9 +33,8 @@ const RESOLV_CONF_LIMIT: u64 = 64 << 10;
 /// Answers kept per job.
 const CACHED_ANSWERS: u64 = 1024;
 
-/// Tries within the whole time: a server that does not answer leaves time for the next ones, and
-/// the first try's loss is not the job's.
-const TRIES: u32 = 3;
+/// Servers asked at the same time.
+const AT_ONCE: usize = 2;
 
 /// EDNS size that crosses the Internet without fragments (DNS Flag Day 2020).
 const EDNS_PAYLOAD: u16 = 1232;
@@ -76,6 +76,9 @@ pub enum UpstreamError {
 #[derive(Debug)]
 pub struct Upstream {
     resolver: TokioResolver,
+    /// One for each server, if there are several: hickory passes over a server that is silent, not
+    /// one that answers with a failure.
+    each: Vec<TokioResolver>,
     patience: Duration,
 }
 
@@ -110,18 +113,22 @@ impl Upstream {
     /// # Errors
     /// The host's configuration is needed and cannot be used, or the list of servers is empty.
     pub fn new(upstreams: &Upstreams, patience: Duration) -> Result<Self, UpstreamError> {
-        let servers = match upstreams {
+        let servers: Vec<_> = match upstreams {
             Upstreams::System => system_servers(Path::new(RESOLV_CONF))?,
             Upstreams::Servers(list) if list.is_empty() => return Err(UpstreamError::NoServers),
             Upstreams::Servers(list) => list.iter().map(|server| name_server(*server)).collect(),
         };
-        // No domain and no search list: the job's libc has applied its own, names here are whole.
-        let config = ResolverConfig::from_parts(None, Vec::new(), servers);
-        let resolver = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-            .with_options(options(patience))
-            .build()
-            .map_err(UpstreamError::Resolver)?;
-        Ok(Self { resolver, patience })
+        let each = if servers.len() > 1 {
+            let alone = |server: &NameServerConfig| resolver(vec![server.clone()], patience);
+            servers.iter().map(alone).collect::<Result<_, _>>()?
+        } else {
+            Vec::new()
+        };
+        Ok(Self {
+            resolver: resolver(servers, patience)?,
+            each,
+            patience,
+        })
     }
 
     /// Asks for the records of a name, given in canonical form: the upper and lower case a job
@@ -134,7 +141,7 @@ impl Upstream {
         let mut absolute = Name::from_ascii(name)
             .map_err(|error| ResolveError::Servers(Box::new(error.into())))?;
         absolute.set_fqdn(true);
-        match timeout(self.patience, self.resolver.lookup(absolute, kind)).await {
+        match timeout(self.patience, self.lookup(absolute, kind)).await {
             Err(_elapsed) => Err(ResolveError::Timeout(self.patience)),
             Ok(Ok(lookup)) => Ok(Resolved {
                 code: ResponseCode::NoError,
@@ -145,6 +152,42 @@ impl Upstream {
             Ok(Err(error)) => Err(ResolveError::Servers(Box::new(error))),
         }
     }
+
+    /// All servers together, the quickest answer counts; after a failure each alone, in order.
+    async fn lookup(&self, name: Name, kind: RecordType) -> Result<Lookup, NetError> {
+        let mut outcome = self.resolver.lookup(name.clone(), kind).await;
+        for server in &self.each {
+            if !outcome.as_ref().is_err_and(is_servers_failure) {
+                break;
+            }
+            outcome = server.lookup(name.clone(), kind).await;
+        }
+        outcome
+    }
+}
+
+/// Whether another server may know better. "No such name" is an answer and stands.
+const fn is_servers_failure(error: &NetError) -> bool {
+    !matches!(
+        error,
+        NetError::Dns(DnsError::NoRecordsFound(NoRecords {
+            response_code: ResponseCode::NoError | ResponseCode::NXDomain,
+            ..
+        }))
+    )
+}
+
+fn resolver(
+    servers: Vec<NameServerConfig>,
+    patience: Duration,
+) -> Result<TokioResolver, UpstreamError> {
+    // No domain and no search list: the job's libc has applied its own, names here are whole.
+    let options = options(servers.len(), patience);
+    let config = ResolverConfig::from_parts(None, Vec::new(), servers);
+    TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+        .with_options(options)
+        .build()
+        .map_err(UpstreamError::Resolver)
 }
 
 /// "No such name" and "no such records" are answers; the other codes are not.
@@ -192,12 +235,16 @@ fn name_server(server: SocketAddr) -> NameServerConfig {
     )
 }
 
-fn options(patience: Duration) -> ResolverOpts {
+fn options(servers: usize, patience: Duration) -> ResolverOpts {
+    // The time is shared out, so that silent servers leave some for the ones behind them. A lost
+    // packet needs no share: hickory sends again within each.
+    let rounds = u32::try_from(servers.div_ceil(AT_ONCE)).unwrap_or(u32::MAX);
     let mut options = ResolverOpts::default();
     options.ndots = 0;
     options.use_hosts_file = ResolveHosts::Never;
-    options.timeout = patience.checked_div(TRIES).unwrap_or(patience);
-    options.attempts = usize::try_from(TRIES.saturating_sub(1)).unwrap_or(0);
+    options.timeout = patience.checked_div(rounds).unwrap_or(patience);
+    options.attempts = servers.div_ceil(AT_ONCE);
+    options.num_concurrent_reqs = AT_ONCE;
     options.cache_size = CACHED_ANSWERS;
     options.edns0 = true;
     options.edns_payload_len = EDNS_PAYLOAD;
