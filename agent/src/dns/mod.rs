@@ -35,7 +35,7 @@ pub use handler::Resolution;
 pub use listener::{BindError, Bound};
 pub use question::fuzz_query;
 pub use serve::{Counts, Limits, Listener};
-pub use upstream::{Upstream, UpstreamError, Upstreams};
+pub use upstream::{Upstream, UpstreamError};
 
 /// What the policy says about names.
 pub trait NamePolicy: Send + Sync + 'static {

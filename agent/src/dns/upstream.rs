@@ -22,6 +22,7 @@ use hickory_resolver::net::{DnsError, NetError, NoRecords};
 use hickory_resolver::system_conf::parse_resolv_conf;
 use tokio::time::timeout;
 
+use crate::policy::Upstream as Place;
 use crate::sys::fs;
 
 /// The host's resolver configuration.
@@ -38,16 +39,6 @@ const AT_ONCE: usize = 2;
 
 /// EDNS size that crosses the Internet without fragments (DNS Flag Day 2020).
 const EDNS_PAYLOAD: u16 = 1232;
-
-/// Which servers are asked.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Upstreams {
-    /// Those of the `resolv.conf` of cordon's own mount namespace. A local stub (`127.0.0.53`) is
-    /// fine: cordon is not in the job, so its DNS is not redirected.
-    System,
-    /// These, by UDP, and by TCP where an answer does not fit.
-    Servers(Vec<SocketAddr>),
-}
 
 /// Why there is no upstream.
 #[derive(Debug, thiserror::Error)]
@@ -108,16 +99,23 @@ impl Upstream {
     /// How long a question may take if nothing else is said.
     pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(5);
 
-    /// Makes a resolver; `patience` bounds one question, retries and all servers together.
+    /// Makes a resolver that asks these places. `System` stands for the servers of the
+    /// `resolv.conf` of cordon's own mount namespace; a local stub there (`127.0.0.53`) is fine:
+    /// cordon is not in the job, so its DNS is not redirected. `patience` bounds one question, retries and all servers together.
     ///
     /// # Errors
     /// The host's configuration is needed and cannot be used, or the list of servers is empty.
-    pub fn new(upstreams: &Upstreams, patience: Duration) -> Result<Self, UpstreamError> {
-        let servers: Vec<_> = match upstreams {
-            Upstreams::System => system_servers(Path::new(RESOLV_CONF))?,
-            Upstreams::Servers(list) if list.is_empty() => return Err(UpstreamError::NoServers),
-            Upstreams::Servers(list) => list.iter().map(|server| name_server(*server)).collect(),
-        };
+    pub fn new(places: &[Place], patience: Duration) -> Result<Self, UpstreamError> {
+        let mut servers = Vec::new();
+        for place in places {
+            match place {
+                Place::System => servers.extend(system_servers(Path::new(RESOLV_CONF))?),
+                Place::Server(server) => servers.push(name_server(*server)),
+            }
+        }
+        if servers.is_empty() {
+            return Err(UpstreamError::NoServers);
+        }
         let each = if servers.len() > 1 {
             let alone = |server: &NameServerConfig| resolver(vec![server.clone()], patience);
             servers.iter().map(alone).collect::<Result<_, _>>()?
@@ -286,7 +284,7 @@ mod tests {
 
     #[test]
     fn an_empty_list_of_servers_is_refused() {
-        let error = Upstream::new(&Upstreams::Servers(vec![]), Duration::from_secs(1));
+        let error = Upstream::new(&[], Duration::from_secs(1));
         assert!(matches!(error, Err(UpstreamError::NoServers)));
     }
 }

@@ -208,18 +208,6 @@ fn direct_dns(host: &mut Host, place: &Place, bound: &Bound) -> Result<(), RunEr
 fn upstream(request: &Request) -> Result<dns::Upstream, RunError> {
     let upstreams = request.config.dns.resolve(&request.policy.dns.upstream);
     let patience = Duration::from_millis(request.config.dns.timeout_ms.into());
-    let servers: Vec<_> = upstreams
-        .iter()
-        .filter_map(|upstream| match upstream {
-            crate::policy::Upstream::Server(address) => Some(*address),
-            crate::policy::Upstream::System => None,
-        })
-        .collect();
-    let upstreams = if servers.is_empty() {
-        dns::Upstreams::System
-    } else {
-        dns::Upstreams::Servers(servers)
-    };
     Ok(dns::Upstream::new(&upstreams, patience)?)
 }
 

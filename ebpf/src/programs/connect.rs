@@ -9,7 +9,7 @@ use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
 use cordon_ebpf::abi::address::Address;
 use cordon_ebpf::abi::flow::{FlowKey, NO_RULE};
-use cordon_ebpf::abi::job::{Job, PeerState, Socket};
+use cordon_ebpf::abi::job::{Job, PeerState, Socket, SocketRole};
 use cordon_ebpf::abi::record::Hook;
 use cordon_ebpf::abi::ruleset::ResolverKey;
 use cordon_ebpf::abi::verdict::{Reason, Verdict};
@@ -113,7 +113,12 @@ fn judge_call(ctx: &SockAddrContext, hook: Hook) -> i32 {
     let sk = unsafe { (*ctx.sock_addr).__bindgen_anon_1.sk };
     let current = kernel::current_job();
     // SAFETY: `sk` is a full socket in these hooks.
-    let owner = unsafe { kernel::socket_storage(sk.cast(), false) }.map_or(0, |kept| kept.job);
+    let owner = match unsafe { kernel::socket_storage(sk.cast(), false) } {
+        // The agent's listener: it answers whoever the job is.
+        Some(kept) if kept.role == SocketRole::RESOLVER => 0,
+        Some(kept) => kept.job,
+        None => 0,
+    };
     let id = if current != 0 { current } else { owner };
     if id == 0 {
         return PASS;

@@ -187,7 +187,8 @@ fn judge_unknown(
         rule: decision.rule,
     };
     let event = Event {
-        attempts: 0,
+        // Refused here, a send fails for its caller; a TCP segment is only sent again.
+        attempts: u64::from(out && !decision.reason.allows() && head.ends.protocol != TCP),
         bytes_out: if out { len } else { 0 },
         bytes_in: if out { 0 } else { len },
         tgid,

@@ -163,13 +163,14 @@ impl World {
                     first_tasks = Some(tasks);
                 }
                 servers.push(fake.address);
+                let places: Vec<_> = servers.into_iter().map(Place::Server).collect();
                 let resolution = Resolution {
                     ruleset: Arc::new(setup.policy),
                     mode: setup.mode,
                     sink: setup.sink,
                     clients: Arc::new(Clients),
                     log: log_of_listener,
-                    upstream: Upstream::new(&Upstreams::Servers(servers), setup.patience).unwrap(),
+                    upstream: Upstream::new(&places, setup.patience).unwrap(),
                     ttl_floor: setup.ttl_floor,
                     limits: setup.limits,
                 };
