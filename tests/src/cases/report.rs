@@ -98,7 +98,8 @@ fn order(environment: &Environment) -> Result<()> {
     let finished = mixed(&world)?;
     let text = finished.report_text()?;
     let place = |key: &str| {
-        let found = text.find(&format!("\"{key}\""));
+        // Of the report itself: two spaces deep.
+        let found = text.find(&format!("\n  \"{key}\":"));
         found.with_context(|| format!("no {key} in the report"))
     };
     let keys = ["schema", "mode", "coverage", "losses", "denials", "flows"];
