@@ -58,6 +58,19 @@ pub(super) enum Outcome {
     Malformed(Option<Vec<u8>>),
 }
 
+/// One line of the log, written when the question is done with: answered, or given up because the
+/// job ended first. Until there is an answer it is a failure.
+struct Entry<'a> {
+    log: &'a dyn NameLog,
+    question: Question,
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        self.log.record(self.question.clone());
+    }
+}
+
 /// A reply and what the report says about it.
 struct Judged {
     reply: Reply,
@@ -108,17 +121,23 @@ impl Resolution {
             .clients
             .process(ip_protocol(request.protocol()), request.src().port());
         let (asked, act) = question::admit(query, &*self.ruleset, self.mode);
+        let mut entry = Entry {
+            log: &*self.log,
+            question: Question {
+                name: asked.name.clone(),
+                kind: asked.kind_text.clone(),
+                verdict: NameVerdict::Failed,
+                rule: act.rules().first().copied(),
+                addresses: Vec::new(),
+                process,
+            },
+        };
         let judged = self.judge(&asked, act).await;
         debug!(dns.name = %asked.name, dns.kind = %asked.kind_text, verdict = ?judged.verdict, "name asked");
         let bytes = message::encode(request, &judged.reply);
-        self.log.record(Question {
-            name: asked.name,
-            kind: asked.kind_text,
-            verdict: judged.verdict,
-            rule: judged.rule,
-            addresses: judged.addresses,
-            process,
-        });
+        entry.question.verdict = judged.verdict;
+        entry.question.rule = judged.rule;
+        entry.question.addresses = judged.addresses;
         bytes
     }
 

@@ -83,6 +83,16 @@ pub(super) enum Act {
     Refuse(Refusal),
 }
 
+impl Act {
+    /// Rules that allow the name.
+    pub(super) fn rules(&self) -> &[u16] {
+        match self {
+            Self::Forward { rules } | Self::Empty { rules } => rules,
+            Self::Refuse(_) => &[],
+        }
+    }
+}
+
 /// Why a question is refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Refusal {

@@ -98,8 +98,8 @@ fn order(environment: &Environment) -> Result<()> {
     let finished = mixed(&world)?;
     let text = finished.report_text()?;
     let place = |key: &str| {
-        // At the top level: two spaces in, as the file is written.
-        let found = text.find(&format!("\n  \"{key}\": "));
+        // Of the report itself: two spaces deep.
+        let found = text.find(&format!("\n  \"{key}\":"));
         found.with_context(|| format!("no {key} in the report"))
     };
     let keys = ["schema", "mode", "coverage", "losses", "denials", "flows"];

@@ -8,6 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use nix::sys::signal::Signal;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 use crate::harness::job::Running;
@@ -30,12 +31,21 @@ const TOOLS: [(&str, &str); 4] = [
     ("python3", "python3"),
 ];
 
-/// The servers; they end with the world's cgroup.
+/// The servers; at the latest they end with the world's cgroup.
 #[derive(Debug)]
 pub struct Site<'w> {
     /// Certificate of the CA, PEM.
     pub ca: PathBuf,
-    _nginx: Running<'w>,
+    nginx: Running<'w>,
+}
+
+impl Site<'_> {
+    /// Ends the server.
+    pub fn stop(self) -> Result<()> {
+        self.nginx.signal(Signal::SIGTERM)?;
+        self.nginx.wait()?;
+        Ok(())
+    }
 }
 
 /// Fails with all that is missing.
@@ -82,7 +92,7 @@ pub fn start(world: &World) -> Result<Site<'_>> {
         .command(command)
         .start()?;
     wait_until_listening(world, &mut nginx)?;
-    Ok(Site { ca, _nginx: nginx })
+    Ok(Site { ca, nginx })
 }
 
 fn wait_until_listening(world: &World, nginx: &mut Running<'_>) -> Result<()> {

@@ -163,7 +163,10 @@ impl World {
                     first_tasks = Some(tasks);
                 }
                 servers.push(fake.address);
-                let places: Vec<_> = servers.into_iter().map(Place::Server).collect();
+                let places: Vec<_> = servers
+                    .into_iter()
+                    .map(crate::policy::Upstream::Server)
+                    .collect();
                 let resolution = Resolution {
                     ruleset: Arc::new(setup.policy),
                     mode: setup.mode,
