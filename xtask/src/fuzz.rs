@@ -54,7 +54,9 @@ const SMOKE_SECONDS: &str = "-max_total_time=20";
 pub(crate) fn run(options: &Options) -> Result<()> {
     let targets = chosen(&options.targets)?;
     let folder = workspace::root()?.join("tests/fuzz");
-    let programs = step("build the fuzz targets", || build(&folder, &targets))?;
+    let programs = step("build the fuzz targets", || {
+        build(&folder, &targets, options)
+    })?;
     let mut failed = Vec::new();
     for target in targets {
         let program = programs.join(target);
@@ -84,7 +86,7 @@ fn chosen(names: &[String]) -> Result<Vec<&'static str>> {
 }
 
 /// Builds the targets and returns the folder they are in.
-fn build(folder: &Path, targets: &[&str]) -> Result<PathBuf> {
+fn build(folder: &Path, targets: &[&str], options: &Options) -> Result<PathBuf> {
     let lock = folder.join("Cargo.lock");
     fs::copy(workspace::root()?.join("Cargo.lock"), &lock)
         .with_context(|| format!("cannot write `{}`", lock.display()))?;
@@ -94,15 +96,17 @@ fn build(folder: &Path, targets: &[&str]) -> Result<PathBuf> {
     build
         .current_dir(folder)
         // With a target named, only it gets the flags, and build scripts do not.
-        .args(["build", "--release", "--target", &host, "--target-dir"])
+        .args(["build", "--target", &host, "--target-dir"])
         .arg(&target_dir)
+        .args((!options.smoke).then_some("--release"))
         .args(targets.iter().flat_map(|target| ["--bin", target]))
         .env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"))
         // The programs for the kernel have no part in it.
         .env("CORDON_BPF_TOOLCHAIN", "none")
         .env_remove("CORDON_REQUIRE_OBJECT");
     run_quietly(&mut build, "fuzz-build")?;
-    Ok(target_dir.join(host).join("release"))
+    let profile = if options.smoke { "debug" } else { "release" };
+    Ok(target_dir.join(host).join(profile))
 }
 
 fn host() -> Result<String> {
