@@ -28,46 +28,30 @@ struct Program {
     package: &'static str,
 }
 
-/// What the stories and the demo call.
-const STORIES: [Program; 5] = [
-    Program {
-        name: "ip",
-        package: "iproute2",
-    },
-    Program {
-        name: "curl",
-        package: "curl",
-    },
-    Program {
-        name: "git",
-        package: "git",
-    },
-    Program {
-        name: "python3",
-        package: "python3-minimal",
-    },
-    Program {
-        name: "xz",
-        package: "xz-utils",
-    },
+impl Program {
+    const fn new(name: &'static str, package: &'static str) -> Self {
+        Self { name, package }
+    }
+}
+
+/// What the stories, the demo and the foreign verifiers call.
+const STORIES: [Program; 7] = [
+    Program::new("ip", "iproute2"),
+    Program::new("curl", "curl"),
+    Program::new("git", "git"),
+    Program::new("python3", "python3"),
+    Program::new("openssl", "openssl"),
+    Program::new("ssh-keygen", "openssh-client"),
+    Program::new("xz", "xz-utils"),
 ];
 
-const EMULATOR: [Program; 1] = [Program {
-    name: "qemu-system-x86_64",
-    package: "qemu-system-x86",
-}];
+const EMULATOR: [Program; 1] = [Program::new("qemu-system-x86_64", "qemu-system-x86")];
 
 /// Programs that are unpacked instead of installed: as installed packages one would start a web
 /// server on the machine, the other would replace a package that may be there.
 const UNPACKED: [Program; 2] = [
-    Program {
-        name: "nginx",
-        package: "nginx",
-    },
-    Program {
-        name: "busybox",
-        package: "busybox-static",
-    },
+    Program::new("nginx", "nginx"),
+    Program::new("busybox", "busybox-static"),
 ];
 
 pub(crate) fn run(options: &Options) -> Result<()> {

@@ -2,12 +2,13 @@
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::exec::{capture, cargo, step};
-use crate::{build, privilege, setup};
+use crate::exec::{capture, cargo, run as execute, step};
+use crate::{build, privilege, setup, workspace};
 
 /// Run all tests: units everywhere, stories as root.
 #[derive(Debug, clap::Args)]
@@ -47,6 +48,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut tally = Tally::default();
     tally.add(units(&options.filters)?);
     let not_run = stories(&options.filters, ready, &mut tally)?;
+    if options.filters.is_empty() {
+        tally.add(verifiers()?);
+    }
     let Tally {
         passed,
         failed,
@@ -122,6 +126,23 @@ fn stories(filters: &[OsString], ready: Result<()>, tally: &mut Tally) -> Result
     Ok(None)
 }
 
+/// Has our evidence judged by verifiers that are not ours; needs the agent, not its programs.
+fn verifiers() -> Result<Tally> {
+    let script = workspace::root()?.join("tests/verifiers/run.py");
+    let folder = workspace::target()?;
+    let agent = folder.join("debug/cordon");
+    step("foreign verifiers", || {
+        execute(cargo()?.args(["build", "--package", "cordon"]))?;
+        let mut verifiers = Command::new("python3");
+        verifiers.current_dir(workspace::root()?).args([
+            &script,
+            &agent,
+            &folder.join("verifiers"),
+        ]);
+        count(&mut verifiers)
+    })
+}
+
 /// Runs a test program, passes its output on and adds up its results.
 fn count(command: &mut Command) -> Result<Tally> {
     let mut child = command
@@ -148,20 +169,25 @@ fn count(command: &mut Command) -> Result<Tally> {
     Ok(tally)
 }
 
-/// Reads `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
+/// Reads `test result: ok. 3 passed; 0 failed; 1 ignored; …`, or `3 passed, 0 failed` alone.
 pub(crate) fn parse_result(line: &str) -> Option<Tally> {
-    let counts = line.strip_prefix("test result: ")?;
-    let number = |word: &str| {
-        counts
-            .split(['.', ';'])
-            .find_map(|part| part.trim().strip_suffix(word)?.trim().parse().ok())
-    };
-    Some(Tally {
-        passed: number("passed")?,
-        failed: number("failed")?,
-        ignored: number("ignored")?,
-        broken: 0,
-    })
+    let counts = line.strip_prefix("test result: ").unwrap_or(line);
+    let mut tally = Tally::default();
+    let mut words = 0_u8;
+    for part in counts.split(['.', ';', ',']) {
+        let Some((number, word)) = part.trim().split_once(' ') else {
+            continue;
+        };
+        let place = match word {
+            "passed" => &mut tally.passed,
+            "failed" => &mut tally.failed,
+            "ignored" | "skipped" => &mut tally.ignored,
+            _ => continue,
+        };
+        *place = number.parse().ok()?;
+        words = words.saturating_add(1);
+    }
+    (words >= 2).then_some(tally)
 }
 
 #[cfg(test)]
@@ -183,8 +209,15 @@ mod tests {
     }
 
     #[test]
+    fn the_closing_line_of_a_script_is_counted() {
+        let tally = parse_result("17 passed, 2 failed, 1 skipped").unwrap();
+        assert_eq!((tally.passed, tally.failed, tally.ignored), (17, 2, 1));
+    }
+
+    #[test]
     fn other_lines_count_nothing() {
         assert_eq!(parse_result("test a_test ... ok"), None);
         assert_eq!(parse_result("test result: strange"), None);
+        assert_eq!(parse_result("it passed, and none failed"), None);
     }
 }

@@ -138,15 +138,14 @@ fn dependencies(full: bool) -> Result<Outcome> {
     let mut deny = Command::new("cargo-deny");
     deny.current_dir(workspace::root()?)
         .env("PATH", workspace::search_path()?)
-        .args(["--all-features", "--workspace", "--locked"])
         .args([
-            "check",
+            "--all-features",
+            "--workspace",
+            "--locked",
             "--config",
             ".deny.toml",
-            "bans",
-            "licenses",
-            "sources",
-        ]);
+        ])
+        .args(["check", "bans", "licenses", "sources"]);
     if full {
         deny.arg("advisories");
     }
