@@ -161,10 +161,7 @@ impl Config {
     pub fn parse(name: &str, bytes: &[u8]) -> Result<Self, Mistakes> {
         let text = str::from_utf8(bytes)
             .map_err(|error| Mistake::new(format!("`{name}` is not UTF-8 text: {error}")))?;
-        let source = Arc::new(SourceText {
-            name: name.to_owned(),
-            text: text.to_owned(),
-        });
+        let source = Arc::new(SourceText::new(name, text));
         let (config, mistakes) = Reader::run(&source, &ROOT, |reader, table| Self {
             host: read_host(reader, table),
             dns: read_dns(reader, table),

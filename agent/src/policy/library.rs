@@ -85,7 +85,7 @@ impl Library {
             match self.find_name(&name).and_then(|location| location.read()) {
                 Ok((profile, wrong)) if wrong.is_empty() => listed.push(Listed {
                     name,
-                    source: profile.source.name.clone(),
+                    source: profile.source.name().to_owned(),
                     description: profile.description,
                 }),
                 Ok((_, wrong)) => mistakes.extend(wrong),

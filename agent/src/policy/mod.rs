@@ -258,3 +258,6 @@ impl Default for DnsPolicy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,10 +51,7 @@ impl Profile {
             Ok(text) => (text, None),
             Err(error) => (String::new(), Some(not_text(name, &error))),
         };
-        let source = Arc::new(SourceText {
-            name: name.to_owned(),
-            text,
-        });
+        let source = Arc::new(SourceText::new(name, text));
         if let Some(mistake) = mistake {
             return (Self::empty(source), vec![mistake]);
         }
@@ -63,10 +60,10 @@ impl Profile {
 
     /// What goes into reports about it.
     pub(crate) fn facts(&self) -> ProfileSource {
-        let digest = Sha256::digest(self.source.text.as_bytes());
+        let digest = Sha256::digest(self.source.text().as_bytes());
         ProfileSource {
             name: self.name.get_ref().clone(),
-            source: self.source.name.clone(),
+            source: self.source.name().to_owned(),
             sha256: Hex(&digest).to_string(),
         }
     }
