@@ -46,7 +46,7 @@ enum Command {
         /// A file, or the name of a profile
         #[arg(value_name = "FILE|NAME")]
         profile: String,
-        /// HOST:PORT, IP:PORT or [IPV6]:PORT, with /udp behind it if it is not TCP
+        /// `HOST:PORT`, `IP:PORT` or `[IPV6]:PORT`, with `/udp` behind it if it is not TCP
         destination: String,
     },
     /// Write a minimal profile from the report of an audited run

@@ -98,12 +98,18 @@ fn bytes_that_are_not_text_are_refused() {
 #[test]
 fn a_rule_that_says_again_what_another_says_is_a_mistake() {
     let rule = "[[allow]]\nhost = \"a.example.com\"\n";
-    assert_eq!(
-        wrong(&format!(
-            "name = \"x\"\n{rule}{rule}ports = [\"400-500\"]\n"
-        )),
-        ["4: host a.example.com is allowed twice"]
-    );
+    for ports in [
+        "[443]",
+        "[\"400-500\"]",
+        "[1, \"443-444\"]",
+        "[\"442-443\"]",
+    ] {
+        assert_eq!(
+            wrong(&format!("name = \"x\"\n{rule}{rule}ports = {ports}\n")),
+            ["4: host a.example.com is allowed twice"],
+            "{ports}"
+        );
+    }
     let other = "ports = [80]\n";
     assert_eq!(
         parse(&format!("name = \"x\"\n{rule}{rule}{other}"))

@@ -7,6 +7,10 @@ use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Element, Group, Level, Origin, Renderer, Snippet};
 
+pub use self::source::SourceText;
+
+mod source;
+
 /// Mistakes that are printed in full; a file can hold hundreds of thousands.
 const SHOWN: usize = 100;
 
@@ -15,66 +19,6 @@ const EXCERPT_BYTES: usize = 4096;
 
 /// Longest message or help, in characters: keys and names that are quoted can be as long as a file.
 const MESSAGE_CHARACTERS: usize = 300;
-
-/// A file as it was read, and the name it goes by.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct SourceText {
-    name: String,
-    text: String,
-    /// Where each line but the first begins: files can have as many mistakes as lines.
-    breaks: Vec<usize>,
-}
-
-impl SourceText {
-    /// A file of this name with this text.
-    #[must_use]
-    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
-        let text = text.into();
-        let breaks = text.match_indices('\n').map(|(at, _)| at.saturating_add(1));
-        Self {
-            name: name.into(),
-            breaks: breaks.collect(),
-            text,
-        }
-    }
-
-    /// Its path, or `built-in:NAME`.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// What is in it.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// The line of a byte, counted from 1.
-    #[must_use]
-    pub fn line(&self, offset: usize) -> usize {
-        self.breaks_before(offset).saturating_add(1)
-    }
-
-    /// Where the line of a byte begins.
-    fn line_start(&self, offset: usize) -> usize {
-        let index = self.breaks_before(offset).checked_sub(1);
-        let start = index.and_then(|index| self.breaks.get(index));
-        start.copied().unwrap_or(0)
-    }
-
-    /// Where the line of a byte ends, its line break not included.
-    fn line_end(&self, offset: usize) -> usize {
-        match self.breaks.get(self.breaks_before(offset)) {
-            Some(next) => next.saturating_sub(1).max(offset),
-            None => self.text.len(),
-        }
-    }
-
-    fn breaks_before(&self, offset: usize) -> usize {
-        self.breaks.partition_point(|start| *start <= offset)
-    }
-}
 
 /// Bytes of a file that a mistake is about.
 #[derive(Clone, Debug)]
@@ -123,7 +67,7 @@ impl Mistake {
 
     /// The file it is in.
     pub(crate) fn file(&self) -> Option<&str> {
-        self.place.as_ref().map(|place| place.source.name.as_str())
+        self.place.as_ref().map(|place| place.source.name())
     }
 
     /// Where it begins in its file; mistakes without a place come first.
@@ -179,7 +123,7 @@ impl Mistake {
     pub fn location(&self) -> Option<String> {
         let place = self.place.as_ref()?;
         let line = place.source.line(place.span.start);
-        Some(format!("{}:{line}", place.source.name))
+        Some(format!("{}:{line}", place.source.name()))
     }
 
     fn render(&self, renderer: &Renderer) -> String {
@@ -223,7 +167,7 @@ fn excerpt<'m>(places: &[(&'m Place, AnnotationKind)]) -> Element<'m> {
     let ends = places.iter().map(|(place, _)| place.span.end);
     let start = source.line_start(starts.min().unwrap_or_default());
     let end = source.line_end(ends.max().unwrap_or_default());
-    let lines = source.text.get(start..end).unwrap_or_default();
+    let lines = source.text().get(start..end).unwrap_or_default();
     if lines.len() > EXCERPT_BYTES {
         return first.origin().into();
     }
@@ -243,7 +187,7 @@ impl Place {
     /// File, line and column without the text.
     fn origin(&self) -> Origin<'_> {
         let start = self.source.line_start(self.span.start);
-        let before = self.source.text.get(start..self.span.start);
+        let before = self.source.text().get(start..self.span.start);
         let column = before.unwrap_or_default().chars().count();
         Origin::path(self.source.name())
             .line(self.source.line(self.span.start))
@@ -262,8 +206,8 @@ fn shortened(mut text: String) -> String {
 /// Spans come from a parser that met broken text: they are brought inside the text and onto
 /// character boundaries, so that printing them cannot fail.
 fn place(source: &Arc<SourceText>, span: Range<usize>, label: Option<String>) -> Place {
-    let start = source.text.floor_char_boundary(span.start);
-    let end = source.text.ceil_char_boundary(span.end.max(start));
+    let start = source.text().floor_char_boundary(span.start);
+    let end = source.text().ceil_char_boundary(span.end.max(start));
     Place {
         source: Arc::clone(source),
         span: start..end,
