@@ -122,10 +122,10 @@ fn miss(lease: Option<&Grants>, net: Option<&Grants>, to: &Destination) -> Reaso
 /// The first grant that passes a test. Nothing but the index is carried from one turn to the next:
 /// the verifier follows every value that is.
 #[inline(always)]
-fn find<'a>(grants: &'a Grants, test: impl Fn(&Grant) -> bool) -> Option<&'a Grant> {
+fn find(grants: &Grants, test: impl Fn(&Grant) -> bool) -> Option<&Grant> {
     // Counted over the whole array, not over a slice of `len`: the verifier needs a fixed bound.
-    for (index, grant) in grants.grants.iter().enumerate() {
-        if index as u32 >= grants.len {
+    for (index, grant) in (0u32..).zip(&grants.grants) {
+        if index >= grants.len {
             break;
         }
         if test(grant) {
@@ -156,10 +156,10 @@ mod tests {
 
     fn holds(net: &Address, bits: u32, address: &Address) -> bool {
         u128::from_be_bytes(net.0)
-            .checked_shr(128 - bits)
+            .checked_shr(128u32.saturating_sub(bits))
             .unwrap_or(0)
             == u128::from_be_bytes(address.0)
-                .checked_shr(128 - bits)
+                .checked_shr(128u32.saturating_sub(bits))
                 .unwrap_or(0)
     }
 

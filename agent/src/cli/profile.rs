@@ -224,7 +224,7 @@ enum SuggestError {
         source: serde_json::Error,
     },
     #[error(transparent)]
-    Read(#[from] fs::Error),
+    Read(#[from] fs::FileError),
     #[error("`{}` has the schema `{schema}`; this version of cordon reads `{SCHEMA}`", path.display())]
     Schema { path: PathBuf, schema: String },
 }
