@@ -73,7 +73,7 @@ fn names(path: &Path) -> usize {
 }
 
 /// Undoes mountinfo's octal escapes of space, tab, newline and backslash.
-fn unescape(field: &str) -> String {
+pub(crate) fn unescape(field: &str) -> String {
     field
         .replace(r"\040", " ")
         .replace(r"\011", "\t")

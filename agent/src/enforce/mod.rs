@@ -64,6 +64,17 @@ pub enum EnforceError {
     Ending(Vec<String>),
 }
 
+impl EnforceError {
+    /// Whether it says that this program is gone. What is not about one program is about all.
+    #[must_use]
+    pub fn is_about(&self, program: &str) -> bool {
+        match self {
+            Self::Kernel(error) => error.is_about(program),
+            _ => true,
+        }
+    }
+}
+
 /// The kernel side of this host.
 #[derive(Debug)]
 pub struct Host {
@@ -186,12 +197,16 @@ impl Host {
         }
     }
 
-    /// Asks the kernel once more whether every enforcing program is where it was.
+    /// Asks the kernel once more, at the end: whether every enforcing program is where it was, and
+    /// the job's ruleset what was published.
     ///
     /// # Errors
-    /// One is not: there was a time without it.
-    pub fn holds(&self) -> Result<(), kernel::KernelError> {
-        kernel::check_links(&self.root, &self.pins)
+    /// Something is not: there was a time without it.
+    pub fn holds(&self, place: &Place, ruleset: &Ruleset) -> Result<(), EnforceError> {
+        kernel::check_links(&self.root, &self.pins)?;
+        let entry = self.kernel.maps.job(place.cgroup.id())?;
+        proof::is_published(entry, ruleset)?;
+        Ok(())
     }
 
     /// Every hook of this host, for the report.

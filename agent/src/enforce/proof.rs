@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use cordon_ebpf::abi::address::Address;
 use cordon_ebpf::abi::flow::FlowKey;
+use cordon_ebpf::abi::job::Job;
 use cordon_ebpf::abi::verdict::Verdict;
 use cordon_ebpf::abi::{TCP, UDP};
 use cordon_ebpf::decide::{Destination, Listener, decide};
@@ -102,10 +103,7 @@ impl Host {
     ) -> Result<Vec<String>, EnforceError> {
         kernel::check_links(&self.root, &self.pins)?;
         let job = place.cgroup.id();
-        let entry = self.kernel.maps.job(job)?.ok_or(ProofError::NotPublished)?;
-        if entry.ruleset != ruleset.digest.short() || entry.mode != ruleset.mode.into() {
-            return Err(ProofError::NotPublished.into());
-        }
+        is_published(self.kernel.maps.job(job)?, ruleset)?;
         let mut shown = vec![format!(
             "every program is attached to cgroup {}, and the kernel holds ruleset {}",
             self.root.cgroup.id(),
@@ -121,6 +119,18 @@ impl Host {
             ring.drain(&mut drop);
         }
         Ok(shown)
+    }
+}
+
+/// Whether the kernel's entry of a job is that of the ruleset.
+pub(super) fn is_published(entry: Option<Job>, ruleset: &Ruleset) -> Result<(), ProofError> {
+    match entry {
+        Some(entry)
+            if entry.ruleset == ruleset.digest.short() && entry.mode == abi_mode(ruleset) =>
+        {
+            Ok(())
+        }
+        _ => Err(ProofError::NotPublished),
     }
 }
 

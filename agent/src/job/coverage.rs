@@ -1,7 +1,6 @@
 //! What the report says of its own limits.
 
-use crate::enforce::kernel::KernelError;
-use crate::enforce::{Enforced, chain};
+use crate::enforce::{EnforceError, Enforced, chain};
 use crate::report::{Coverage, Layer};
 
 /// Ways out that no layer of this version watches. Each is a sentence for a reviewer.
@@ -21,13 +20,13 @@ const BLIND_SPOTS: [&str; 5] = [
 
 /// Said where the command runs as root.
 const ROOT: &str = "The command ran as root. It has no capability for networks, mounts, tracing or \
-                    BPF, and cgroup and BPF file systems are read-only to it, but files and \
+                    BPF, cgroup file systems are read-only to it and BPF file systems hidden, but files and \
                     processes of root are open to it.";
 
 /// The coverage of one job. `holds` is what the kernel said of the programs when the command had
 /// ended: the proof before its start says nothing of the time between.
 #[must_use]
-pub fn coverage(enforced: &Enforced, holds: Result<(), KernelError>, as_root: bool) -> Coverage {
+pub fn coverage(enforced: &Enforced, holds: Result<(), EnforceError>, as_root: bool) -> Coverage {
     let mut layers = enforced.layers.clone();
     layers.extend(process_layers());
     let mut blind_spots: Vec<String> = Vec::new();
@@ -63,7 +62,7 @@ fn process_layers() -> [Layer; 3] {
         ),
         layer(
             "mount namespace",
-            "cgroup and BPF file systems are read-only in the job",
+            "cgroup file systems are read-only in the job, BPF file systems hidden",
         ),
     ]
 }

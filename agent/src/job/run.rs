@@ -27,7 +27,7 @@ use crate::report::sink::{EvidenceDir, SinkError, Written};
 use crate::report::{JobFacts, Outcome, Platform, Report};
 use crate::sys::clock::Calendar;
 use crate::sys::signals::Signals;
-use crate::sys::spawn::{self, Account, Entry};
+use crate::sys::spawn::{self, Account, ControlMounts, Entry};
 use crate::sys::{fs, netns, privilege};
 
 /// Receives what happens while it happens.
@@ -254,7 +254,7 @@ async fn release(
     signals: &mut Signals,
     tell: Tell<'_>,
 ) -> Result<Ran, RunError> {
-    let control = spawn::control_mounts()?;
+    let control = ControlMounts::find()?;
     let entry = Entry::new(place.cgroup.path(), request.account.clone(), control)?;
     let started = Timestamp::now();
     let (outcome, not_started) = match start(&request.command, entry) {
@@ -309,7 +309,7 @@ fn report(
     Ok(build(Facts {
         policy: &request.policy,
         ruleset: &request.ruleset,
-        coverage: coverage(enforced, host.holds(), as_root),
+        coverage: coverage(enforced, host.holds(place, &request.ruleset), as_root),
         job: job_facts(request, place, ran),
         platform: platform().map_err(RunError::Report)?,
         ledger: &watch.ledger,

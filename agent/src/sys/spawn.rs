@@ -24,6 +24,7 @@ use nix::unistd::{Gid, Uid, User, initgroups, setgid, setuid};
 
 use super::fs::{self, FileError};
 use super::{privilege, signals};
+use crate::cgroup::hierarchy;
 
 /// Who a command runs as.
 #[derive(Clone, Debug)]
@@ -71,23 +72,23 @@ impl Account {
 pub struct Entry {
     procs: File,
     account: Option<Account>,
-    read_only: Vec<PathBuf>,
+    control: ControlMounts,
 }
 
 impl Entry {
-    /// Into this cgroup, as this account; the mounts in `read_only` cannot be written there.
+    /// Into this cgroup, as this account, out of reach of the mounts in `control`.
     ///
     /// # Errors
     /// The cgroup cannot be joined.
     pub fn new(
         cgroup: &Path,
         account: Option<Account>,
-        read_only: Vec<PathBuf>,
+        control: ControlMounts,
     ) -> Result<Self, FileError> {
         Ok(Self {
             procs: open_procs(cgroup)?,
             account,
-            read_only,
+            control,
         })
     }
 
@@ -105,14 +106,20 @@ impl Entry {
         let none: Option<&str> = None;
         // What is mounted here must not show outside, nor the other way round.
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
-        for path in &self.read_only {
-            let flags = MsFlags::MS_BIND
-                | MsFlags::MS_REMOUNT
-                | MsFlags::MS_RDONLY
-                | MsFlags::MS_NOSUID
-                | MsFlags::MS_NODEV
-                | MsFlags::MS_NOEXEC;
+        let sealed =
+            MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        for path in &self.control.read_only {
+            let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | sealed;
             mount(none, path, none, flags, none)?;
+        }
+        for path in &self.control.hidden {
+            mount(
+                Some("cordon"),
+                path,
+                Some("tmpfs"),
+                sealed,
+                Some("size=4k,mode=000"),
+            )?;
         }
         privilege::withhold().map_err(io::Error::other)?;
         if let Some(account) = &self.account {
@@ -153,22 +160,42 @@ fn open_procs(cgroup: &Path) -> Result<File, FileError> {
         .map_err(FileError::on("open for joining", path))
 }
 
-/// Mount points through which a process could change cgroups or pinned programs.
-///
-/// # Errors
-/// The mounts cannot be read.
-pub fn control_mounts() -> Result<Vec<PathBuf>, FileError> {
-    let mountinfo = fs::read_to_string(Path::new("/proc/self/mountinfo"), 16 << 20)?;
-    Ok(mountinfo
-        .lines()
-        .filter_map(|line| {
-            let (mount, kind) = line.split_once(" - ")?;
-            let control = ["cgroup2 ", "cgroup ", "bpf "]
-                .iter()
-                .any(|name| kind.starts_with(name));
-            control.then(|| mount.split(' ').nth(4).map(PathBuf::from))?
-        })
-        .collect())
+/// Mounts through which a process could change cgroups or pinned programs and maps.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ControlMounts {
+    /// cgroup file systems: a job may read them.
+    read_only: Vec<PathBuf>,
+    /// BPF file systems. A read-only mount is not enough: who may open a pinned map by its file's
+    /// mode can write to the map, and the kernel asks for no capability then.
+    hidden: Vec<PathBuf>,
+}
+
+impl ControlMounts {
+    /// Those of this mount namespace.
+    ///
+    /// # Errors
+    /// The mounts cannot be read.
+    pub fn find() -> Result<Self, FileError> {
+        let mountinfo = fs::read_to_string(Path::new("/proc/self/mountinfo"), 16 << 20)?;
+        Ok(Self::parse(&mountinfo))
+    }
+
+    fn parse(mountinfo: &str) -> Self {
+        let mut mounts = Self::default();
+        for line in mountinfo.lines() {
+            let Some((mount, kind)) = line.split_once(" - ") else {
+                continue;
+            };
+            let list = match kind.split(' ').next() {
+                Some("cgroup" | "cgroup2") => &mut mounts.read_only,
+                Some("bpf") => &mut mounts.hidden,
+                _ => continue,
+            };
+            let path = mount.split(' ').nth(4);
+            list.extend(path.map(|path| PathBuf::from(hierarchy::unescape(path))));
+        }
+        mounts
+    }
 }
 
 /// Keeps sockets that cordon inherited out of the job: made outside, they would not be judged as
@@ -280,5 +307,28 @@ fn try_address(transport: Transport, to: SocketAddrV4) -> i32 {
     match result {
         Ok(()) => REACHED,
         Err(errno) => REFUSED.saturating_add(errno as i32),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cgroups_are_to_be_read_only_and_bpf_to_be_hidden() {
+        let mountinfo = "\
+26 25 0:23 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids
+27 25 0:24 / /sys/fs/cgroup/unified rw shared:9 - cgroup2 cgroup2 rw
+28 25 0:25 / /sys/fs/bpf rw - bpf bpf rw,mode=700
+29 25 0:26 / /mnt/two\\040words rw - bpf none rw
+30 25 0:27 / /tmp rw - tmpfs tmpfs rw
+";
+        let mounts = ControlMounts::parse(mountinfo);
+        let paths = |list: &[&str]| list.iter().map(PathBuf::from).collect::<Vec<_>>();
+        assert_eq!(
+            mounts.read_only,
+            paths(&["/sys/fs/cgroup/pids", "/sys/fs/cgroup/unified"])
+        );
+        assert_eq!(mounts.hidden, paths(&["/sys/fs/bpf", "/mnt/two words"]));
     }
 }

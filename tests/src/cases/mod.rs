@@ -7,6 +7,7 @@ use crate::runner::Story;
 
 mod audit;
 mod connect;
+mod control;
 mod dns;
 mod doctor;
 mod harness;
@@ -35,6 +36,7 @@ pub fn all() -> Vec<Story> {
         audit::stories(),
         losses::stories(),
         life::stories(),
+        control::stories(),
         refusals::stories(),
         report::stories(),
     ]
