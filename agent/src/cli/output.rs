@@ -1,9 +1,14 @@
 //! The terminal: data on standard output, everything else on standard error.
 
 use std::error::Error;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
 
+use crate::policy::{Mistakes, Palette};
 use crate::report::escape::escape;
+
+/// Exit status for bad arguments, profiles and settings (`EX_USAGE` of `sysexits.h`).
+pub(super) const USAGE: u8 = 64;
 
 /// Prints data. A reader that has gone away has seen enough.
 ///
@@ -18,6 +23,40 @@ pub(super) fn data(text: &str) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
+}
+
+/// Prints data, and returns the exit status: `code`, or failure if it could not be printed.
+pub(super) fn deliver(text: &str, code: ExitCode) -> ExitCode {
+    match data(text) {
+        Ok(()) => code,
+        Err(error) => {
+            complaint(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Shows mistakes in files; returns the exit status for them.
+pub(super) fn mistakes(mistakes: &Mistakes) -> ExitCode {
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let palette = if io::stderr().is_terminal() && !plain {
+        Palette::Ansi
+    } else {
+        Palette::Plain
+    };
+    // Rendered lines are not escaped as a whole: the renderer does it, around its own colours.
+    drop(writeln!(
+        io::stderr().lock(),
+        "{}",
+        mistakes.render(palette)
+    ));
+    ExitCode::from(USAGE)
+}
+
+/// Prints an error for which the arguments are to blame; returns the exit status for it.
+pub(super) fn usage(error: &dyn Error) -> ExitCode {
+    complaint(error);
+    ExitCode::from(USAGE)
 }
 
 /// Prints an error and its causes on one line, whatever bytes they quote.

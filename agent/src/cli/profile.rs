@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::terminal;
+use super::output;
 use crate::config::Config;
 use crate::policy::explain::{Explanation, Question, explain};
 use crate::policy::suggest::suggest;
@@ -96,8 +96,8 @@ enum Unusable {
 impl Unusable {
     fn show(&self) -> ExitCode {
         match self {
-            Self::Compile(error) => terminal::usage(error),
-            Self::Mistakes(mistakes) => terminal::mistakes(mistakes),
+            Self::Compile(error) => output::usage(error),
+            Self::Mistakes(mistakes) => output::mistakes(mistakes),
         }
     }
 }
@@ -107,7 +107,7 @@ fn with_library(config: Option<&Path>, run: impl FnOnce(&Library) -> ExitCode) -
         Ok(config) => run(&Library {
             directory: Some(config.host.profiles_dir),
         }),
-        Err(mistakes) => terminal::mistakes(&mistakes),
+        Err(mistakes) => output::mistakes(&mistakes),
     }
 }
 
@@ -126,7 +126,7 @@ fn check(profiles: &[String], library: &Library) -> ExitCode {
             Err(unusable) => code = unusable.show(),
         }
     }
-    terminal::data(&text, code)
+    output::deliver(&text, code)
 }
 
 /// A policy for a person: what it does first, then each rule with its number and where it is from.
@@ -171,7 +171,7 @@ fn meaning(mode: Mode) -> &'static str {
 fn run_explain(profile: &str, destination: &str, library: &Library) -> ExitCode {
     let question: Question = match destination.parse() {
         Ok(question) => question,
-        Err(error) => return terminal::usage(&error),
+        Err(error) => return output::usage(&error),
     };
     let (policy, ruleset) = match load(profile, library) {
         Ok(loaded) => loaded,
@@ -182,7 +182,7 @@ fn run_explain(profile: &str, destination: &str, library: &Library) -> ExitCode 
         Explanation::Allowed { .. } => ExitCode::SUCCESS,
         Explanation::Denied { .. } => ExitCode::from(NOT_ALLOWED),
     };
-    terminal::data(&answer_text(&policy, &question, &answer), code)
+    output::deliver(&answer_text(&policy, &question, &answer), code)
 }
 
 fn answer_text(policy: &Policy, question: &Question, answer: &Explanation) -> String {
@@ -231,8 +231,8 @@ enum SuggestError {
 
 fn run_suggest(evidence: &Path, name: &str) -> ExitCode {
     match read_report(evidence) {
-        Ok(report) => terminal::data(&suggest(&report, name), ExitCode::SUCCESS),
-        Err(error) => terminal::usage(&error),
+        Ok(report) => output::deliver(&suggest(&report, name), ExitCode::SUCCESS),
+        Err(error) => output::usage(&error),
     }
 }
 
@@ -272,7 +272,7 @@ fn list(library: &Library) -> ExitCode {
     }
     let code = match Mistakes::check(wrong) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(mistakes) => terminal::mistakes(&mistakes),
+        Err(mistakes) => output::mistakes(&mistakes),
     };
-    terminal::data(&text, code)
+    output::deliver(&text, code)
 }

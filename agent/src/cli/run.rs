@@ -51,8 +51,8 @@ Exit status:
   121  a profile, the configuration or an argument is wrong; nothing was started
   122  the kernel or this build lacks what enforcement needs; nothing was started
   123  cordon lacks a permission; nothing was started
-  124  the job ran, but its evidence could not be written
-  125  the job was ended because cordon could not go on
+  124  the job ran, but its report could not be made or its evidence not written
+  125  the job was ended because cordon could not go on, or could not end what it left behind
   126  the command cannot be executed
   127  the command was not found
 A command that itself ends with one of these is told apart by --status-file.";
