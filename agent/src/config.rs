@@ -1,1 +1,233 @@
-//! Host settings.
+//! Host settings: `/etc/cordon/config.toml`.
+
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::policy::diagnostic::SourceText;
+use crate::policy::reader::{Reader, Schema, Table};
+use crate::policy::{Mistake, Mistakes, Upstream, library, read_upstream};
+
+/// Where the settings are when no other file is named.
+pub const DEFAULT_PATH: &str = "/etc/cordon/config.toml";
+
+const ROOT: Schema = Schema {
+    what: "the host settings",
+    keys: &["host", "dns"],
+    later: &[("grant", "which repositories may use which profiles")],
+};
+
+const HOST: Schema = Schema {
+    what: "`[host]`",
+    keys: &[
+        "cgroup_root",
+        "bpffs",
+        "run_dir",
+        "state_dir",
+        "profiles_dir",
+        "signing_key",
+    ],
+    later: &[],
+};
+
+const DNS: Schema = Schema {
+    what: "`[dns]`",
+    keys: &["upstream", "ttl_floor", "timeout_ms"],
+    later: &[],
+};
+
+/// The settings of a host.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Config {
+    /// Where things are.
+    pub host: HostConfig,
+    /// How names are looked up.
+    pub dns: DnsConfig,
+}
+
+/// Where things are on the host.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HostConfig {
+    /// The cgroup v2 directory below which `cordon.slice` is made and at which the programs are
+    /// attached; `None` is the root of the hierarchy that `/proc/self/mountinfo` names.
+    pub cgroup_root: Option<PathBuf>,
+    /// The mounted BPF file system.
+    pub bpffs: PathBuf,
+    /// What does not outlive a boot.
+    pub run_dir: PathBuf,
+    /// What does: keys, evidence.
+    pub state_dir: PathBuf,
+    /// The host's own profiles.
+    pub profiles_dir: PathBuf,
+    /// The key reports are signed with; `None` is [`HostConfig::signing_key`]'s default.
+    pub signing_key: Option<PathBuf>,
+}
+
+impl HostConfig {
+    /// The key reports are signed with: the one that is set, else `keys/report.pem` below
+    /// `state_dir`.
+    #[must_use]
+    pub fn signing_key(&self) -> PathBuf {
+        match &self.signing_key {
+            Some(path) => path.clone(),
+            None => self.state_dir.join("keys/report.pem"),
+        }
+    }
+}
+
+impl Default for HostConfig {
+    fn default() -> Self {
+        Self {
+            cgroup_root: None,
+            bpffs: "/sys/fs/bpf".into(),
+            run_dir: "/run/cordon".into(),
+            state_dir: "/var/lib/cordon".into(),
+            profiles_dir: "/etc/cordon/profiles.d".into(),
+            signing_key: None,
+        }
+    }
+}
+
+/// How names are looked up on the host.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DnsConfig {
+    /// Who stands for `system` in a policy; `None` is the resolver of the host.
+    pub upstream: Option<Vec<Upstream>>,
+    /// Seconds a lease lasts at least, however short the TTL of the answer.
+    pub ttl_floor: u32,
+    /// Milliseconds an upstream may take to answer.
+    pub timeout_ms: u32,
+}
+
+impl DnsConfig {
+    /// The upstreams of a policy with the host's own ones in place of `system`, each once.
+    #[must_use]
+    pub fn resolve(&self, policy: &[Upstream]) -> Vec<Upstream> {
+        let mut resolved = Vec::new();
+        for upstream in policy {
+            let own = match (&self.upstream, upstream) {
+                (Some(own), Upstream::System) => own.as_slice(),
+                _ => std::slice::from_ref(upstream),
+            };
+            for upstream in own {
+                if !resolved.contains(upstream) {
+                    resolved.push(*upstream);
+                }
+            }
+        }
+        resolved
+    }
+}
+
+impl Default for DnsConfig {
+    fn default() -> Self {
+        Self {
+            upstream: None,
+            // A job resolves a name and connects some time later, often after a fork or two; CDN
+            // answers live for seconds.
+            ttl_floor: 30,
+            // glibc gives up on a server after 5 s: the job must hear of a failure before that.
+            timeout_ms: 4000,
+        }
+    }
+}
+
+impl Config {
+    /// Loads the settings from a file that must exist, or from the usual place, or else takes the
+    /// defaults.
+    ///
+    /// # Errors
+    /// The file cannot be read, or something in it is wrong: all mistakes.
+    pub fn load(path: Option<&Path>) -> Result<Self, Mistakes> {
+        match path {
+            Some(path) => Self::read(path),
+            None if Path::new(DEFAULT_PATH).symlink_metadata().is_ok() => {
+                Self::read(Path::new(DEFAULT_PATH))
+            }
+            None => Ok(Self::default()),
+        }
+    }
+
+    fn read(path: &Path) -> Result<Self, Mistakes> {
+        let bytes = library::read_file(path)?;
+        Self::parse(&path.display().to_string(), &bytes)
+    }
+
+    /// Reads settings from bytes; touches no file.
+    ///
+    /// # Errors
+    /// Something in them is wrong: all mistakes.
+    pub fn parse(name: &str, bytes: &[u8]) -> Result<Self, Mistakes> {
+        let text = str::from_utf8(bytes)
+            .map_err(|error| Mistake::new(format!("`{name}` is not UTF-8 text: {error}")))?;
+        let source = Arc::new(SourceText {
+            name: name.to_owned(),
+            text: text.to_owned(),
+        });
+        let (config, mistakes) = Reader::run(&source, &ROOT, |reader, table| Self {
+            host: read_host(reader, table),
+            dns: read_dns(reader, table),
+        });
+        Mistakes::check(mistakes)?;
+        Ok(config)
+    }
+}
+
+fn read_host(reader: &mut Reader, root: Table<'_>) -> HostConfig {
+    let default = HostConfig::default();
+    let Some(table) = reader.child(root, "host", &HOST) else {
+        return default;
+    };
+    let mut path = |key| read_path(reader, table, key);
+    HostConfig {
+        cgroup_root: path("cgroup_root"),
+        bpffs: path("bpffs").unwrap_or(default.bpffs),
+        run_dir: path("run_dir").unwrap_or(default.run_dir),
+        state_dir: path("state_dir").unwrap_or(default.state_dir),
+        profiles_dir: path("profiles_dir").unwrap_or(default.profiles_dir),
+        signing_key: path("signing_key"),
+    }
+}
+
+/// Paths are absolute: what a relative one means would depend on who starts cordon.
+fn read_path(reader: &mut Reader, table: Table<'_>, key: &str) -> Option<PathBuf> {
+    let text = reader.string(table, key)?;
+    let path = PathBuf::from(text.get_ref());
+    if !path.is_absolute() || text.get_ref().contains('\0') {
+        let mistake = Mistake::new(format!("`{key}` must be an absolute path"))
+            .help(format!("write `{key} = \"/…\"`"));
+        reader.push(&text.span(), mistake);
+    }
+    Some(path)
+}
+
+fn read_dns(reader: &mut Reader, root: Table<'_>) -> DnsConfig {
+    let default = DnsConfig::default();
+    let Some(table) = reader.child(root, "dns", &DNS) else {
+        return default;
+    };
+    DnsConfig {
+        upstream: read_upstream(reader, table),
+        ttl_floor: read_number(reader, table, "ttl_floor", 0, 86_400).unwrap_or(default.ttl_floor),
+        timeout_ms: read_number(reader, table, "timeout_ms", 100, 60_000)
+            .unwrap_or(default.timeout_ms),
+    }
+}
+
+fn read_number(
+    reader: &mut Reader,
+    table: Table<'_>,
+    key: &str,
+    least: u32,
+    most: u32,
+) -> Option<u32> {
+    let number = reader.integer(table, key)?;
+    let found = u32::try_from(*number.get_ref()).ok();
+    let found = found.filter(|found| (least..=most).contains(found));
+    if found.is_none() {
+        let mistake = Mistake::new(format!("`{key}` must be {least} to {most}"));
+        reader.push(&number.span(), mistake);
+    }
+    found
+}

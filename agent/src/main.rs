@@ -2,13 +2,12 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use cordon::cli::Cli;
+use cordon::cli;
 
 fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_env("CORDON_LOG"))
         .with_writer(std::io::stderr)
         .init();
-    Cli::parse().run()
+    cli::main()
 }

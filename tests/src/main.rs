@@ -1,1 +1,64 @@
-fn main() {}
+//! The stories: cordon on a real kernel, in worlds that this program makes and removes.
+//!
+//! `cordon-tests [FILTER]` runs them, `demo` shows the main job to a newcomer, `bench` measures.
+//! Needs root, and neither the Internet nor anything of the machine's own network.
+
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
+    clippy::format_push_string,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::use_debug,
+    unreachable_pub,
+    reason = "a test program: it prints, its files are its own, its texts are short, an overflow ends it, and it has no API"
+)]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod bench;
+mod cases;
+mod client;
+mod demo;
+mod harness;
+mod runner;
+mod supervisor;
+
+/// Modes of the program; anything else is for the test runner.
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(subcommand)]
+    mode: Mode,
+}
+
+#[derive(Debug, Subcommand)]
+enum Mode {
+    /// Show the main job with real clients and servers
+    Demo(demo::Args),
+    /// Measure what cordon costs
+    Bench(bench::Args),
+    /// Do steps as a job (used by stories)
+    #[command(hide = true)]
+    Client(client::Args),
+    /// Take a place in a world and become a command (used by stories)
+    #[command(hide = true)]
+    Enter(harness::enter::Place),
+}
+
+fn main() -> ExitCode {
+    let result = match std::env::args().nth(1).as_deref() {
+        Some("demo" | "bench" | "client" | "enter") => match Cli::parse().mode {
+            Mode::Client(args) => client::run(&args),
+            Mode::Enter(place) => place.become_command().map(|()| ExitCode::SUCCESS),
+            Mode::Demo(args) => supervisor::supervised(|| demo::run(&args)),
+            Mode::Bench(args) => supervisor::supervised(|| bench::run(&args)),
+        },
+        _ => supervisor::supervised(runner::run),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("cordon-tests: {error:#}");
+        ExitCode::FAILURE
+    })
+}

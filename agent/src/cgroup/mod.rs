@@ -1,1 +1,217 @@
-//! Module under construction.
+//! Directories of the cgroup v2 hierarchy: the root cordon attaches at, the slice, the job.
+//!
+//! **Not here**: controllers and limits.
+
+pub mod hierarchy;
+
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::sys::fs;
+
+/// Name of the directory all jobs are below.
+pub const SLICE: &str = "cordon.slice";
+
+/// How long killed processes may take to go: a process in uninterruptible sleep can hold on.
+const KILL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A cgroup that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file or directory operation failed.
+    #[error(transparent)]
+    File(#[from] fs::Error),
+    /// No cgroup v2 is mounted.
+    #[error("no cgroup v2 hierarchy is mounted; mount one: `mount -t cgroup2 none /sys/fs/cgroup`")]
+    NotMounted,
+    /// The configured root is not in it.
+    #[error("`{}` is not a directory of the cgroup v2 hierarchy", path.display())]
+    NotACgroup {
+        /// What was configured.
+        path: PathBuf,
+    },
+    /// Processes that will not die.
+    #[error("{count} processes of `{}` survived SIGKILL", path.display())]
+    Unkillable {
+        /// Their cgroup.
+        path: PathBuf,
+        /// How many.
+        count: usize,
+    },
+}
+
+/// One cgroup directory.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Cgroup {
+    path: PathBuf,
+    id: u64,
+}
+
+impl Cgroup {
+    /// An existing one.
+    ///
+    /// # Errors
+    /// It is not there, or not in the cgroup v2 hierarchy.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        if !path.join("cgroup.procs").exists() {
+            return Err(Error::NotACgroup {
+                path: path.to_owned(),
+            });
+        }
+        let metadata = std::fs::metadata(path).map_err(fs::Error::on("open cgroup", path))?;
+        Ok(Self {
+            path: path.to_owned(),
+            id: metadata.ino(),
+        })
+    }
+
+    /// A child of this one, made if it is not there.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn child(&self, name: &str) -> Result<Self, Error> {
+        let path = self.path.join(name);
+        match std::fs::create_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made.map_err(fs::Error::on("create cgroup", &path))?,
+        }
+        Self::open(&path)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The kernel's id: the inode number of the directory.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Its child cgroups, in the order of their names.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn children(&self) -> Result<Vec<Self>, Error> {
+        let entries = std::fs::read_dir(&self.path).map_err(fs::Error::on("list", &self.path))?;
+        let mut children = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(fs::Error::on("list", &self.path))?;
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                children.push(Self::open(&entry.path())?);
+            }
+        }
+        children.sort_by(|one, other| one.path.cmp(&other.path));
+        Ok(children)
+    }
+
+    /// Processes in it and below it.
+    ///
+    /// # Errors
+    /// A directory cannot be read.
+    pub fn processes(&self) -> Result<Vec<u32>, Error> {
+        let mut found = Vec::new();
+        let mut waiting = vec![self.clone()];
+        while let Some(cgroup) = waiting.pop() {
+            let procs = fs::read_to_string(&cgroup.path.join("cgroup.procs"), 64 << 20)?;
+            found.extend(procs.lines().filter_map(|line| line.parse::<u32>().ok()));
+            waiting.extend(cgroup.children()?);
+        }
+        Ok(found)
+    }
+
+    /// Kills every process in it and below it, and waits until they are gone. Returns how many
+    /// there were.
+    ///
+    /// # Errors
+    /// They cannot be killed, or do not go.
+    pub fn kill(&self) -> Result<usize, Error> {
+        let before = self.processes()?.len();
+        if before == 0 {
+            return Ok(0);
+        }
+        fs::write_existing(&self.path.join("cgroup.kill"), b"1")?;
+        let deadline = Instant::now().checked_add(KILL_DEADLINE);
+        loop {
+            let left = self.processes()?.len();
+            if left == 0 {
+                return Ok(before);
+            }
+            if deadline.is_none_or(|deadline| Instant::now() > deadline) {
+                return Err(Error::Unkillable {
+                    path: self.path.clone(),
+                    count: left,
+                });
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Removes it and everything below it. It must hold no process; one that is gone already is
+    /// fine.
+    ///
+    /// # Errors
+    /// It is still in use after a moment's patience: the kernel lets go of a cgroup a little after
+    /// its last process.
+    pub fn remove(&self) -> Result<(), Error> {
+        if !self.path.exists() {
+            return Ok(());
+        }
+        for child in self.children()? {
+            child.remove()?;
+        }
+        for _ in 0..100 {
+            match std::fs::remove_dir(&self.path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                done => return Ok(done.map_err(fs::Error::on("remove cgroup", &self.path))?),
+            }
+        }
+        Ok(std::fs::remove_dir(&self.path).map_err(fs::Error::on("remove cgroup", &self.path))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory with the one file that makes it look like a cgroup.
+    fn fake() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("cgroup.procs"), "12\n34\n").unwrap();
+        let path = dir.path().to_owned();
+        (dir, path)
+    }
+
+    #[test]
+    fn a_plain_directory_is_no_cgroup() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Cgroup::open(dir.path()).unwrap_err();
+        assert!(matches!(error, Error::NotACgroup { .. }), "{error}");
+    }
+
+    #[test]
+    fn processes_of_children_count() {
+        let (_dir, path) = fake();
+        let child = path.join("nested");
+        std::fs::create_dir(&child).unwrap();
+        std::fs::write(child.join("cgroup.procs"), "56\n").unwrap();
+        let cgroup = Cgroup::open(&path).unwrap();
+        let mut processes = cgroup.processes().unwrap();
+        processes.sort_unstable();
+        assert_eq!(processes, [12, 34, 56]);
+    }
+
+    #[test]
+    fn a_kill_file_that_is_not_there_is_an_error_not_a_new_file() {
+        let (_dir, path) = fake();
+        Cgroup::open(&path).unwrap().kill().unwrap_err();
+        assert!(!path.join("cgroup.kill").exists());
+    }
+}

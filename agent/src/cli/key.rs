@@ -1,16 +1,117 @@
 //! `cordon key`.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use super::output;
+use crate::config::Config;
+use crate::policy::Mistakes;
+use crate::report::signer::{KeyError, SigningKey, VerifyingKey};
 
 /// Arguments of `cordon key`.
 #[derive(clap::Args, Debug)]
-pub struct Args {}
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands. Each exits with 0, or with 1 when it failed.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a key that signs reports (P-256)
+    ///
+    /// Writes the private key, readable by its owner alone, and beside it FILE.pub: the public key
+    /// that verifiers need. Neither is ever written over.
+    Generate {
+        /// Private key to write (PKCS#8 PEM); the configured `signing_key` if not given
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Show a key's fingerprint and how it is protected
+    ///
+    /// The fingerprint is the key id in signed evidence, and what
+    /// `ssh-keygen -i -m PKCS8 -f FILE.pub | ssh-keygen -lf -` prints.
+    Show {
+        /// Private or public key (PEM)
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Config(#[from] Mistakes),
+    #[error("cannot write to standard output")]
+    Output(#[from] io::Error),
+}
 
 impl Args {
     /// Runs it.
     #[must_use]
-    pub fn run(self, _config: Option<&Path>) -> ExitCode {
-        ExitCode::FAILURE
+    pub fn run(self, config: Option<&Path>) -> ExitCode {
+        let done = match self.command {
+            Command::Generate { out } => generate(out, config),
+            Command::Show { file } => show(&file),
+        };
+        match done {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => {
+                output::complaint(&failure);
+                ExitCode::FAILURE
+            }
+        }
     }
+}
+
+fn generate(out: Option<PathBuf>, config: Option<&Path>) -> Result<(), Failure> {
+    let path = out.map_or_else(|| default_path(config), Ok)?;
+    let key = SigningKey::generate()?;
+    let public = key.save(&path)?;
+    output::data(&description(
+        key.public(),
+        &format!("file `{}` (mode 0400, not encrypted)", path.display()),
+        Some(&public),
+    ))?;
+    Ok(())
+}
+
+/// Where the key is when the command line does not say: the host settings' `signing_key`.
+fn default_path(config: Option<&Path>) -> Result<PathBuf, Failure> {
+    Ok(Config::load(config)?.host.signing_key())
+}
+
+fn show(path: &Path) -> Result<(), Failure> {
+    // A public key is nothing to protect; what is not one is taken for a private one, whose errors
+    // are the more useful.
+    let shown = match VerifyingKey::load(path) {
+        Ok(public) => description(public, "none needed: this is the public half", None),
+        Err(KeyError::File(error)) => return Err(KeyError::File(error).into()),
+        Err(_) => description(
+            SigningKey::load(path)?.public(),
+            "file (only its owner can read it, not encrypted)",
+            None,
+        ),
+    };
+    output::data(&shown)?;
+    Ok(())
+}
+
+fn description(key: VerifyingKey, protection: &str, public: Option<&Path>) -> String {
+    let public = public.map_or_else(String::new, |path| {
+        format!("public key   `{}`, for whoever verifies\n", path.display())
+    });
+    format!(
+        "key          P-256 (ECDSA with SHA-256)\n\
+         fingerprint  {}\n\
+         protection   {protection}\n\
+         {public}",
+        key.id()
+    )
 }

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod doctor;
 pub mod key;
+mod output;
 pub mod profile;
 pub mod report;
 pub mod run;
@@ -33,7 +35,38 @@ pub enum Command {
     Report(report::Args),
     /// Make and show signing keys
     Key(key::Args),
+    /// Say whether this host can enforce, and what it lacks
+    Doctor(doctor::Args),
 }
+
+/// Parses the command line and runs it.
+#[must_use]
+pub fn main() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(cli) => cli.run(),
+        Err(error) => refuse(&error),
+    }
+}
+
+/// Says what is wrong with the command line (or gives the help that was asked for).
+fn refuse(error: &clap::Error) -> ExitCode {
+    // Nobody is left to tell that the terminal is gone.
+    drop(error.print());
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    // `run` has codes of its own, so that they are not taken for the command's.
+    let is_run = std::env::args_os()
+        .skip(1)
+        .find(|word| word == "run" || word == "profile");
+    match is_run {
+        Some(word) if word == "run" => ExitCode::from(run::USAGE),
+        _ => ExitCode::from(USAGE),
+    }
+}
+
+/// The command line is wrong.
+const USAGE: u8 = 2;
 
 impl Cli {
     /// Runs the command. The exit status is documented with each of them.
@@ -45,6 +78,7 @@ impl Cli {
             Command::Profile(args) => args.run(config.as_deref()),
             Command::Report(args) => args.run(config.as_deref()),
             Command::Key(args) => args.run(config.as_deref()),
+            Command::Doctor(args) => args.run(config.as_deref()),
         }
     }
 }

@@ -1,16 +1,375 @@
-//! `cordon run`.
+//! `cordon run`: a command as a job.
+//!
+//! The command's own exit status is passed on (128 + N for signal N). Cordon's failures have codes
+//! of their own, beyond what commands commonly use and below those of a shell.
 
-use std::path::Path;
+#![expect(
+    clippy::print_stderr,
+    reason = "the terminal is what this module is for"
+)]
+
+use std::error::Error as _;
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::enforce::{self, chain, kernel};
+use crate::events::ledger::{News, a_rule_could_allow};
+use crate::job::run::{Ended, Request, RunError, run};
+use crate::policy::{Library, Mode, Policy, compile, remedy};
+use crate::report::build::{protocol, socket_kind};
+use crate::report::escape::escape;
+use crate::report::signer::SigningKey;
+use crate::report::sink::EvidenceDir;
+use crate::report::{NameVerdict, Outcome};
+use crate::sys::spawn::Account;
+
+/// The job could not be enforced, and was not started.
+pub const NOT_ENFORCED: u8 = 120;
+/// A profile, the configuration or an argument is wrong.
+pub const USAGE: u8 = 121;
+/// The kernel, or this build of cordon, lacks what enforcement needs.
+pub const UNSUPPORTED: u8 = 122;
+/// Cordon may not do what it needs.
+pub const PERMISSION: u8 = 123;
+/// The job ran; its evidence is not there.
+pub const NO_EVIDENCE: u8 = 124;
+/// The job was ended, because cordon could not go on.
+pub const INTERNAL: u8 = 125;
+/// The command cannot be executed, as shells say it.
+pub const NOT_EXECUTABLE: u8 = 126;
+/// The command is not there, as shells say it.
+pub const NOT_FOUND: u8 = 127;
+
+const EXIT_STATUS: &str = "\
+Exit status:
+  the command's own, or 128+N if signal N ended it; else
+  120  the job could not be enforced and was not started
+  121  a profile, the configuration or an argument is wrong; nothing was started
+  122  the kernel or this build lacks what enforcement needs; nothing was started
+  123  cordon lacks a permission; nothing was started
+  124  the job ran, but its evidence could not be written
+  125  the job was ended because cordon could not go on
+  126  the command cannot be executed
+  127  the command was not found
+A command that itself ends with one of these is told apart by --status-file.";
 
 /// Arguments of `cordon run`.
 #[derive(clap::Args, Debug)]
-pub struct Args {}
+#[command(after_help = EXIT_STATUS)]
+pub struct Args {
+    /// What the job may reach: a file, or the name of a profile; several are joined. Without one,
+    /// nothing
+    #[arg(long, short, value_name = "FILE|NAME")]
+    profile: Vec<String>,
+    /// Let everything pass and mark what would have been denied
+    #[arg(long)]
+    audit: bool,
+    /// Where the signed report goes; a new directory below the state directory if not given
+    #[arg(long, value_name = "DIR")]
+    evidence: Option<PathBuf>,
+    /// Run the command as this user
+    #[arg(long, value_name = "NAME|UID")]
+    user: Option<String>,
+    /// Write who ended the run, and with which status, to a new file, as JSON
+    #[arg(long, value_name = "FILE")]
+    status_file: Option<PathBuf>,
+    /// Do not tell of denials while they happen
+    #[arg(long, short)]
+    quiet: bool,
+    /// The command and its arguments
+    #[arg(required = true, last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+/// A failure of cordon's own, and its exit status.
+#[derive(Debug)]
+struct Failure {
+    code: u8,
+    text: String,
+}
+
+impl Failure {
+    fn usage(error: impl std::fmt::Display) -> Self {
+        Self {
+            code: USAGE,
+            text: error.to_string(),
+        }
+    }
+}
 
 impl Args {
-    /// Runs it.
+    /// Runs the job.
     #[must_use]
-    pub fn run(self, _config: Option<&Path>) -> ExitCode {
-        ExitCode::FAILURE
+    pub fn run(self, config: Option<&Path>) -> ExitCode {
+        let status_file = self.status_file.clone();
+        let (code, own) = match self.run_job(config) {
+            Ok(ended) => conclude(&ended),
+            Err(Failure { code, text }) => {
+                eprintln!("cordon: {}", text.trim_end());
+                (code, true)
+            }
+        };
+        match status_file.map(|path| write_status(&path, code, own)) {
+            Some(Err(error)) => {
+                eprintln!("cordon: {}", chain(&error));
+                ExitCode::from(NO_EVIDENCE)
+            }
+            _ => ExitCode::from(code),
+        }
     }
+
+    fn run_job(self, config: Option<&Path>) -> Result<Ended, Failure> {
+        let Self {
+            profile,
+            audit,
+            evidence,
+            user,
+            status_file: _,
+            quiet,
+            command,
+        } = self;
+        let config = Config::load(config).map_err(Failure::usage)?;
+        let library = Library {
+            directory: Some(config.host.profiles_dir.clone()),
+        };
+        let mut policy = Policy::load(&profile, &library).map_err(Failure::usage)?;
+        if audit {
+            policy.mode = Mode::Audit;
+        }
+        let ruleset = compile(&policy).map_err(|error| Failure::usage(chain(&error)))?;
+        let account = user
+            .map(|name| Account::find(&name))
+            .transpose()
+            .map_err(|error| Failure::usage(chain(&error)))?;
+        // Before the key and the directory are made: without it they are of no use.
+        crate::sys::privilege::require().map_err(|error| Failure {
+            code: PERMISSION,
+            text: chain(&error),
+        })?;
+        let key = signing_key(&config.host.signing_key())?;
+        let evidence = evidence.unwrap_or_else(|| default_evidence(&config));
+        let evidence =
+            EvidenceDir::prepare(&evidence).map_err(|error| Failure::usage(chain(&error)))?;
+        let request = Request {
+            command,
+            account,
+            policy,
+            ruleset: Arc::new(ruleset),
+            config,
+            evidence,
+            key,
+        };
+        let mode = request.policy.mode;
+        let mut tell = |news: News| {
+            if !quiet {
+                eprintln!("cordon: {}", describe(&news, mode));
+            }
+        };
+        run(&request, &mut tell).map_err(|error| Failure {
+            code: code_of(&error),
+            text: chain(&error),
+        })
+    }
+}
+
+/// The host's key; made at the first run, and said so.
+fn signing_key(path: &Path) -> Result<SigningKey, Failure> {
+    let failed = |error| Failure {
+        code: USAGE,
+        text: chain(&error),
+    };
+    if path.exists() {
+        return SigningKey::load(path).map_err(failed);
+    }
+    let key = SigningKey::generate().map_err(failed)?;
+    let public = key.save(path).map_err(failed)?;
+    eprintln!(
+        "cordon: made a signing key, `{}`; its public half is `{}`",
+        path.display(),
+        public.display()
+    );
+    Ok(key)
+}
+
+fn default_evidence(config: &Config) -> PathBuf {
+    let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S");
+    let name = format!("{now}-{}", std::process::id());
+    config.host.state_dir.join("evidence").join(name)
+}
+
+/// Which of the documented codes an error is.
+fn code_of(error: &RunError) -> u8 {
+    match error {
+        RunError::Privilege(_) => PERMISSION,
+        RunError::Enforce(enforce::Error::Kernel(error)) => match error {
+            kernel::Error::NoObject
+            | kernel::Error::NoBtf(_)
+            | kernel::Error::NoOffset { .. }
+            | kernel::Error::Load { .. } => UNSUPPORTED,
+            _ => NOT_ENFORCED,
+        },
+        RunError::Namespace(_) => UNSUPPORTED,
+        RunError::Enforce(error) if is_permission(error) => PERMISSION,
+        RunError::Enforce(_)
+        | RunError::Listener(_)
+        | RunError::Upstream(_)
+        | RunError::Enter(_)
+        | RunError::Start { .. }
+        | RunError::File(_) => NOT_ENFORCED,
+        RunError::Watch(_) => INTERNAL,
+        RunError::Evidence(_) => NO_EVIDENCE,
+    }
+}
+
+fn is_permission(error: &enforce::Error) -> bool {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(error) = cause.downcast_ref::<io::Error>() {
+            return error.kind() == io::ErrorKind::PermissionDenied;
+        }
+        source = cause.source();
+    }
+    false
+}
+
+/// Says where the evidence is; returns the status, and whether it is cordon's own.
+fn conclude(ended: &Ended) -> (u8, bool) {
+    let summary = &ended.report.summary;
+    eprintln!(
+        "cordon: {} mode, {} denied, {} allowed; evidence in `{}`",
+        if ended.report.mode == crate::report::ReportMode::Audit {
+            "audit"
+        } else {
+            "enforce"
+        },
+        summary.denied.saturating_add(summary.names_denied),
+        summary.allowed,
+        ended
+            .written
+            .report
+            .parent()
+            .unwrap_or(Path::new("."))
+            .display(),
+    );
+    if !ended.report.losses.none() {
+        eprintln!("cordon: the report is not whole; its first lines say what was lost");
+    }
+    if let Some(leftovers) = &ended.leftovers {
+        eprintln!("cordon: not all was cleared away: {}", chain(leftovers));
+    }
+    match ended.outcome {
+        Outcome::Exited { code } => (u8::try_from(code & 0xff).unwrap_or(INTERNAL), false),
+        Outcome::Signalled { signal } => (
+            u8::try_from(signal.saturating_add(128)).unwrap_or(INTERNAL),
+            false,
+        ),
+        Outcome::NotStarted => {
+            let error = ended.not_started.as_ref();
+            let missing = error.is_some_and(|error| error.kind() == io::ErrorKind::NotFound);
+            let why = error.map_or_else(String::new, ToString::to_string);
+            eprintln!(
+                "cordon: cannot execute `{}`: {why}",
+                escape(&ended.report.job.command)
+            );
+            (if missing { NOT_FOUND } else { NOT_EXECUTABLE }, true)
+        }
+    }
+}
+
+fn write_status(path: &Path, code: u8, own: bool) -> Result<(), crate::sys::fs::Error> {
+    let by = if own { "cordon" } else { "command" };
+    let text = format!("{{\"endedBy\":\"{by}\",\"status\":{code}}}\n");
+    crate::sys::fs::write_atomic(path, text.as_bytes(), 0o644)
+}
+
+/// One line for something refused, with what would allow it. Everything in it that comes from the
+/// job is escaped.
+fn describe(news: &News, mode: Mode) -> String {
+    let verb = match mode {
+        Mode::Audit => "would deny",
+        Mode::Enforce => "denied",
+    };
+    match news {
+        News::Connection {
+            flow,
+            hook,
+            names,
+            chain,
+        } => {
+            let address = std::net::IpAddr::from(flow.address);
+            let at = std::net::SocketAddr::new(address, flow.port);
+            let name = names
+                .first()
+                .map_or_else(String::new, |name| format!(" ({name})"));
+            let toml = a_rule_could_allow(flow.reason)
+                .then(|| remedy(names, Some(address), flow.port, flow.protocol))
+                .flatten();
+            format!(
+                "{verb} {} {at}{}: {} at {}, by {}{}",
+                protocol(flow.protocol),
+                escape(&name),
+                flow.reason.name(),
+                hook.name(),
+                who(&chain.executables),
+                add(toml.as_deref()),
+            )
+        }
+        News::Socket { socket, chain, .. } => {
+            format!(
+                "{verb} socket {}, by {}",
+                socket_kind(*socket),
+                who(&chain.executables)
+            )
+        }
+        News::Name { key, chain } => {
+            let chain = chain.as_ref().map(|chain| who(&chain.executables));
+            let by = chain.map_or_else(String::new, |who| format!(", by {who}"));
+            let name = std::slice::from_ref(&key.name);
+            let toml = matches!(key.verdict, NameVerdict::Denied | NameVerdict::WouldDeny)
+                .then(|| remedy(name, None, 443, cordon_ebpf::abi::TCP))
+                .flatten();
+            let what = match key.verdict {
+                NameVerdict::Denied | NameVerdict::WouldDeny => "no rule allows it",
+                NameVerdict::Rebinding => "it resolves to addresses a public name must not have",
+                NameVerdict::Unsupported => "this record type is not served",
+                NameVerdict::Failed => "the DNS server did not answer",
+                NameVerdict::NotLeased => "its addresses could not be leased",
+                NameVerdict::Allowed => "allowed",
+            };
+            let verb = match key.verdict {
+                NameVerdict::Failed | NameVerdict::NotLeased => "could not resolve",
+                NameVerdict::Denied
+                | NameVerdict::Rebinding
+                | NameVerdict::Unsupported
+                | NameVerdict::WouldDeny
+                | NameVerdict::Allowed => verb,
+            };
+            format!(
+                "{verb} name {} {}: {what}{by}{}",
+                escape(&key.name),
+                key.kind,
+                add(toml.as_deref())
+            )
+        }
+    }
+}
+
+fn who(executables: &[String]) -> String {
+    let escaped: Vec<_> = executables.iter().map(|path| escape(path)).collect();
+    escaped.join(" < ")
+}
+
+fn add(toml: Option<&str>) -> String {
+    toml.map_or_else(String::new, |toml| {
+        let line: Vec<_> = toml
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect();
+        format!("; to allow it: {}", line.join(" "))
+    })
 }

@@ -4,11 +4,48 @@
 //! here. A name the policy allows is forwarded; its addresses become *leases* in the kernel before
 //! the answer leaves. Every other name is refused, and nothing of it leaves the host.
 //!
-//! **Not here**: BPF maps (behind [`LeaseSink`]) and reports (behind [`NameLog`]).
+//! The way of one question: [`Listener`] (sockets, bounds) → `handler` (the order of things) →
+//! `question` (pure: may it be asked) → [`Upstream`] → `answer` (pure: what of it may be given,
+//! and for how long) → [`LeaseSink`] → `message` (bytes) → back to the job.
+//!
+//! **Invariants**: a name that is not allowed is never sent upstream in enforce mode; an address is
+//! in an answer only after its lease is in the kernel.
+//!
+//! **Not here**: BPF maps (behind [`LeaseSink`]), the policy (behind [`NamePolicy`]) and reports
+//! (behind [`NameLog`]).
 
 use std::net::IpAddr;
 
 use crate::report::NameVerdict;
+
+mod address_class;
+mod answer;
+mod handler;
+mod listener;
+mod message;
+mod names;
+mod question;
+mod serve;
+#[cfg(test)]
+mod tests;
+mod upstream;
+
+pub use address_class::AddressClass;
+pub use handler::Resolution;
+pub use listener::{BindError, Bound};
+pub use question::fuzz_query;
+pub use serve::{Counts, Limits, Listener};
+pub use upstream::{Upstream, UpstreamError};
+
+/// What the policy says about names.
+pub trait NamePolicy: Send + Sync + 'static {
+    /// Indices of the rules that allow `name` (lower-case ASCII, no final dot), in order; none: it
+    /// is denied.
+    fn rules_for_name(&self, name: &str) -> Vec<u16>;
+    /// Whether every one of these rules lets its names have addresses that are not public. Asked
+    /// for one rule at a time: a rule that says so does not say it for the others.
+    fn allows_private(&self, rules: &[u16]) -> bool;
+}
 
 /// One address a name was resolved to, with all rules it was allowed by.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -1,1 +1,5 @@
-//! Module under construction.
+//! What the kernel tells: records become events, events become the ledger.
+
+pub mod decode;
+pub mod ledger;
+pub mod ring;

@@ -1,1 +1,10 @@
-//! Module under construction.
+//! One job, from admission to seal.
+//!
+//! The order of an ending is written once, in [`run`]: the command is gone, what it left behind is
+//! killed, the ring is drained, the kernel's counters are read, the evidence is signed and written,
+//! and only then is the job taken out of force.
+
+pub mod coverage;
+pub mod id;
+pub mod run;
+pub mod watch;

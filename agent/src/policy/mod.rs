@@ -1,1 +1,260 @@
-//! Module under construction.
+//! Profiles: text to policy to ruleset.
+//!
+//! A *profile* is one TOML file; a *policy* is what all profiles of a job say together; a *ruleset*
+//! is the policy in the kernel's form. Default deny is the policy without rules.
+//!
+//! **Invariants**: a profile with a mistake never loads, not even partly; what no rule allows is
+//! denied; the same files give the same ruleset, byte for byte.
+//!
+//! **Not here**: reading files happens in [`library`] alone, everything else is pure.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+mod allow;
+pub mod compile;
+pub mod diagnostic;
+pub mod endpoint;
+pub mod grants;
+mod hex;
+pub mod library;
+mod load;
+pub mod name;
+pub mod pattern;
+pub mod ports;
+mod profile;
+pub(crate) mod reader;
+pub mod remedy;
+pub mod upstream;
+
+pub use self::compile::{CompileError, CompiledRule, Net, Ruleset, RulesetDigest, compile};
+pub use self::diagnostic::{Mistake, Mistakes, Palette};
+pub use self::endpoint::Endpoint;
+pub use self::grants::merge_grants;
+pub use self::library::Library;
+pub use self::name::DomainName;
+pub use self::pattern::DomainPattern;
+pub use self::ports::PortSet;
+pub(crate) use self::profile::read_upstream;
+pub use self::remedy::remedy;
+pub use self::upstream::Upstream;
+use crate::report::ReportMode;
+
+/// What a job may reach, and what happens when it tries something else.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Policy {
+    /// Name of the profile; several are joined by `+`.
+    pub name: String,
+    /// What verdicts do.
+    pub mode: Mode,
+    /// All rules, those of extended profiles first. The index of a rule is its number in reports.
+    pub rules: Vec<Rule>,
+    /// How names are looked up.
+    pub dns: DnsPolicy,
+    /// The files it was made of, in the order of their rules.
+    pub profiles: Vec<ProfileSource>,
+}
+
+impl Policy {
+    /// The policy that allows nothing.
+    #[must_use]
+    pub fn deny_all() -> Self {
+        Self {
+            name: "deny-all".to_owned(),
+            mode: Mode::Enforce,
+            rules: Vec::new(),
+            dns: DnsPolicy::default(),
+            profiles: Vec::new(),
+        }
+    }
+}
+
+/// What a verdict that is not "allow" does.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Lets pass, and records what would have been denied.
+    Audit,
+    /// Refuses.
+    #[serde(alias = "block")]
+    Enforce,
+}
+
+impl Mode {
+    /// Reads a mode; `block` is what neighbouring products call `enforce`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "audit" => Some(Self::Audit),
+            "enforce" | "block" => Some(Self::Enforce),
+            _ => None,
+        }
+    }
+
+    /// The mode of two policies together: enforce if one of them does.
+    #[must_use]
+    pub fn stricter(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Audit, Self::Audit) => Self::Audit,
+            (Self::Enforce, _) | (_, Self::Enforce) => Self::Enforce,
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Audit => "audit",
+            Self::Enforce => "enforce",
+        })
+    }
+}
+
+impl From<Mode> for cordon_ebpf::abi::verdict::Mode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Audit => Self::AUDIT,
+            Mode::Enforce => Self::ENFORCE,
+        }
+    }
+}
+
+impl From<Mode> for ReportMode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Audit => Self::Audit,
+            Mode::Enforce => Self::Enforce,
+        }
+    }
+}
+
+/// One line of a policy: an endpoint, its ports, its protocol.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Rule {
+    /// Which names or addresses.
+    pub endpoint: Endpoint,
+    /// Which ports.
+    pub ports: PortSet,
+    /// Over which protocol.
+    pub protocol: Protocol,
+    /// Whether the name may have private, loopback and link-local addresses.
+    pub private: bool,
+    /// Why, in the author's words.
+    pub reason: Option<String>,
+    /// Where it is written.
+    pub origin: Origin,
+}
+
+impl Rule {
+    /// The rule in one line, for example `host api.example.com, tcp 443`.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let Self {
+            endpoint,
+            ports,
+            protocol,
+            private,
+            reason: _,
+            origin: _,
+        } = self;
+        let private = if *private { ", private addresses" } else { "" };
+        format!("{endpoint}, {protocol} {ports}{private}")
+    }
+
+    /// The rule as TOML.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        remedy::rule_to_toml(self)
+    }
+}
+
+/// Transport protocol of a rule.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl Protocol {
+    /// Reads `tcp` or `udp`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "tcp" => Some(Self::Tcp),
+            "udp" => Some(Self::Udp),
+            _ => None,
+        }
+    }
+
+    /// IP protocol number.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Tcp => cordon_ebpf::abi::TCP,
+            Self::Udp => cordon_ebpf::abi::UDP,
+        }
+    }
+
+    /// The protocol of an IP protocol number, if rules can name it.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        [Self::Tcp, Self::Udp]
+            .into_iter()
+            .find(|protocol| protocol.number() == number)
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+/// Where a rule is written.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Origin {
+    /// Path of the file, or `built-in:NAME`.
+    pub source: String,
+    /// Line in it, counted from 1.
+    pub line: usize,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.source, self.line)
+    }
+}
+
+/// One file of a policy.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ProfileSource {
+    /// Name inside the file.
+    pub name: String,
+    /// Path of the file, or `built-in:NAME`.
+    pub source: String,
+    /// SHA-256 of the file, hex.
+    pub sha256: String,
+}
+
+/// How names are looked up.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DnsPolicy {
+    /// Resolvers to ask, in order; never empty.
+    pub upstream: Vec<Upstream>,
+}
+
+impl Default for DnsPolicy {
+    fn default() -> Self {
+        Self {
+            upstream: vec![Upstream::System],
+        }
+    }
+}

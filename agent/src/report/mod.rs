@@ -1,7 +1,8 @@
 //! The egress report: what was enforced, what could not be, what was lost, and then what happened.
 //!
 //! The types here are the report's JSON, field for field; they are built from the ledger without
-//! I/O, rendered for people by [`text`], wrapped and signed by [`statement`] and [`envelope`].
+//! I/O, rendered for people by [`text`](crate::report::text), wrapped by
+//! [`statement`](crate::report::statement), signed by [`envelope`](crate::report::envelope).
 //!
 //! **Invariants**: everything that reaches a report is ordered, so that the same facts give the
 //! same bytes; mode, coverage and losses stand before any flow.
@@ -10,6 +11,20 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+pub mod build;
+pub mod envelope;
+pub mod escape;
+pub mod explain;
+#[cfg(test)]
+mod fixture;
+pub mod json;
+pub mod predicate;
+pub mod signer;
+pub mod sink;
+pub mod statement;
+pub mod text;
+pub mod verify;
 
 /// Value of [`Report::schema`].
 pub const SCHEMA: &str = "cordon/egress-report/v1";
@@ -178,6 +193,17 @@ pub struct PolicyFacts {
     pub profiles: Vec<ProfileFacts>,
     /// The effective rules; `rule` elsewhere is an index into this list.
     pub rules: Vec<RuleFacts>,
+}
+
+impl PolicyFacts {
+    /// The text of a rule; total, because a report can come from a file somebody edited.
+    #[must_use]
+    pub fn rule_text(&self, index: u16) -> String {
+        self.rules.get(usize::from(index)).map_or_else(
+            || format!("rule {index} (not in the list)"),
+            |rule| rule.text.clone(),
+        )
+    }
 }
 
 /// One profile file.

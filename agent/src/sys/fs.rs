@@ -5,6 +5,8 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest as _, Sha256};
+
 /// An operation on a path that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {operation} `{}`", path.display())]
@@ -35,7 +37,23 @@ impl Error {
 /// # Errors
 /// The file cannot be opened or read, or is larger than `limit`.
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
-    let file = open(path)?;
+    read_at_most(open(path)?, path, limit)
+}
+
+/// Reads an open file of at most `limit` bytes, if it is a regular file. The path is for the error.
+///
+/// # Errors
+/// It is a device, a pipe or a directory, cannot be read, or is larger than `limit`.
+pub fn read_regular(file: File, path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
+    let metadata = file.metadata().map_err(Error::on("examine", path))?;
+    if !metadata.is_file() {
+        let irregular = io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
+        return Err(Error::on("read", path)(irregular));
+    }
+    read_at_most(file, path, limit)
+}
+
+fn read_at_most(file: File, path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     file.take(limit.saturating_add(1))
         .read_to_end(&mut bytes)
@@ -58,6 +76,23 @@ pub fn read_to_string(path: &Path, limit: u64) -> Result<String, Error> {
     String::from_utf8(read(path, limit)?)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
         .map_err(Error::on("read as UTF-8 text", path))
+}
+
+/// SHA-256 of a file of any size.
+///
+/// # Errors
+/// It cannot be opened or read.
+pub fn sha256(path: &Path) -> Result<[u8; 32], Error> {
+    let mut file = open(path)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let read = file.read(&mut buffer).map_err(Error::on("read", path))?;
+        if read == 0 {
+            return Ok(hash.finalize().into());
+        }
+        hash.update(buffer.get(..read).unwrap_or_default());
+    }
 }
 
 /// Opens a file for reading.

@@ -1,3 +1,11 @@
 //! The system, one file a subject. Unsafe code lives here and nowhere else in `cordon`.
 
+pub mod bpf;
+pub mod clock;
+pub mod dir;
 pub mod fs;
+pub mod netns;
+pub mod pod;
+pub mod privilege;
+pub mod signals;
+pub mod spawn;

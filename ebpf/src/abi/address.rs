@@ -2,7 +2,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// An address in its one canonical form: IPv4 is always IPv4-mapped (`::ffff:a.b.c.d`).
 ///
@@ -21,7 +21,6 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
     FromBytes,
     Immutable,
     IntoBytes,
-    KnownLayout,
 )]
 #[repr(transparent)]
 pub struct Address(pub [u8; 16]);

@@ -1,24 +1,13 @@
 //! Exact counters: who talked to what, how often, how much.
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::address::Address;
 use super::verdict::{Reason, Verdict};
 
 /// One line of the report: a destination with the verdict it met.
 #[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    Eq,
-    Ord,
-    PartialEq,
-    PartialOrd,
-    FromBytes,
-    Immutable,
-    IntoBytes,
-    KnownLayout,
+    Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd, FromBytes, Immutable, IntoBytes,
 )]
 #[repr(C)]
 pub struct FlowKey {
@@ -44,9 +33,7 @@ const _: () = assert!(size_of::<FlowKey>() == 24);
 pub const NO_RULE: u16 = u16::MAX;
 
 /// Value of a job's flow map. Bytes count IP packets with their IP headers.
-#[derive(
-    Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]
 #[repr(C)]
 pub struct FlowCounters {
     /// Connects and sends with an address that were judged.
@@ -63,4 +50,8 @@ pub struct FlowCounters {
     pub first: u64,
     /// Boot time (ns) of the last event.
     pub last: u64,
+    /// Process of the last attempt: a change of it is worth a record.
+    pub tgid: u32,
+    /// Always zero.
+    pub reserved: u32,
 }

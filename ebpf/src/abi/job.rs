@@ -1,15 +1,13 @@
 //! A job, and what the kernel keeps about its sockets.
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::address::Address;
 use super::open_enum;
-use super::verdict::Mode;
+use super::verdict::{Mode, Reason};
 
 /// Value of `JOBS`, keyed by the cgroup id of the job's directory. No entry: everything is denied.
-#[derive(
-    Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]
 #[repr(C)]
 pub struct Job {
     /// What verdicts do.
@@ -21,9 +19,7 @@ pub struct Job {
 }
 
 /// Exact counts of what could not be itemised, per job. Only ever added to.
-#[derive(
-    Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]
 #[repr(C)]
 pub struct Losses {
     /// Records the ring had no room for.
@@ -37,9 +33,7 @@ pub struct Losses {
 }
 
 /// Who sent a DNS query: key of `DNS_CLIENTS`, written when the packet leaves for the listener.
-#[derive(
-    Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]
 #[repr(C)]
 pub struct DnsClientKey {
     /// Cgroup id of the job.
@@ -53,9 +47,7 @@ pub struct DnsClientKey {
 }
 
 /// Value of `DNS_CLIENTS`.
-#[derive(
-    Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]
 #[repr(C)]
 pub struct DnsClient {
     /// Process that last used the socket.
@@ -76,38 +68,44 @@ open_enum! {
     }
 }
 
+open_enum! {
+    /// Whose socket it is.
+    pub struct SocketRole(pub u8) {
+        /// A socket of a process of the job.
+        JOB = 0, "job";
+        /// The job's DNS listener, made by the agent.
+        RESOLVER = 1, "resolver";
+    }
+}
+
 /// What the kernel keeps with each socket of a job (socket storage).
-#[derive(
-    Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]
 #[repr(C)]
 pub struct Socket {
     /// Cgroup id of the job that owns it.
     pub job: u64,
     /// Peer of the kept verdict.
     pub peer: Address,
+    /// Address of the DNS server the job asked, while its DNS is redirected.
+    pub dns_server: Address,
+    /// Process that last connected or sent.
+    pub tgid: u32,
     /// Port of the peer, host byte order.
     pub peer_port: u16,
+    /// Rule behind the kept verdict.
+    pub rule: u16,
+    /// Port of the DNS server the job asked, host byte order.
+    pub dns_port: u16,
+    /// Port of the listener the DNS was redirected to; 0 while it is not redirected.
+    pub listener_port: u16,
     /// What the kept verdict says.
     pub state: PeerState,
     /// Protocol of the kept verdict.
     pub protocol: u8,
-    /// Process that last connected or sent.
-    pub tgid: u32,
-    /// Rule behind the kept verdict.
-    pub rule: u16,
     /// Reason of the kept verdict.
-    pub reason: super::verdict::Reason,
-    /// 1 while the socket's DNS is redirected.
-    pub redirected: u8,
-    /// The DNS server the job asked, port in host byte order.
-    pub dns_port: u16,
-    /// 1 if it asked by an AF_INET6 address, mapped ones included.
-    pub dns_v6: u8,
-    /// Always zero.
-    pub reserved: u8,
-    /// Address of the DNS server the job asked.
-    pub dns_server: Address,
+    pub reason: Reason,
+    /// Whose it is.
+    pub role: SocketRole,
 }
 
 const _: () = assert!(size_of::<Socket>() == 56);

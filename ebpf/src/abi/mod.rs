@@ -4,6 +4,12 @@
 //! with constants), because a Rust `enum` must not be made from bytes somebody else wrote. Numbers
 //! are explicit and never reused.
 
+#![expect(
+    missing_debug_implementations,
+    unnameable_types,
+    reason = "zerocopy's derives inside a macro make hidden helper types"
+)]
+
 pub mod address;
 pub mod flow;
 pub mod job;
@@ -31,7 +37,7 @@ macro_rules! open_enum {
         $(#[$attr])*
         #[derive(
             Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd,
-            zerocopy::FromBytes, zerocopy::Immutable, zerocopy::IntoBytes, zerocopy::KnownLayout,
+            zerocopy::FromBytes, zerocopy::Immutable, zerocopy::IntoBytes,
         )]
         #[repr(transparent)]
         pub struct $name(pub $repr);

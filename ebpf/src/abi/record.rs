@@ -3,7 +3,7 @@
 //! A record is written whole, header first, in one reserve-and-submit: the ring's memory is not
 //! zeroed by the kernel, and a partly written slot would show bytes of an earlier record.
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::address::Address;
 use super::verdict::{Reason, Verdict};
@@ -44,9 +44,7 @@ open_enum! {
 }
 
 /// First in every record; its place never moves.
-#[derive(
-    Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]
 #[repr(C)]
 pub struct RecordHeader {
     /// What follows.
@@ -82,9 +80,7 @@ impl RecordHeader {
 }
 
 /// An attempt to reach a destination, and the verdict.
-#[derive(
-    Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]
 #[repr(C)]
 pub struct Connection {
     /// Kind [`RecordKind::CONNECTION`].
@@ -114,9 +110,7 @@ pub struct Connection {
 const _: () = assert!(size_of::<Connection>() == 80);
 
 /// A socket that was not made.
-#[derive(
-    Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]
 #[repr(C)]
 pub struct SocketRefused {
     /// Kind [`RecordKind::SOCKET_REFUSED`].
@@ -142,9 +136,7 @@ pub struct SocketRefused {
 const _: () = assert!(size_of::<SocketRefused>() == 72);
 
 /// A new process (threads are not recorded).
-#[derive(
-    Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]
 #[repr(C)]
 pub struct Fork {
     /// Kind [`RecordKind::FORK`]; `tgid` is the parent.
@@ -159,7 +151,7 @@ pub struct Fork {
 pub const PATH_BYTES: usize = 256;
 
 /// A program that a process became.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]
 #[repr(C)]
 pub struct Exec {
     /// Kind [`RecordKind::EXEC`].

@@ -1,6 +1,6 @@
 //! What a job may reach: values of the per-job lease and net maps.
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Grants one address or range can hold. A verdict looks at all of them, so the number is also the
 /// bound of the kernel's loop.
@@ -10,9 +10,7 @@ pub const MAX_GRANTS: usize = 16;
 pub const NEVER: u64 = u64::MAX;
 
 /// Permission for one protocol and one range of ports, until a time, by one rule.
-#[derive(
-    Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]
 #[repr(C)]
 pub struct Grant {
     /// Boot time (ns, `CLOCK_BOOTTIME`) after which it is void; [`NEVER`] for address ranges.
@@ -32,7 +30,7 @@ pub struct Grant {
 const _: () = assert!(size_of::<Grant>() == 16);
 
 /// All grants of one address or range. The first `len` are meant.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]
 #[repr(C)]
 pub struct Grants {
     /// How many of `grants` hold.
@@ -79,9 +77,7 @@ impl Grants {
 }
 
 /// Key of the map that says where a job's DNS goes: one listener per network namespace.
-#[derive(
-    Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]
 #[repr(C)]
 pub struct ResolverKey {
     /// Cgroup id of the job.
@@ -91,9 +87,7 @@ pub struct ResolverKey {
 }
 
 /// Loopback ports of a job's DNS listener, host byte order; 0 where there is none.
-#[derive(
-    Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]
 #[repr(C)]
 pub struct Resolver {
     /// UDP on 127.0.0.1.

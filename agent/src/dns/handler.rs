@@ -1,0 +1,260 @@
+//! One question from bytes to bytes: the order in which it is judged, asked, leased and answered.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use cordon_ebpf::abi::verdict::Mode;
+use cordon_ebpf::abi::{TCP, UDP};
+use hickory_proto::op::ResponseCode;
+use hickory_server::net::xfer::Protocol;
+use hickory_server::server::Request;
+use tracing::{debug, info, warn};
+
+use super::answer::{self, Given, Terms, Withheld};
+use super::message::{self, Reply, Reproach};
+use super::question::{self, Act, Asked, Incoming};
+use super::upstream::Resolved;
+use super::{ClientLookup, LeaseSink, Limits, NameLog, NamePolicy, Question, Upstream};
+use crate::report::NameVerdict;
+
+/// All that a listener needs to resolve names for one job.
+pub struct Resolution {
+    /// Which names are allowed.
+    pub ruleset: Arc<dyn NamePolicy>,
+    /// Whether a name that is not allowed is refused. Anything but audit enforces.
+    pub mode: Mode,
+    /// Where leases go.
+    pub sink: Arc<dyn LeaseSink>,
+    /// Who asked.
+    pub clients: Arc<dyn ClientLookup>,
+    /// Where questions are recorded.
+    pub log: Arc<dyn NameLog>,
+    /// Where allowed names are asked.
+    pub upstream: Upstream,
+    /// Shortest lease, in seconds: programs connect some time after they have resolved.
+    pub ttl_floor: u32,
+    /// How much one job may ask at once.
+    pub limits: Limits,
+}
+
+impl fmt::Debug for Resolution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolution")
+            .field("mode", &self.mode)
+            .field("upstream", &self.upstream)
+            .field("ttl_floor", &self.ttl_floor)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What became of a message.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// A question, answered.
+    Answered(Vec<u8>),
+    /// Not a question; perhaps with an answer that says so.
+    Malformed(Option<Vec<u8>>),
+}
+
+/// One line of the log, written when the question is done with: answered, or given up because the
+/// job ended first. Until there is an answer it is a failure.
+struct Entry<'a> {
+    log: &'a dyn NameLog,
+    question: Question,
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        self.log.record(self.question.clone());
+    }
+}
+
+/// A reply and what the report says about it.
+struct Judged {
+    reply: Reply,
+    verdict: NameVerdict,
+    rule: Option<u16>,
+    addresses: Vec<IpAddr>,
+}
+
+impl Judged {
+    fn new(verdict: NameVerdict, rules: &[u16], reply: Reply) -> Self {
+        Self {
+            reply,
+            verdict,
+            rule: rules.first().copied(),
+            addresses: Vec::new(),
+        }
+    }
+
+    fn failed(verdict: NameVerdict, rules: &[u16], reproach: Reproach) -> Self {
+        let reply = Reply::refusal(ResponseCode::ServFail, reproach);
+        Self::new(verdict, rules, reply)
+    }
+}
+
+impl Resolution {
+    /// Answers one message.
+    pub(super) async fn answer(
+        &self,
+        bytes: Vec<u8>,
+        from: SocketAddr,
+        protocol: Protocol,
+    ) -> Outcome {
+        match question::read(bytes, from, protocol) {
+            Incoming::Malformed(answer) => Outcome::Malformed(answer),
+            Incoming::Question(request) => Outcome::Answered(self.answer_question(&request).await),
+        }
+    }
+
+    async fn answer_question(&self, request: &Request) -> Vec<u8> {
+        let [query] = request.queries.queries() else {
+            return message::encode(request, &Reply::code(ResponseCode::FormErr));
+        };
+        if request.version() > 0 {
+            return message::encode(request, &Reply::code(ResponseCode::BADVERS));
+        }
+        // Now, not after the answer has come: the process may be gone by then.
+        let process = self
+            .clients
+            .process(ip_protocol(request.protocol()), request.src().port());
+        let (asked, act) = question::admit(query, &*self.ruleset, self.mode);
+        let mut entry = Entry {
+            log: &*self.log,
+            question: Question {
+                name: asked.name.clone(),
+                kind: asked.kind_text.clone(),
+                verdict: NameVerdict::Failed,
+                rule: act.rules().first().copied(),
+                addresses: Vec::new(),
+                process,
+            },
+        };
+        let judged = self.judge(&asked, act).await;
+        debug!(dns.name = %asked.name, dns.kind = %asked.kind_text, verdict = ?judged.verdict, "name asked");
+        let bytes = message::encode(request, &judged.reply);
+        entry.question.verdict = judged.verdict;
+        entry.question.rule = judged.rule;
+        entry.question.addresses = judged.addresses;
+        bytes
+    }
+
+    async fn judge(&self, asked: &Asked, act: Act) -> Judged {
+        match act {
+            Act::Refuse(refusal) => {
+                let reply = Reply::refusal(ResponseCode::Refused, refusal.reproach());
+                Judged::new(refusal.verdict(), &[], reply)
+            }
+            Act::Empty { rules } => {
+                let verdict = if rules.is_empty() {
+                    NameVerdict::WouldDeny
+                } else {
+                    NameVerdict::Unsupported
+                };
+                Judged::new(verdict, &rules, Reply::code(ResponseCode::NoError))
+            }
+            Act::Forward { rules } => self.forward(asked, &rules).await,
+        }
+    }
+
+    async fn forward(&self, asked: &Asked, rules: &[u16]) -> Judged {
+        match Box::pin(self.upstream.resolve(&asked.name, asked.kind)).await {
+            Ok(resolved) => self.give(asked, rules, resolved),
+            Err(error) => {
+                info!(dns.name = %asked.name, error = %chain(&error), "name not resolved");
+                let reproach = Reproach::unreachable("the upstream resolver gave no answer");
+                Judged::failed(NameVerdict::Failed, rules, reproach)
+            }
+        }
+    }
+
+    /// Leases what may be given, then gives it.
+    fn give(&self, asked: &Asked, rules: &[u16], resolved: Resolved) -> Judged {
+        let terms = Terms {
+            rules,
+            policy: &*self.ruleset,
+            mode: self.mode,
+            ttl_floor: self.ttl_floor,
+        };
+        let given = match answer::filter(asked, &resolved.answers, &terms) {
+            Ok(given) => given,
+            Err(withheld) => return withhold(asked, rules, &withheld),
+        };
+        if !given.leases.is_empty()
+            && let Err(error) = self.sink.grant(&given.leases)
+        {
+            warn!(dns.name = %asked.name, error = %chain(&error), "answer not leased");
+            let reproach = Reproach::other("the kernel took no lease for the answer");
+            return Judged::failed(NameVerdict::NotLeased, rules, reproach);
+        }
+        deliver(asked, rules, given, resolved)
+    }
+}
+
+/// The answer whose leases are in the kernel.
+fn deliver(asked: &Asked, rules: &[u16], given: Given, resolved: Resolved) -> Judged {
+    let Given {
+        records,
+        leases,
+        offending,
+    } = given;
+    let granted = leases.iter().any(|lease| !lease.rules.is_empty());
+    // In audit mode: no rule for the name, or none for any of its addresses.
+    let verdict = if rules.is_empty() || (!granted && !offending.is_empty()) {
+        NameVerdict::WouldDeny
+    } else {
+        NameVerdict::Allowed
+    };
+    let mut reply = Reply::code(resolved.code);
+    if !offending.is_empty() {
+        info!(dns.name = %asked.name, addresses = ?offending, "addresses that are not public");
+        reply.reproach = Some(Reproach::blocked("addresses that are not public"));
+    }
+    reply.answers = records;
+    reply.authorities = resolved.authorities;
+    Judged {
+        addresses: leases.into_iter().map(|lease| lease.address).collect(),
+        ..Judged::new(verdict, rules, reply)
+    }
+}
+
+/// The answer where nothing may be given.
+fn withhold(asked: &Asked, rules: &[u16], withheld: &Withheld) -> Judged {
+    match withheld {
+        Withheld::Rebinding(addresses) => {
+            info!(dns.name = %asked.name, addresses = ?addresses, "answer withheld: not public");
+            let reproach = Reproach::blocked("all addresses of the name are not public");
+            let reply = Reply::refusal(ResponseCode::Refused, reproach);
+            Judged {
+                addresses: addresses.clone(),
+                ..Judged::new(NameVerdict::Rebinding, rules, reply)
+            }
+        }
+        Withheld::TooMany(count) => {
+            warn!(dns.name = %asked.name, addresses = count, "answer withheld: too many addresses");
+            let reproach = Reproach::other("more addresses than can be leased");
+            Judged::failed(NameVerdict::NotLeased, rules, reproach)
+        }
+    }
+}
+
+const fn ip_protocol(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Udp => UDP,
+        _ => TCP,
+    }
+}
+
+/// An error with its sources, for one line of the log.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
+}

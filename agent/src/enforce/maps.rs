@@ -1,0 +1,454 @@
+//! The kernel's maps. The only file that knows their names.
+
+use std::io;
+
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex};
+
+use aya::maps::lpm_trie::Key;
+use aya::maps::{HashMap, HashOfMaps, LpmTrie, Map, MapData, MapError, RingBuf, SkStorage};
+use cordon_ebpf::abi::address::Address;
+use cordon_ebpf::abi::flow::{FlowCounters, FlowKey};
+use cordon_ebpf::abi::job::{DnsClient, DnsClientKey, Job, Losses, Socket, SocketRole};
+use cordon_ebpf::abi::ruleset::{Grants, Resolver, ResolverKey};
+
+use crate::dns::{ClientLookup, Lease, LeaseError, LeaseSink};
+use crate::events::ring::Ring;
+use crate::policy::{Ruleset, merge_grants};
+use crate::sys::clock::BootTime;
+use crate::sys::pod::Wire;
+
+/// Names of all maps that are pinned.
+pub const NAMES: [&str; 9] = [
+    "JOBS",
+    "LEASES",
+    "NETS",
+    "FLOWS",
+    "RECORDS",
+    "LOSSES",
+    "RESOLVERS",
+    "DNS_CLIENTS",
+    "SOCKETS",
+];
+
+/// Addresses one job can hold leases of. 264 bytes each, allocated as needed.
+const LEASES_PER_JOB: u32 = 65_536;
+/// Address ranges of one job.
+const NETS_PER_JOB: u32 = 4_096;
+/// Lines of one job's flow table.
+const FLOWS_PER_JOB: u32 = 16_384;
+/// Bytes of one job's ring: about 2900 connection records between two reads.
+const RING_BYTES: u32 = 262_144;
+/// `BPF_F_NO_PREALLOC`: the inner maps take memory as they fill.
+const NO_PREALLOC: u32 = 1;
+/// `BPF_MAP_TYPE_RINGBUF`
+const RINGBUF: u32 = 27;
+
+/// A map operation that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} map {map}")]
+pub struct Error {
+    /// What was tried.
+    pub operation: &'static str,
+    /// On which map.
+    pub map: &'static str,
+    /// What aya or the kernel said.
+    #[source]
+    pub source: MapError,
+}
+
+fn failed(operation: &'static str, map: &'static str) -> impl FnOnce(MapError) -> Error {
+    move |source| Error {
+        operation,
+        map,
+        source,
+    }
+}
+
+type LeaseMap = HashMap<MapData, Wire<Address>, Wire<Grants>>;
+type NetMap = LpmTrie<MapData, [u8; 16], Wire<Grants>>;
+type FlowMap = HashMap<MapData, Wire<FlowKey>, Wire<FlowCounters>>;
+
+/// All maps of the loaded object.
+#[derive(Debug)]
+pub struct Maps {
+    jobs: HashMap<MapData, u64, Wire<Job>>,
+    leases: HashOfMaps<MapData, u64, LeaseMap>,
+    nets: HashOfMaps<MapData, u64, NetMap>,
+    flows: HashOfMaps<MapData, u64, FlowMap>,
+    records: HashOfMaps<MapData, u64, RingBuf<MapData>>,
+    losses: HashMap<MapData, u64, Wire<Losses>>,
+    resolvers: HashMap<MapData, Wire<ResolverKey>, Wire<Resolver>>,
+    dns_clients: Arc<HashMap<MapData, Wire<DnsClientKey>, Wire<DnsClient>>>,
+    sockets: SkStorage<MapData, Wire<Socket>>,
+}
+
+/// One job's own maps.
+#[derive(Debug)]
+pub struct JobMaps {
+    /// Cgroup id of the job.
+    pub job: u64,
+    /// Where its leases go.
+    pub leases: Arc<Leases>,
+    /// Its counters.
+    flows: FlowMap,
+    /// Its ring, until the pump takes it.
+    pub records: Option<Ring>,
+}
+
+impl Maps {
+    /// Takes every map from where `find` has it: the loaded object, or pins.
+    ///
+    /// # Errors
+    /// One is not there, or is not what it should be.
+    pub fn from(
+        mut find: impl FnMut(&'static str) -> Result<Map, MapError>,
+    ) -> Result<Self, Error> {
+        macro_rules! take {
+            ($name:literal) => {
+                find($name)
+                    .and_then(TryInto::try_into)
+                    .map_err(failed("open", $name))?
+            };
+        }
+        Ok(Self {
+            jobs: take!("JOBS"),
+            leases: take!("LEASES"),
+            nets: take!("NETS"),
+            flows: take!("FLOWS"),
+            records: take!("RECORDS"),
+            losses: take!("LOSSES"),
+            resolvers: take!("RESOLVERS"),
+            dns_clients: Arc::new(take!("DNS_CLIENTS")),
+            sockets: take!("SOCKETS"),
+        })
+    }
+
+    /// Puts a job in force. Its tables are filled before the kernel can find them, and the job
+    /// itself is entered last: until then everything it does is denied.
+    ///
+    /// # Errors
+    /// A map cannot be made or filled; what was published is withdrawn.
+    pub fn publish(&mut self, job: u64, ruleset: &Arc<Ruleset>) -> Result<JobMaps, Error> {
+        let published = self.publish_parts(job, ruleset);
+        if published.is_err() {
+            // The first error is the one to report; what is left is denied by the missing job.
+            drop(self.withdraw(job));
+        }
+        published
+    }
+
+    fn publish_parts(&mut self, job: u64, ruleset: &Arc<Ruleset>) -> Result<JobMaps, Error> {
+        let mut nets =
+            NetMap::create(NETS_PER_JOB, NO_PREALLOC).map_err(failed("create", "NETS"))?;
+        for (net, grants) in &ruleset.nets {
+            nets.insert(&Key::new(net.prefix_len, net.address.0), Wire(*grants), 0)
+                .map_err(failed("fill", "NETS"))?;
+        }
+        let leases =
+            LeaseMap::create(LEASES_PER_JOB, NO_PREALLOC).map_err(failed("create", "LEASES"))?;
+        let flows =
+            FlowMap::create(FLOWS_PER_JOB, NO_PREALLOC).map_err(failed("create", "FLOWS"))?;
+        let ring = aya_obj::Map::new_from_params(RINGBUF, 0, 0, RING_BYTES, 0);
+        let ring: RingBuf<MapData> = MapData::create(ring, "cordon_records", None)
+            .and_then(Map::from_map_data)
+            .and_then(TryInto::try_into)
+            .map_err(failed("create", "RECORDS"))?;
+
+        self.nets
+            .insert(job, &nets, 0)
+            .map_err(failed("publish", "NETS"))?;
+        self.leases
+            .insert(job, &leases, 0)
+            .map_err(failed("publish", "LEASES"))?;
+        self.flows
+            .insert(job, &flows, 0)
+            .map_err(failed("publish", "FLOWS"))?;
+        self.records
+            .insert(job, &ring, 0)
+            .map_err(failed("publish", "RECORDS"))?;
+        self.losses
+            .insert(job, Wire(Losses::default()), 0)
+            .map_err(failed("publish", "LOSSES"))?;
+        let entry = Job {
+            mode: ruleset.mode.into(),
+            reserved: [0; 7],
+            ruleset: ruleset.digest.short(),
+        };
+        self.jobs
+            .insert(job, Wire(entry), 0)
+            .map_err(failed("publish", "JOBS"))?;
+        let leases = Arc::new(Leases {
+            map: Mutex::new(leases),
+            ruleset: Arc::clone(ruleset),
+        });
+        Ok(JobMaps {
+            job,
+            leases,
+            flows,
+            records: Some(Ring(ring)),
+        })
+    }
+
+    /// What the kernel has for a job: the proof that publishing took effect.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn job(&self, job: u64) -> Result<Option<Job>, Error> {
+        match self.jobs.get(&job, 0) {
+            Ok(Wire(entry)) => Ok(Some(entry)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(failed("read", "JOBS")(error)),
+        }
+    }
+
+    /// Sends a job's DNS in one network namespace to its listener.
+    ///
+    /// # Errors
+    /// The map is full.
+    pub fn set_resolver(&mut self, job: u64, netns: u64, resolver: Resolver) -> Result<(), Error> {
+        let key = ResolverKey { job, netns };
+        self.resolvers
+            .insert(Wire(key), Wire(resolver), 0)
+            .map_err(failed("publish", "RESOLVERS"))
+    }
+
+    /// Marks a listener's socket as the job's resolver, so that loopback leads to it.
+    ///
+    /// # Errors
+    /// The kernel has no memory for it.
+    pub fn mark_resolver(&mut self, job: u64, socket: &impl AsFd) -> Result<(), Error> {
+        use std::os::fd::AsRawFd as _;
+        let kept = Socket {
+            job,
+            role: SocketRole::RESOLVER,
+            ..Socket::default()
+        };
+        self.sockets
+            .insert(&socket.as_fd().as_raw_fd(), Wire(kept), 0)
+            .map_err(failed("mark", "SOCKETS"))
+    }
+
+    /// What the kernel could not itemise.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn losses(&self, job: u64) -> Result<Losses, Error> {
+        self.losses
+            .get(&job, 0)
+            .map(|Wire(losses)| losses)
+            .map_err(failed("read", "LOSSES"))
+    }
+
+    /// Forgets what the proof counted, before the command is released.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn reset_losses(&mut self, job: u64) -> Result<(), Error> {
+        self.losses
+            .insert(job, Wire(Losses::default()), 0)
+            .map_err(failed("reset", "LOSSES"))
+    }
+
+    /// Who sent a DNS question of this job.
+    #[must_use]
+    pub fn dns_clients(&self, job: u64) -> DnsClients {
+        DnsClients {
+            job,
+            map: Arc::clone(&self.dns_clients),
+        }
+    }
+
+    /// Jobs that are in force.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn published(&self) -> Result<Vec<u64>, Error> {
+        self.jobs
+            .keys()
+            .collect::<Result<_, _>>()
+            .map_err(failed("list", "JOBS"))
+    }
+
+    /// Takes a job out of force, the job's own entry first: from then on it is denied everything.
+    /// Goes on after an error and returns all of them.
+    ///
+    /// # Errors
+    /// Entries that could not be removed.
+    pub fn withdraw(&mut self, job: u64) -> Result<(), Vec<Error>> {
+        let resolvers: Vec<_> = self
+            .resolvers
+            .keys()
+            .filter_map(Result::ok)
+            .filter(|key| key.0.job == job)
+            .collect();
+        let mut results = vec![("JOBS", self.jobs.remove(&job))];
+        results.extend(
+            resolvers
+                .iter()
+                .map(|key| ("RESOLVERS", self.resolvers.remove(key))),
+        );
+        results.extend([
+            ("NETS", self.nets.remove(&job)),
+            ("LEASES", self.leases.remove(&job)),
+            ("FLOWS", self.flows.remove(&job)),
+            ("RECORDS", self.records.remove(&job)),
+            ("LOSSES", self.losses.remove(&job)),
+        ]);
+        let errors: Vec<Error> = results
+            .into_iter()
+            .filter_map(|(map, result)| result.err().map(|error| (map, error)))
+            .filter(|(_, error)| !is_not_found(error))
+            .map(|(map, error)| failed("withdraw from", map)(error))
+            .collect();
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(errors)
+        }
+    }
+}
+
+fn is_not_found(error: &MapError) -> bool {
+    match error {
+        MapError::KeyNotFound | MapError::ElementNotFound => true,
+        MapError::SyscallError(call) => call.io_error.raw_os_error() == Some(libc::ENOENT),
+        _ => false,
+    }
+}
+
+impl JobMaps {
+    /// Every line of the flow table.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn flows(&self) -> Result<Vec<(FlowKey, FlowCounters)>, Error> {
+        let lines: Result<Vec<_>, _> = self
+            .flows
+            .iter()
+            .map(|line| line.map(|(Wire(key), Wire(counters))| (key, counters)))
+            .collect();
+        let mut lines = lines.map_err(failed("read", "FLOWS"))?;
+        lines.sort_by_key(|(key, _)| *key);
+        Ok(lines)
+    }
+
+    /// Empties the flow table.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn clear_flows(&mut self) -> Result<(), Error> {
+        for (key, _) in self.flows()? {
+            self.flows
+                .remove(&Wire(key))
+                .map_err(failed("clear", "FLOWS"))?;
+        }
+        Ok(())
+    }
+}
+
+/// A job's leases, in the kernel.
+#[derive(Debug)]
+pub struct Leases {
+    map: Mutex<LeaseMap>,
+    ruleset: Arc<Ruleset>,
+}
+
+impl LeaseSink for Leases {
+    fn grant(&self, leases: &[Lease]) -> Result<(), LeaseError> {
+        let full = |lease: &Lease, source: io::Error| LeaseError::Full {
+            name: lease.name.clone(),
+            address: lease.address,
+            source,
+        };
+        // A poisoned lock means a panic while a lease was written; the map itself is whole.
+        let mut map = self
+            .map
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        for lease in leases.iter().filter(|lease| !lease.rules.is_empty()) {
+            let now = BootTime::now().map_err(|error| full(lease, error))?;
+            let grants = self
+                .ruleset
+                .grants_for_rules(&lease.rules, now.plus_seconds(lease.seconds).0);
+            let key = Wire(Address::from(lease.address));
+            let held = match map.get(&key, 0) {
+                Ok(Wire(held)) => held,
+                Err(MapError::KeyNotFound) => Grants::NONE,
+                Err(error) => return Err(full(lease, io::Error::other(error))),
+            };
+            let merged = merge_grants(held.as_slice(), &grants, now.0)
+                .and_then(|merged: Vec<_>| Grants::new(&merged))
+                .ok_or_else(|| LeaseError::TooManyGrants {
+                    name: lease.name.clone(),
+                    address: lease.address,
+                })?;
+            if map.insert(key, Wire(merged), 0).is_err() {
+                // Full: what has run out makes room.
+                collect(&mut map, now);
+                map.insert(key, Wire(merged), 0)
+                    .map_err(|error| full(lease, io::Error::other(error)))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Leases {
+    /// Removes what has run out.
+    pub fn collect_expired(&self) {
+        let mut map = self
+            .map
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Ok(now) = BootTime::now() {
+            collect(&mut map, now);
+        }
+    }
+}
+
+/// How long an entry stays after it ran out, so that a late connect is told `lease-expired` and not
+/// `no-rule`.
+const REMEMBER_EXPIRED_NS: u64 = 60_000_000_000;
+
+fn collect(map: &mut LeaseMap, now: BootTime) {
+    let horizon = now.0.saturating_sub(REMEMBER_EXPIRED_NS);
+    let expired: Vec<_> = map
+        .iter()
+        .filter_map(Result::ok)
+        .filter(|(_, Wire(grants))| {
+            grants
+                .as_slice()
+                .iter()
+                .all(|grant| grant.expires < horizon)
+        })
+        .map(|(key, _)| key)
+        .collect();
+    for key in expired {
+        if let Err(error) = map.remove(&key) {
+            tracing::debug!(%error, "lease not collected");
+        }
+    }
+}
+
+/// Finds who sent a DNS question of one job.
+#[derive(Debug)]
+pub struct DnsClients {
+    job: u64,
+    map: Arc<HashMap<MapData, Wire<DnsClientKey>, Wire<DnsClient>>>,
+}
+
+impl ClientLookup for DnsClients {
+    fn process(&self, protocol: u8, port: u16) -> Option<u32> {
+        let key = DnsClientKey {
+            job: self.job,
+            port,
+            protocol,
+            reserved: [0; 5],
+        };
+        self.map
+            .get(&Wire(key), 0)
+            .ok()
+            .map(|Wire(client)| client.tgid)
+    }
+}

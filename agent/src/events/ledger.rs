@@ -1,0 +1,425 @@
+//! The ledger of one job: who did what, bounded. What is beyond a bound is counted.
+//!
+//! Counts of connections are the kernel's, exact; the ledger adds who and under which name.
+//!
+//! **Not here**: I/O. Processes that must be asked for are asked through [`Living`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use cordon_ebpf::abi::flow::FlowKey;
+use cordon_ebpf::abi::record::{Connection, Hook, SocketRefused};
+use cordon_ebpf::abi::verdict::{Reason, Verdict};
+
+use super::decode::{DecodeError, Event, text};
+use crate::attribution::{Chain, Living, Processes};
+use crate::dns::Question;
+use crate::report::NameVerdict;
+
+/// Different process chains kept for one line of the report.
+const CHAINS_PER_LINE: usize = 8;
+/// Lines of each list: as many as the kernel's flow table.
+const LINES: usize = 16_384;
+/// Addresses kept for one name.
+const ADDRESSES_PER_NAME: usize = 16;
+/// Names kept for one address: shared front ends have many.
+const NAMES_PER_ADDRESS: usize = 8;
+
+/// Who: chains, each with the number of its events.
+#[derive(Clone, Debug, Default)]
+pub struct Who {
+    /// Events by chain.
+    pub chains: BTreeMap<Chain, u64>,
+}
+
+/// One name that was asked, with one kind of answer.
+#[derive(Clone, Debug)]
+pub struct NameLine {
+    /// First rule that allows it.
+    pub rule: Option<u16>,
+    /// How often.
+    pub count: u64,
+    /// Boot time of the first, ns.
+    pub first: u64,
+    /// Boot time of the last, ns.
+    pub last: u64,
+    /// Addresses answered.
+    pub addresses: BTreeSet<IpAddr>,
+    /// Who asked.
+    pub who: Who,
+}
+
+/// What identifies a line of names.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct NameKey {
+    /// The name.
+    pub name: String,
+    /// Record type.
+    pub kind: String,
+    /// What became of it.
+    pub verdict: NameVerdict,
+}
+
+/// What identifies a kind of socket.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct SocketKey {
+    /// `AF_*`
+    pub family: u32,
+    /// `SOCK_*`
+    pub kind: u32,
+    /// Protocol number.
+    pub protocol: u32,
+}
+
+/// Details the ledger could not keep.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Dropped {
+    /// Records that could not be read.
+    pub undecodable: u64,
+    /// Chains or lines beyond a bound.
+    pub details: u64,
+    /// Questions beyond a bound.
+    pub names: u64,
+}
+
+/// Something refused for the first time by this chain: worth telling while it happens.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum News {
+    /// A destination.
+    Connection {
+        /// Where to, and why not.
+        flow: FlowKey,
+        /// The hook that said so.
+        hook: Hook,
+        /// Names known for the address.
+        names: Vec<String>,
+        /// Who.
+        chain: Chain,
+    },
+    /// A socket.
+    Socket {
+        /// Its kind.
+        socket: SocketKey,
+        /// What happened.
+        verdict: Verdict,
+        /// Who.
+        chain: Chain,
+    },
+    /// A name.
+    Name {
+        /// The name and what became of it.
+        key: NameKey,
+        /// Who, if known.
+        chain: Option<Chain>,
+    },
+}
+
+/// The ledger.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    processes: Processes,
+    /// Who was behind each line of the kernel's flow table.
+    pub connections: BTreeMap<FlowKey, Who>,
+    /// Refused sockets.
+    pub sockets: BTreeMap<SocketKey, Who>,
+    /// Names asked.
+    pub names: BTreeMap<NameKey, NameLine>,
+    /// Names by the addresses they were answered with.
+    names_of: BTreeMap<IpAddr, BTreeSet<String>>,
+    /// What could not be kept.
+    pub dropped: Dropped,
+}
+
+impl Ledger {
+    /// Takes one record.
+    pub fn take(
+        &mut self,
+        event: Result<Event, DecodeError>,
+        living: &impl Living,
+    ) -> Option<News> {
+        match event {
+            Ok(Event::Connection(record)) => self.connection(&record, living),
+            Ok(Event::SocketRefused(record)) => self.socket(&record, living),
+            Ok(Event::Fork(record)) => {
+                self.processes.forked(record.header.tgid, record.child);
+                None
+            }
+            Ok(Event::Exec(record)) => {
+                let len = (record.path_len as usize).min(record.path.len());
+                let path = record.path.get(..len).unwrap_or_default();
+                self.processes.executed(record.header.tgid, text(path));
+                None
+            }
+            Err(error) => {
+                tracing::debug!(%error, "record not decoded");
+                self.dropped.undecodable = self.dropped.undecodable.saturating_add(1);
+                None
+            }
+        }
+    }
+
+    /// Takes one DNS question, asked at boot time `now` (ns).
+    pub fn question(&mut self, question: Question, now: u64, living: &impl Living) -> Option<News> {
+        let Question {
+            name,
+            kind,
+            verdict,
+            rule,
+            addresses,
+            process,
+        } = question;
+        for address in &addresses {
+            self.remember_name(*address, &name);
+        }
+        let chain = process.map(|tgid| self.processes.chain(tgid, living));
+        let key = NameKey {
+            name,
+            kind,
+            verdict,
+        };
+        if !self.names.contains_key(&key) && self.names.len() >= LINES {
+            self.dropped.names = self.dropped.names.saturating_add(1);
+            return None;
+        }
+        let line = self.names.entry(key.clone()).or_insert_with(|| NameLine {
+            rule,
+            count: 0,
+            first: now,
+            last: now,
+            addresses: BTreeSet::new(),
+            who: Who::default(),
+        });
+        line.count = line.count.saturating_add(1);
+        line.last = now;
+        for address in addresses {
+            if line.addresses.len() < ADDRESSES_PER_NAME {
+                line.addresses.insert(address);
+            }
+        }
+        let first_of_line = line.count == 1;
+        let new = match &chain {
+            Some(chain) => line.who.count(chain, &mut self.dropped.details),
+            None => first_of_line,
+        };
+        (new && verdict != NameVerdict::Allowed).then_some(News::Name { key, chain })
+    }
+
+    /// Names the listener answered with an address, in order.
+    #[must_use]
+    pub fn names_of(&self, address: IpAddr) -> Vec<String> {
+        self.names_of
+            .get(&address)
+            .map(|names| names.iter().cloned().collect())
+            .unwrap_or_default()
+    }
+
+    /// Details that could not be kept, processes included.
+    #[must_use]
+    pub fn dropped(&self) -> Dropped {
+        let details = self
+            .dropped
+            .details
+            .saturating_add(self.processes.forgotten());
+        Dropped {
+            details,
+            ..self.dropped
+        }
+    }
+
+    fn remember_name(&mut self, address: IpAddr, name: &str) {
+        let full = self.names_of.len() >= LINES;
+        if full && !self.names_of.contains_key(&address) {
+            self.dropped.details = self.dropped.details.saturating_add(1);
+            return;
+        }
+        let names = self.names_of.entry(address).or_default();
+        if names.len() < NAMES_PER_ADDRESS {
+            names.insert(name.to_owned());
+        } else if !names.contains(name) {
+            self.dropped.details = self.dropped.details.saturating_add(1);
+        }
+    }
+
+    fn connection(&mut self, record: &Connection, living: &impl Living) -> Option<News> {
+        let flow = FlowKey {
+            address: record.address,
+            port: record.port,
+            protocol: record.protocol,
+            verdict: record.verdict,
+            reason: record.reason,
+            reserved: 0,
+            rule: record.rule,
+        };
+        let chain = self.chain(record.header.tgid, &record.comm, living);
+        let who = line(&mut self.connections, flow, &mut self.dropped.details)?;
+        let new = who.count(&chain, &mut self.dropped.details);
+        if !new || flow.verdict == Verdict::ALLOW {
+            return None;
+        }
+        let names = self.names_of(flow.address.into());
+        Some(News::Connection {
+            flow,
+            hook: record.hook,
+            names,
+            chain,
+        })
+    }
+
+    fn socket(&mut self, record: &SocketRefused, living: &impl Living) -> Option<News> {
+        let chain = self.chain(record.header.tgid, &record.comm, living);
+        let socket = SocketKey {
+            family: record.family,
+            kind: record.kind,
+            protocol: record.protocol,
+        };
+        let who = line(&mut self.sockets, socket, &mut self.dropped.details)?;
+        who.count(&chain, &mut self.dropped.details)
+            .then_some(News::Socket {
+                socket,
+                verdict: record.verdict,
+                chain,
+            })
+    }
+
+    /// The chain of a process; where nothing else is known, the thread's own name.
+    fn chain(&self, tgid: u32, comm: &[u8; 16], living: &impl Living) -> Chain {
+        if tgid == 0 {
+            return Chain {
+                tgid,
+                executables: vec!["(no process)".to_owned()],
+            };
+        }
+        let mut chain = self.processes.chain(tgid, living);
+        let unknown = chain
+            .executables
+            .first()
+            .is_some_and(|path| path == "(unknown)");
+        if unknown && comm.first().is_some_and(|byte| *byte != 0) {
+            chain.executables = vec![format!("({})", text(comm))];
+        }
+        chain
+    }
+}
+
+/// Whether a refusal can be lifted by a rule about its destination.
+#[must_use]
+pub fn a_rule_could_allow(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::NO_RULE
+            | Reason::WRONG_PORT
+            | Reason::WRONG_PROTOCOL
+            | Reason::FOREIGN_LOOPBACK
+            | Reason::LEASE_EXPIRED
+    )
+}
+
+impl Who {
+    /// Counts an event of a chain. Returns whether the chain is new here.
+    fn count(&mut self, chain: &Chain, dropped: &mut u64) -> bool {
+        if let Some(events) = self.chains.get_mut(chain) {
+            *events = events.saturating_add(1);
+            return false;
+        }
+        if self.chains.len() >= CHAINS_PER_LINE {
+            *dropped = dropped.saturating_add(1);
+            return false;
+        }
+        self.chains.insert(chain.clone(), 1);
+        true
+    }
+}
+
+fn line<'a, K: Ord>(
+    lines: &'a mut BTreeMap<K, Who>,
+    key: K,
+    dropped: &mut u64,
+) -> Option<&'a mut Who> {
+    if lines.len() >= LINES && !lines.contains_key(&key) {
+        *dropped = dropped.saturating_add(1);
+        return None;
+    }
+    Some(lines.entry(key).or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use cordon_ebpf::abi::address::Address;
+    use cordon_ebpf::abi::flow::NO_RULE;
+    use cordon_ebpf::abi::record::{RecordHeader, RecordKind};
+
+    use super::*;
+
+    struct Nobody;
+    impl Living for Nobody {
+        fn executable(&self, _: u32) -> Option<String> {
+            None
+        }
+        fn parent(&self, _: u32) -> Option<u32> {
+            None
+        }
+    }
+
+    fn denied(tgid: u32, last_octet: u8) -> Result<Event, DecodeError> {
+        Ok(Event::Connection(Connection {
+            header: RecordHeader::new(RecordKind::CONNECTION, 5, 1, u64::from(tgid) << 32),
+            address: Address::from_v4([198, 51, 100, last_octet]),
+            port: 443,
+            protocol: 6,
+            verdict: Verdict::DENY,
+            reason: Reason::NO_RULE,
+            hook: Hook::CONNECT4,
+            rule: NO_RULE,
+            uid: 0,
+            reserved: 0,
+            comm: *b"curl\0\0\0\0\0\0\0\0\0\0\0\0",
+        }))
+    }
+
+    #[test]
+    fn a_denial_is_news_once_for_each_chain() {
+        let mut ledger = Ledger::default();
+        assert!(ledger.take(denied(7, 66), &Nobody).is_some());
+        assert!(ledger.take(denied(7, 66), &Nobody).is_none());
+        assert!(ledger.take(denied(8, 66), &Nobody).is_some());
+        assert_eq!(ledger.connections.len(), 1);
+    }
+
+    #[test]
+    fn a_process_nobody_knows_keeps_its_threads_name() {
+        let mut ledger = Ledger::default();
+        let Some(News::Connection { chain, .. }) = ledger.take(denied(7, 66), &Nobody) else {
+            panic!("no news");
+        };
+        assert_eq!(chain.executables, ["(curl)"]);
+    }
+
+    #[test]
+    fn a_denial_says_under_which_name_the_address_was_resolved() {
+        let mut ledger = Ledger::default();
+        let question = Question {
+            name: "api.example.com".to_owned(),
+            kind: "A".to_owned(),
+            verdict: NameVerdict::Allowed,
+            rule: Some(0),
+            addresses: vec!["198.51.100.66".parse().unwrap()],
+            process: None,
+        };
+        assert!(ledger.question(question, 0, &Nobody).is_none());
+        let Some(News::Connection { names, .. }) = ledger.take(denied(7, 66), &Nobody) else {
+            panic!("no news");
+        };
+        assert_eq!(names, ["api.example.com"]);
+    }
+
+    #[test]
+    fn what_is_beyond_a_bound_is_counted() {
+        let mut ledger = Ledger::default();
+        for tgid in 1..=20 {
+            ledger.take(denied(tgid, 66), &Nobody);
+        }
+        assert_eq!(ledger.dropped().details, 20 - CHAINS_PER_LINE as u64);
+        ledger.take(Err(DecodeError::Short { bytes: 3 }), &Nobody);
+        assert_eq!(ledger.dropped().undecodable, 1);
+    }
+}

@@ -1,0 +1,63 @@
+//! What the report says of its own limits.
+
+use crate::enforce::Enforced;
+use crate::report::{Coverage, Layer};
+
+/// Ways out that no layer of this version watches. Each is a sentence for a reviewer.
+const BLIND_SPOTS: [&str; 5] = [
+    "Names inside connections are not checked: where several sites share an address, allowing one \
+     of them allows a connection to all of them.",
+    "Sockets of families other than inet and inet6 are not judged: a vsock of a virtual machine, \
+     and Unix sockets of daemons outside the job, which can act for it (container engines, D-Bus, \
+     resolvers).",
+    "Containers started through an engine run outside the job's cgroup and are not enforced.",
+    "A connection that was open before the job and reaches it as standard input, output or error, \
+     or is passed to it over a Unix socket, is not judged as the job's.",
+    "Nothing stops a process of the job from signalling processes of the same user outside it, \
+     cordon included; the job stays denied then, and there is no report.",
+];
+
+/// Said where the command runs as root.
+const ROOT: &str = "The command ran as root. It has no capability for networks, mounts, tracing or \
+                    BPF, and cgroup and BPF file systems are read-only to it, but files and \
+                    processes of root are open to it.";
+
+/// The coverage of one job.
+#[must_use]
+pub fn coverage(enforced: &Enforced, as_root: bool) -> Coverage {
+    let mut layers = enforced.layers.clone();
+    layers.extend(process_layers());
+    let mut blind_spots: Vec<String> = BLIND_SPOTS.iter().map(|text| squeeze(text)).collect();
+    if as_root {
+        blind_spots.push(squeeze(ROOT));
+    }
+    Coverage {
+        layers,
+        blind_spots,
+        proof: enforced.proof.clone(),
+    }
+}
+
+/// Layers that hold for the processes cordon starts.
+fn process_layers() -> [Layer; 3] {
+    let layer = |name: &str, detail: &str| Layer {
+        name: name.to_owned(),
+        active: true,
+        detail: detail.to_owned(),
+    };
+    [
+        layer("no_new_privs", "set-uid programs give a job nothing"),
+        layer(
+            "capabilities",
+            "no process of the job can have those for networks, BPF or mounts",
+        ),
+        layer(
+            "mount namespace",
+            "cgroup and BPF file systems are read-only in the job",
+        ),
+    ]
+}
+
+fn squeeze(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

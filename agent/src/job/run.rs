@@ -1,0 +1,351 @@
+//! `cordon run`: one job whose daemon is the command itself.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::coverage::coverage;
+use super::id::JobId;
+use super::watch::Watch;
+use crate::config::Config;
+use crate::dns::{self, Bound, Resolution};
+use crate::enforce::{self, Enforced, Host, Place, object};
+use crate::events::ledger::News;
+use crate::events::ring::Pump;
+use crate::policy::{Policy, Ruleset};
+use crate::report::build::{Facts, build};
+use crate::report::signer::SigningKey;
+use crate::report::sink::{EvidenceDir, SinkError, Written};
+use crate::report::{JobFacts, Outcome, Platform, Report};
+use crate::sys::clock::Calendar;
+use crate::sys::signals::Signals;
+use crate::sys::spawn::{self, Account, Entry};
+use crate::sys::{fs, netns, privilege};
+
+/// Receives what happens while it happens.
+pub type Tell<'a> = &'a mut dyn FnMut(News);
+
+/// What to run, under what, and where its evidence goes.
+#[derive(Debug)]
+pub struct Request {
+    /// Program and arguments.
+    pub command: Vec<OsString>,
+    /// Who runs it; `None` is the caller.
+    pub account: Option<Account>,
+    /// What it is allowed.
+    pub policy: Policy,
+    /// The same, compiled.
+    pub ruleset: Arc<Ruleset>,
+    /// Host settings.
+    pub config: Config,
+    /// Where the evidence goes.
+    pub evidence: EvidenceDir,
+    /// What signs it.
+    pub key: SigningKey,
+}
+
+/// A job that ran, with its evidence on disk.
+#[derive(Debug)]
+pub struct Ended {
+    /// How the command ended.
+    pub outcome: Outcome,
+    /// Why it did not start, for [`Outcome::NotStarted`].
+    pub not_started: Option<io::Error>,
+    /// The report.
+    pub report: Report,
+    /// Where it lies.
+    pub written: Written,
+    /// What could not be cleared away afterwards.
+    pub leftovers: Option<enforce::Error>,
+}
+
+/// Why a job did not run, or has no evidence.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Cordon itself may not do what it needs.
+    #[error(transparent)]
+    Privilege(#[from] privilege::Error),
+    /// Enforcement could not be established or proved.
+    #[error("the job was not started: it could not be enforced")]
+    Enforce(#[from] enforce::Error),
+    /// The job's DNS could not be set up.
+    #[error("the job was not started: its DNS listener could not be set up")]
+    Listener(#[from] dns::BindError),
+    /// No upstream resolver.
+    #[error("the job was not started: there is no DNS server to ask")]
+    Upstream(#[from] dns::UpstreamError),
+    /// The kernel cannot tell network namespaces apart.
+    #[error("the job was not started: the network namespace has no cookie (kernel before 5.14)")]
+    Namespace(#[source] io::Error),
+    /// A process could not be put into the job.
+    #[error("the job was not started: its first process could not enter it")]
+    Enter(#[source] io::Error),
+    /// Something needed for running was refused.
+    #[error("the job was not started: {what}")]
+    Start {
+        /// What.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The running job could not be watched any more and was ended.
+    #[error("the job was ended: it could not be watched any more")]
+    Watch(#[source] io::Error),
+    /// A file.
+    #[error(transparent)]
+    File(#[from] fs::Error),
+    /// The job ran; its evidence could not be written.
+    #[error("the job ran, but its evidence could not be written")]
+    Evidence(#[from] SinkError),
+}
+
+/// Runs a job. Returns when no process of it is left.
+///
+/// # Errors
+/// See [`RunError`]; the command ran only for [`RunError::Watch`] and [`RunError::Evidence`].
+pub fn run(request: &Request, tell: Tell<'_>) -> Result<Ended, RunError> {
+    privilege::require()?;
+    spawn::withhold_inherited_sockets()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| RunError::Start {
+            what: "no runtime",
+            source,
+        })?;
+    runtime.block_on(run_job(request, tell))
+}
+
+async fn run_job(request: &Request, tell: Tell<'_>) -> Result<Ended, RunError> {
+    // Blocked before anything exists that a signal could leave behind.
+    let mut signals = Signals::block().map_err(|source| RunError::Start {
+        what: "signals cannot be collected",
+        source,
+    })?;
+    let mut host = Host::open(&request.config.host)?;
+    let place = host.place(JobId::random()?.as_str())?;
+    let ended = run_placed(request, &mut host, &place, &mut signals, tell).await;
+    let retired = host.retire(place);
+    match (ended, retired) {
+        (Ok(mut ended), retired) => {
+            ended.leftovers = retired.err();
+            Ok(ended)
+        }
+        // The first error says why there was no job; what is left over comes second.
+        (Err(error), retired) => {
+            if let Err(leftovers) = retired {
+                tracing::error!(error = %enforce::chain(&leftovers), "not all was cleared away");
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn run_placed(
+    request: &Request,
+    host: &mut Host,
+    place: &Place,
+    signals: &mut Signals,
+    tell: Tell<'_>,
+) -> Result<Ended, RunError> {
+    let bound = Bound::bind()?;
+    let mut enforced = host.arm(place, &request.ruleset)?;
+    direct_dns(host, place, &bound)?;
+    let cannot_watch = |source| RunError::Start {
+        what: "its records cannot be read",
+        source,
+    };
+    let ring = enforced
+        .maps
+        .records
+        .take()
+        .ok_or_else(|| cannot_watch(io::Error::other("the job's ring is taken")))?;
+    let pump = Pump::new(ring).map_err(cannot_watch)?;
+    let (mut watch, log) = Watch::new(pump, Arc::clone(&enforced.maps.leases));
+    let resolution = Resolution {
+        ruleset: Arc::clone(&request.ruleset) as Arc<dyn dns::NamePolicy>,
+        mode: request.ruleset.mode.into(),
+        sink: Arc::clone(&enforced.maps.leases) as Arc<dyn dns::LeaseSink>,
+        clients: Arc::new(host.kernel.maps.dns_clients(place.cgroup.id())),
+        log: Arc::new(log),
+        upstream: upstream(request)?,
+        ttl_floor: request.config.dns.ttl_floor,
+        limits: dns::Limits::default(),
+    };
+    let listener = bound.serve(resolution)?;
+    let ran = release(request, &enforced, place, &mut watch, signals, tell).await?;
+    // No process is left: nothing more can be asked, and what was said is in the ring.
+    listener.shutdown().await;
+    watch.finish(tell).map_err(RunError::Watch)?;
+    seal(request, host, enforced, place, &watch, ran)
+}
+
+/// Sends the job's DNS, in this network namespace, to the listener's sockets.
+fn direct_dns(host: &mut Host, place: &Place, bound: &Bound) -> Result<(), RunError> {
+    let job = place.cgroup.id();
+    let cookie = netns::cookie(&bound.udp4).map_err(RunError::Namespace)?;
+    let maps = &mut host.kernel.maps;
+    let mark = |maps: &mut enforce::maps::Maps| -> Result<(), enforce::maps::Error> {
+        maps.mark_resolver(job, &bound.udp4)?;
+        maps.mark_resolver(job, &bound.tcp4)?;
+        if let Some(udp6) = &bound.udp6 {
+            maps.mark_resolver(job, udp6)?;
+        }
+        if let Some(tcp6) = &bound.tcp6 {
+            maps.mark_resolver(job, tcp6)?;
+        }
+        maps.set_resolver(job, cookie, bound.ports())
+    };
+    mark(maps).map_err(enforce::Error::from)?;
+    Ok(())
+}
+
+fn upstream(request: &Request) -> Result<dns::Upstream, RunError> {
+    let upstreams = request.config.dns.resolve(&request.policy.dns.upstream);
+    let patience = Duration::from_millis(request.config.dns.timeout_ms.into());
+    Ok(dns::Upstream::new(&upstreams, patience)?)
+}
+
+/// How a released job went.
+struct Ran {
+    outcome: Outcome,
+    not_started: Option<io::Error>,
+    started: Timestamp,
+    finished: Timestamp,
+    survivors: u64,
+}
+
+/// Starts the command and waits until nothing of it is left. Takes the proof that it is enforced.
+async fn release(
+    request: &Request,
+    _enforced: &Enforced,
+    place: &Place,
+    watch: &mut Watch,
+    signals: &mut Signals,
+    tell: Tell<'_>,
+) -> Result<Ran, RunError> {
+    let control = spawn::control_mounts()?;
+    let entry = Entry::new(place.cgroup.path(), request.account.clone(), control)?;
+    let started = Timestamp::now();
+    let (outcome, not_started) = match start(&request.command, entry) {
+        Ok(mut child) => {
+            let watched = watch
+                .until_gone(&mut child, &place.cgroup, signals, tell)
+                .await;
+            (watched.map_err(RunError::Watch)?, None)
+        }
+        Err(error) => match spawn::entry_error(&error) {
+            Some(error) => return Err(RunError::Enter(error)),
+            None => (Outcome::NotStarted, Some(error)),
+        },
+    };
+    let survivors = place.cgroup.kill().map_err(enforce::Error::from)?;
+    Ok(Ran {
+        outcome,
+        not_started,
+        started,
+        finished: Timestamp::now(),
+        survivors: survivors as u64,
+    })
+}
+
+fn start(command: &[OsString], entry: Entry) -> io::Result<tokio::process::Child> {
+    let (program, arguments) = command
+        .split_first()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no command"))?;
+    let mut command = std::process::Command::new(program);
+    command.args(arguments);
+    entry.apply(&mut command);
+    tokio::process::Command::from(command).spawn()
+}
+
+/// Reads the kernel's counters, builds the report, signs and writes it.
+fn seal(
+    request: &Request,
+    host: &Host,
+    enforced: Enforced,
+    place: &Place,
+    watch: &Watch,
+    ran: Ran,
+) -> Result<Ended, RunError> {
+    let clock = |source| RunError::Start {
+        what: "the kernel has no boot clock",
+        source,
+    };
+    let flows = enforced.maps.flows().map_err(enforce::Error::from)?;
+    let losses = host
+        .kernel
+        .maps
+        .losses(place.cgroup.id())
+        .map_err(enforce::Error::from)?;
+    let as_root = request
+        .account
+        .as_ref()
+        .map_or_else(caller_is_root, Account::is_root);
+    let Ran {
+        outcome,
+        not_started,
+        started,
+        finished,
+        survivors,
+    } = ran;
+    let report = build(Facts {
+        policy: &request.policy,
+        ruleset: &request.ruleset,
+        coverage: coverage(&enforced, as_root),
+        job: JobFacts {
+            id: place.id.clone(),
+            command: request
+                .command
+                .first()
+                .map(|program| program.to_string_lossy().into_owned())
+                .unwrap_or_default(),
+            arguments: request.command.len().saturating_sub(1),
+            started,
+            finished,
+            outcome,
+            survivors,
+        },
+        platform: platform()?,
+        ledger: &watch.ledger,
+        flows: &flows,
+        losses,
+        calendar: Calendar::now().map_err(clock)?,
+    });
+    let written = request.evidence.write(&report, &request.key)?;
+    Ok(Ended {
+        outcome,
+        not_started,
+        report,
+        written,
+        leftovers: None,
+    })
+}
+
+fn caller_is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+fn platform() -> Result<Platform, RunError> {
+    let system = nix::sys::utsname::uname()
+        .map_err(io::Error::from)
+        .map_err(|source| RunError::Start {
+            what: "the kernel does not say what it is",
+            source,
+        })?;
+    let executable = PathBuf::from("/proc/self/exe");
+    let digest = fs::sha256(&executable)?;
+    Ok(Platform {
+        kernel: system.release().to_string_lossy().into_owned(),
+        architecture: system.machine().to_string_lossy().into_owned(),
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        agent_sha256: object::hex(&digest),
+        object_sha256: object::sha256(),
+        key_protection: "file".to_owned(),
+    })
+}

@@ -1,0 +1,180 @@
+//! The loop of a running job: records, questions, signals, until the command is gone.
+
+use std::io;
+use std::os::unix::process::ExitStatusExt as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::process::Child;
+use tokio::sync::mpsc;
+use tokio::time::interval;
+
+use super::run::Tell;
+use crate::attribution::Proc;
+use crate::cgroup::Cgroup;
+use crate::dns::{NameLog, Question};
+use crate::enforce::maps::Leases;
+use crate::events::ledger::Ledger;
+use crate::events::ring::Pump;
+use crate::report::Outcome;
+use crate::sys::clock::BootTime;
+use crate::sys::signals::{Received, Signals};
+
+/// Questions that may wait for the ledger. Beyond: answered all the same, counted, not listed.
+const QUESTIONS: usize = 4096;
+/// How often leases that ran out are collected.
+const COLLECT_EVERY: Duration = Duration::from_secs(30);
+
+/// The DNS listener's end of the way to the ledger.
+#[derive(Debug)]
+pub struct Questions {
+    sender: mpsc::Sender<Question>,
+    lost: Arc<AtomicU64>,
+}
+
+impl NameLog for Questions {
+    fn record(&self, question: Question) {
+        if self.sender.try_send(question).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What a running job is watched through.
+#[derive(Debug)]
+pub struct Watch {
+    pump: Pump,
+    questions: mpsc::Receiver<Question>,
+    lost: Arc<AtomicU64>,
+    leases: Arc<Leases>,
+    /// What was seen.
+    pub ledger: Ledger,
+}
+
+impl Watch {
+    /// Watches a job that has not been released yet.
+    #[must_use]
+    pub fn new(pump: Pump, leases: Arc<Leases>) -> (Self, Questions) {
+        let (sender, questions) = mpsc::channel(QUESTIONS);
+        let lost = Arc::<AtomicU64>::default();
+        let log = Questions {
+            sender,
+            lost: Arc::clone(&lost),
+        };
+        (
+            Self {
+                pump,
+                questions,
+                lost,
+                leases,
+                ledger: Ledger::default(),
+            },
+            log,
+        )
+    }
+
+    /// Watches until the command is gone.
+    ///
+    /// # Errors
+    /// Something cannot be watched any more; the job must end.
+    pub async fn until_gone(
+        &mut self,
+        child: &mut Child,
+        cgroup: &Cgroup,
+        signals: &mut Signals,
+        tell: Tell<'_>,
+    ) -> io::Result<Outcome> {
+        let mut collect = interval(COLLECT_EVERY);
+        let mut asked_to_end = false;
+        loop {
+            let Self {
+                pump,
+                questions,
+                leases,
+                ledger,
+                ..
+            } = self;
+            tokio::select! {
+                status = child.wait() => return Ok(outcome(status?)),
+                ready = pump.ready() => {
+                    ready?;
+                    drain(pump, ledger, tell);
+                }
+                Some(question) = questions.recv() => {
+                    if let Some(news) = ledger.question(question, BootTime::now()?.0, &Proc) {
+                        tell(news);
+                    }
+                }
+                received = signals.next() => {
+                    forward(received?, child, cgroup, &mut asked_to_end)?;
+                }
+                _ = collect.tick() => leases.collect_expired(),
+            }
+        }
+    }
+
+    /// Takes what is still on its way, after the last process is gone.
+    ///
+    /// # Errors
+    /// The clock cannot be read.
+    pub fn finish(&mut self, tell: Tell<'_>) -> io::Result<()> {
+        while let Ok(question) = self.questions.try_recv() {
+            if let Some(news) = self.ledger.question(question, BootTime::now()?.0, &Proc) {
+                tell(news);
+            }
+        }
+        drain(&mut self.pump, &mut self.ledger, tell);
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        self.ledger.dropped.names = self.ledger.dropped.names.saturating_add(lost);
+        Ok(())
+    }
+}
+
+fn drain(pump: &mut Pump, ledger: &mut Ledger, tell: Tell<'_>) {
+    pump.drain(&mut |event| {
+        if let Some(news) = ledger.take(event, &Proc) {
+            tell(news);
+        }
+    });
+}
+
+fn outcome(status: std::process::ExitStatus) -> Outcome {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Outcome::Exited { code },
+        (None, Some(signal)) => Outcome::Signalled { signal },
+        // Neither: the status of a stopped process, which `wait` does not return.
+        (None, None) => Outcome::Exited { code: 125 },
+    }
+}
+
+/// Passes a signal on to the command. What a terminal sent, the command has already: both are in
+/// the terminal's foreground. Who asks twice to end, and is not the terminal, means the whole job.
+fn forward(
+    received: Received,
+    child: &Child,
+    cgroup: &Cgroup,
+    asked_to_end: &mut bool,
+) -> io::Result<()> {
+    let Received {
+        signal,
+        from_terminal,
+    } = received;
+    let ends = matches!(signal, Signal::SIGINT | Signal::SIGTERM | Signal::SIGQUIT);
+    if ends && *asked_to_end && !from_terminal {
+        cgroup.kill().map_err(io::Error::other)?;
+        return Ok(());
+    }
+    *asked_to_end |= ends;
+    let Some(pid) = child.id().filter(|_| !from_terminal) else {
+        return Ok(());
+    };
+    let pid = Pid::from_raw(i32::try_from(pid).map_err(io::Error::other)?);
+    match kill(pid, signal) {
+        // Gone between the signal and now: its end is what comes next.
+        Err(nix::errno::Errno::ESRCH) => Ok(()),
+        sent => Ok(sent?),
+    }
+}

@@ -1,0 +1,100 @@
+//! `bpf(2)` calls that aya has no public way to make.
+
+#![expect(unsafe_code, reason = "raw system calls")]
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use super::fs::Error;
+
+const BPF_OBJ_GET: libc::c_int = 7;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+
+/// What the kernel says of a cgroup link: the head of `struct bpf_link_info`.
+#[derive(Clone, Copy, Debug, Default, Eq, FromBytes, Immutable, IntoBytes, PartialEq)]
+#[repr(C)]
+pub struct LinkInfo {
+    /// `BPF_LINK_TYPE_*`; 3 is a cgroup link.
+    pub kind: u32,
+    /// Id of the link.
+    pub id: u32,
+    /// Id of the program it runs.
+    pub program: u32,
+    reserved: u32,
+    /// Cgroup it is attached to; 0 once that is gone.
+    pub cgroup: u64,
+    /// `BPF_CGROUP_*`
+    pub attach_type: u32,
+    reserved2: u32,
+}
+
+/// `BPF_LINK_TYPE_CGROUP`
+pub const LINK_CGROUP: u32 = 3;
+
+fn bpf<T>(command: libc::c_int, attr: &mut T) -> io::Result<libc::c_int> {
+    // SAFETY: `attr` is a live, fully initialised block of the size passed; the kernel reads it,
+    // and follows only pointers the callers below put there.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            std::ptr::from_mut(attr),
+            size_of::<T>(),
+        )
+    };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result as libc::c_int)
+    }
+}
+
+/// Opens a pinned object (`BPF_OBJ_GET`).
+///
+/// # Errors
+/// There is no such pin, or it may not be opened.
+pub fn open_pin(path: &Path) -> Result<OwnedFd, Error> {
+    #[repr(C)]
+    struct Attr {
+        path: u64,
+        fd: u32,
+        flags: u32,
+    }
+    let name = CString::new(path.as_os_str().as_bytes())
+        .map_err(io::Error::from)
+        .map_err(Error::on("open pin", path))?;
+    let mut attr = Attr {
+        path: name.as_ptr() as u64,
+        fd: 0,
+        flags: 0,
+    };
+    let fd = bpf(BPF_OBJ_GET, &mut attr).map_err(Error::on("open pin", path))?;
+    // SAFETY: the kernel just made this descriptor for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Asks the kernel about a link.
+///
+/// # Errors
+/// The descriptor is none of a link.
+pub fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
+    #[repr(C)]
+    struct Attr {
+        fd: u32,
+        len: u32,
+        info: u64,
+    }
+    let mut info = LinkInfo::default();
+    let mut attr = Attr {
+        fd: link.as_raw_fd().cast_unsigned(),
+        len: size_of::<LinkInfo>() as u32,
+        info: std::ptr::from_mut(&mut info) as u64,
+    };
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+    Ok(info)
+}

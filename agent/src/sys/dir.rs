@@ -1,0 +1,232 @@
+//! A directory held open: what happens in it cannot be moved elsewhere by renaming or linking the
+//! path it was opened under.
+//!
+//! **Invariants**: no symbolic link is followed, neither for the directory itself nor for a name
+//! in it; nothing that exists is written over.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{Mode, fstatat};
+use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
+
+use super::fs::Error;
+
+/// An open directory.
+#[derive(Debug)]
+pub struct Directory {
+    handle: File,
+    path: PathBuf,
+}
+
+impl Directory {
+    /// Opens a directory that exists.
+    ///
+    /// # Errors
+    /// It is not there, is not a directory, or its last component is a symbolic link.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        // A trailing slash would make the kernel follow a link in the last component.
+        let path: PathBuf = path.components().collect();
+        OpenOptions::new()
+            .read(true)
+            .custom_flags((OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits())
+            .open(&path)
+            .map_err(Error::on("open directory", &path))
+            .map(|handle| Self { handle, path })
+    }
+
+    /// Opens a directory, making it (with these permission bits) and its parents where missing.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and where one of them cannot be made.
+    pub fn open_or_create(path: &Path, mode: u32) -> Result<Self, Error> {
+        let path: PathBuf = path.components().collect();
+        if let Some(parent) = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+        {
+            super::fs::create_dir_all(parent)?;
+        }
+        match std::fs::DirBuilder::new().mode(mode).create(&path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(Error::on("create directory", &path)(error))
+            }
+            _ => Self::open(&path),
+        }
+    }
+
+    /// The path it was opened under.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes the directory for this process until it is dropped; `false` if another has it.
+    ///
+    /// # Errors
+    /// The file system has no locks.
+    pub fn try_lock(&self) -> Result<bool, Error> {
+        match self.handle.try_lock() {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(Error::on("lock", &self.path)(error)),
+        }
+    }
+
+    /// Whether there is something of this name, be it a dangling link.
+    ///
+    /// # Errors
+    /// It cannot be told.
+    pub fn contains(&self, name: &str) -> Result<bool, Error> {
+        match fstatat(&self.handle, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::ENOENT) => Ok(false),
+            Err(errno) => Err(self.error("look up", name, errno)),
+        }
+    }
+
+    /// Whether the path it was opened under still leads to it.
+    ///
+    /// # Errors
+    /// The directory cannot be examined.
+    pub fn is_at_its_path(&self) -> Result<bool, Error> {
+        let here = self
+            .handle
+            .metadata()
+            .map_err(Error::on("examine", &self.path))?;
+        Ok(std::fs::symlink_metadata(&self.path)
+            .is_ok_and(|there| (there.dev(), there.ino()) == (here.dev(), here.ino())))
+    }
+
+    /// Reads a regular file of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// It is missing, a link, no regular file, larger than `limit`, or cannot be read.
+    pub fn read(&self, name: &str, limit: u64) -> Result<Vec<u8>, Error> {
+        // Not blocking, because a pipe of that name would otherwise hold the reader for ever.
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let file = openat(&self.handle, name, flags, Mode::empty())
+            .map(File::from)
+            .map_err(|errno| self.error("open", name, errno))?;
+        super::fs::read_regular(file, &self.path.join(name), limit)
+    }
+
+    /// Writes a new file whole or not at all, on disk when this returns.
+    ///
+    /// # Errors
+    /// Something of that name exists (`AlreadyExists`), or a step failed; then there is no file.
+    pub fn publish(&self, name: &str, bytes: &[u8], mode: u32) -> Result<(), Error> {
+        let temporary = format!(".{name}.new-{}", std::process::id());
+        let written = self
+            .write_new(&temporary, bytes, mode)
+            .and_then(|()| self.link(&temporary, name));
+        // Its content is under its own name by now, or failed; either way this one has had its use,
+        // and a file that was never made cannot be removed.
+        let removed = self.remove(&temporary);
+        written?;
+        removed?;
+        self.handle
+            .sync_all()
+            .map_err(Error::on("sync", &self.path))
+    }
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// It is not there, or may not be removed.
+    pub fn remove(&self, name: &str) -> Result<(), Error> {
+        unlinkat(&self.handle, name, UnlinkatFlags::NoRemoveDir)
+            .map_err(|errno| self.error("remove", name, errno))
+    }
+
+    fn write_new(&self, name: &str, bytes: &[u8], mode: u32) -> Result<(), Error> {
+        let flags =
+            OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let mut file = openat(&self.handle, name, flags, Mode::from_bits_truncate(mode))
+            .map(File::from)
+            .map_err(|errno| self.error("create", name, errno))?;
+        let path = self.path.join(name);
+        file.write_all(bytes).map_err(Error::on("write", &path))?;
+        file.sync_all().map_err(Error::on("sync", &path))
+    }
+
+    /// Gives a file its second name. Unlike a rename, this cannot replace a file.
+    fn link(&self, from: &str, to: &str) -> Result<(), Error> {
+        linkat(&self.handle, from, &self.handle, to, AtFlags::empty())
+            .map_err(|errno| self.error("create", to, errno))
+    }
+
+    fn error(&self, operation: &'static str, name: &str, errno: Errno) -> Error {
+        Error::on(operation, self.path.join(name))(errno.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_behind_a_link_is_not_opened_not_even_with_a_slash() {
+        let base = tempfile::tempdir().unwrap();
+        let link = base.path().join("link");
+        symlink(base.path(), &link).unwrap();
+        Directory::open(&link).unwrap_err();
+        Directory::open(&base.path().join("link/")).unwrap_err();
+        Directory::open_or_create(&link, 0o755).unwrap_err();
+    }
+
+    #[test]
+    fn a_published_file_is_whole_alone_and_never_replaced() {
+        let base = tempfile::tempdir().unwrap();
+        let dir = Directory::open_or_create(&base.path().join("a/b"), 0o755).unwrap();
+        dir.publish("file", b"one", 0o644).unwrap();
+        let error = dir.publish("file", b"two", 0o644).unwrap_err();
+        assert_eq!(error.source.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(dir.read("file", 3).unwrap(), b"one");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn reading_refuses_links_pipes_and_large_files() {
+        let base = tempfile::tempdir().unwrap();
+        let dir = Directory::open(base.path()).unwrap();
+        dir.publish("file", b"four", 0o644).unwrap();
+        symlink("file", base.path().join("link")).unwrap();
+        nix::unistd::mkfifo(&base.path().join("pipe"), Mode::S_IRWXU).unwrap();
+        dir.read("link", 9).unwrap_err();
+        dir.read("pipe", 9).unwrap_err();
+        let error = dir.read("file", 3).unwrap_err();
+        assert_eq!(error.source.kind(), io::ErrorKind::FileTooLarge);
+    }
+
+    #[test]
+    fn writing_goes_to_the_opened_directory_wherever_its_path_leads_now() {
+        let base = tempfile::tempdir().unwrap();
+        let path = base.path().join("evidence");
+        let dir = Directory::open_or_create(&path, 0o755).unwrap();
+        assert!(dir.is_at_its_path().unwrap());
+        std::fs::rename(&path, base.path().join("moved")).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(!dir.is_at_its_path().unwrap());
+        dir.publish("file", b"x", 0o644).unwrap();
+        assert!(base.path().join("moved/file").exists());
+        assert!(!path.join("file").exists());
+    }
+
+    #[test]
+    fn a_locked_directory_is_not_locked_twice() {
+        let base = tempfile::tempdir().unwrap();
+        let first = Directory::open(base.path()).unwrap();
+        let second = Directory::open(base.path()).unwrap();
+        assert!(first.try_lock().unwrap());
+        assert!(!second.try_lock().unwrap());
+        drop(first);
+        assert!(second.try_lock().unwrap());
+    }
+}

@@ -1,0 +1,44 @@
+//! Network namespaces.
+
+#![expect(unsafe_code, reason = "a socket option nix does not know")]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _};
+
+const SO_NETNS_COOKIE: libc::c_int = 71;
+
+/// The cookie of a socket's network namespace, as BPF programs see it.
+///
+/// # Errors
+/// The kernel is older than 5.14.
+pub fn cookie(socket: &impl AsFd) -> io::Result<u64> {
+    let mut cookie = 0u64;
+    let mut len = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes, which `cookie` has.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut len,
+        )
+    };
+    if result == 0 {
+        Ok(cookie)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_sockets_of_one_namespace_have_one_cookie() {
+        let one = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        assert_eq!(cookie(&one).unwrap(), cookie(&other).unwrap());
+    }
+}

@@ -1,0 +1,91 @@
+//! What cordon may do, and what a job may not.
+
+use caps::{CapSet, Capability, CapsHashSet};
+
+/// What cordon needs to enforce, each with its use.
+const NEEDED: [(Capability, &str); 4] = [
+    (Capability::CAP_BPF, "loads the programs"),
+    (Capability::CAP_NET_ADMIN, "attaches them to network hooks"),
+    (Capability::CAP_PERFMON, "reads process events"),
+    (
+        Capability::CAP_SYS_ADMIN,
+        "attaches at the cgroup root, mounts bpffs",
+    ),
+];
+
+/// What no process of a job keeps in its bounding set, so that no set-uid program and no root shell
+/// inside a job can have it.
+const WITHHELD: [Capability; 12] = [
+    Capability::CAP_BPF,
+    Capability::CAP_MAC_ADMIN,
+    Capability::CAP_MAC_OVERRIDE,
+    Capability::CAP_NET_ADMIN,
+    Capability::CAP_NET_RAW,
+    Capability::CAP_PERFMON,
+    Capability::CAP_SYS_ADMIN,
+    Capability::CAP_SYS_BOOT,
+    Capability::CAP_SYS_MODULE,
+    Capability::CAP_SYS_PTRACE,
+    Capability::CAP_SYS_RAWIO,
+    Capability::CAP_SYS_RESOURCE,
+];
+
+/// A capability cordon needs and does not have.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// One or more are missing.
+    #[error("missing {missing}; run cordon as root")]
+    Missing {
+        /// Names and uses, joined.
+        missing: String,
+    },
+    /// They could not be read or changed.
+    #[error("cannot handle capabilities")]
+    Call(#[from] caps::errors::CapsError),
+}
+
+/// Checks that cordon has what it needs, and names what it has not.
+///
+/// # Errors
+/// Something is missing.
+pub fn require() -> Result<(), Error> {
+    let held = caps::read(None, CapSet::Effective)?;
+    let missing: Vec<String> = NEEDED
+        .iter()
+        .filter(|(capability, _)| !held.contains(capability))
+        .map(|(capability, why)| format!("{capability} ({why})"))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Missing {
+        missing: missing.join(", "),
+    })
+}
+
+/// Takes from the calling process, for good, what a job must not have. Called between fork and
+/// exec: no allocation beyond what the `caps` crate makes, no locks.
+///
+/// # Errors
+/// A set could not be changed; the process must not go on.
+pub fn withhold() -> Result<(), caps::errors::CapsError> {
+    for capability in WITHHELD {
+        if caps::has_cap(None, CapSet::Bounding, capability)? {
+            caps::drop(None, CapSet::Bounding, capability)?;
+        }
+    }
+    let keep = |set| -> Result<CapsHashSet, caps::errors::CapsError> {
+        let mut held = caps::read(None, set)?;
+        held.retain(|capability| !WITHHELD.contains(capability));
+        Ok(held)
+    };
+    let (inheritable, effective, permitted) = (
+        keep(CapSet::Inheritable)?,
+        keep(CapSet::Effective)?,
+        keep(CapSet::Permitted)?,
+    );
+    caps::clear(None, CapSet::Ambient)?;
+    caps::set(None, CapSet::Inheritable, &inheritable)?;
+    caps::set(None, CapSet::Effective, &effective)?;
+    caps::set(None, CapSet::Permitted, &permitted)
+}

@@ -1,0 +1,289 @@
+//! Starting a process inside a job: between fork and exec, where the kernel takes it into the
+//! cgroup before it has run one instruction of its own.
+
+#![expect(
+    unsafe_code,
+    reason = "code between fork and exec, and raw descriptors there"
+)]
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::net::SocketAddrV4;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{Gid, Uid, User, initgroups, setgid, setuid};
+
+use super::fs::{self, Error};
+use super::{privilege, signals};
+
+/// Who a command runs as.
+#[derive(Clone, Debug)]
+pub struct Account {
+    name: std::ffi::CString,
+    uid: Uid,
+    gid: Gid,
+}
+
+impl Account {
+    /// An account of this host, by name or number.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn find(name: &str) -> Result<Self, Error> {
+        let path = Path::new("/etc/passwd");
+        let user = match name.parse::<u32>() {
+            Ok(uid) => User::from_uid(Uid::from_raw(uid)),
+            Err(_) => User::from_name(name),
+        };
+        let missing = || io::Error::new(io::ErrorKind::NotFound, format!("no user `{name}`"));
+        let user = user
+            .map_err(io::Error::from)
+            .and_then(|user| user.ok_or_else(missing))
+            .map_err(Error::on("find the user in", path))?;
+        let name = std::ffi::CString::new(user.name)
+            .map_err(io::Error::from)
+            .map_err(Error::on("read", path))?;
+        Ok(Self {
+            name,
+            uid: user.uid,
+            gid: user.gid,
+        })
+    }
+
+    /// Whether it is root.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        self.uid.is_root()
+    }
+}
+
+/// How a job's first process starts.
+#[derive(Debug)]
+pub struct Entry {
+    procs: File,
+    account: Option<Account>,
+    read_only: Vec<PathBuf>,
+}
+
+impl Entry {
+    /// Into this cgroup, as this account; the mounts in `read_only` cannot be written there.
+    ///
+    /// # Errors
+    /// The cgroup cannot be joined.
+    pub fn new(
+        cgroup: &Path,
+        account: Option<Account>,
+        read_only: Vec<PathBuf>,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            procs: open_procs(cgroup)?,
+            account,
+            read_only,
+        })
+    }
+
+    /// Makes a command start this way.
+    pub fn apply(self, command: &mut Command) {
+        // SAFETY: the closure runs in the child of a fork, where only this thread exists. It makes
+        // system calls and, through `caps` and `nix`, small allocations, which glibc keeps usable
+        // after fork; it takes no lock of ours.
+        unsafe { command.pre_exec(move || self.enter().map_err(mark_entry)) };
+    }
+
+    fn enter(&self) -> io::Result<()> {
+        (&self.procs).write_all(b"0")?;
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        let none: Option<&str> = None;
+        // What is mounted here must not show outside, nor the other way round.
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+        for path in &self.read_only {
+            let flags = MsFlags::MS_BIND
+                | MsFlags::MS_REMOUNT
+                | MsFlags::MS_RDONLY
+                | MsFlags::MS_NOSUID
+                | MsFlags::MS_NODEV
+                | MsFlags::MS_NOEXEC;
+            mount(none, path, none, flags, none)?;
+        }
+        privilege::withhold().map_err(io::Error::other)?;
+        if let Some(account) = &self.account {
+            initgroups(&account.name, account.gid)?;
+            setgid(account.gid)?;
+            setuid(account.uid)?;
+        }
+        nix::sys::prctl::set_no_new_privs()?;
+        signals::unblock_all()?;
+        Ok(())
+    }
+}
+
+/// Errors of entering come back from `spawn` beyond this number, so that they are not taken for
+/// errors of the command itself.
+const ENTRY: i32 = 500_000;
+
+fn mark_entry(error: io::Error) -> io::Error {
+    let errno = error.raw_os_error().unwrap_or(libc::EIO);
+    io::Error::from_raw_os_error(ENTRY.saturating_add(errno))
+}
+
+/// The error of entering a job behind an error of `spawn`, if it is one.
+#[must_use]
+pub fn entry_error(error: &io::Error) -> Option<io::Error> {
+    let errno = error
+        .raw_os_error()?
+        .checked_sub(ENTRY)
+        .filter(|errno| *errno > 0)?;
+    Some(io::Error::from_raw_os_error(errno))
+}
+
+fn open_procs(cgroup: &Path) -> Result<File, Error> {
+    let path = cgroup.join("cgroup.procs");
+    File::options()
+        .write(true)
+        .open(&path)
+        .map_err(Error::on("open for joining", path))
+}
+
+/// Mount points through which a process could change cgroups or pinned programs.
+///
+/// # Errors
+/// The mounts cannot be read.
+pub fn control_mounts() -> Result<Vec<PathBuf>, Error> {
+    let mountinfo = fs::read_to_string(Path::new("/proc/self/mountinfo"), 16 << 20)?;
+    Ok(mountinfo
+        .lines()
+        .filter_map(|line| {
+            let (mount, kind) = line.split_once(" - ")?;
+            let control = ["cgroup2 ", "cgroup ", "bpf "]
+                .iter()
+                .any(|name| kind.starts_with(name));
+            control.then(|| mount.split(' ').nth(4).map(PathBuf::from))?
+        })
+        .collect())
+}
+
+/// Keeps sockets that cordon inherited out of the job: made outside, they would not be judged as
+/// the job's. Standard input, output and error stay as they are.
+///
+/// # Errors
+/// The open descriptors cannot be listed.
+pub fn withhold_inherited_sockets() -> Result<usize, Error> {
+    let path = Path::new("/proc/self/fd");
+    let entries = std::fs::read_dir(path).map_err(Error::on("list", path))?;
+    let mut withheld = 0usize;
+    for entry in entries.filter_map(Result::ok) {
+        let Some(fd) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<RawFd>().ok())
+        else {
+            continue;
+        };
+        let is_socket = std::fs::read_link(entry.path())
+            .is_ok_and(|target| target.to_string_lossy().starts_with("socket:"));
+        if fd > 2 && is_socket {
+            // SAFETY: sets one flag of a descriptor this process has open.
+            if unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } == 0 {
+                withheld = withheld.saturating_add(1);
+            }
+        }
+    }
+    Ok(withheld)
+}
+
+/// What came of an attempt to reach an address from inside a cgroup.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Attempt {
+    /// It went through.
+    Reached,
+    /// The kernel refused it, with this `errno`.
+    Refused(i32),
+}
+
+/// How to try.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Transport {
+    /// `connect(2)` of a stream socket.
+    Tcp,
+    /// `sendto(2)` of one byte.
+    Udp,
+}
+
+// The child reports through the error that `spawn` hands back: one number, no exec.
+const REACHED: i32 = 200_000;
+const REFUSED: i32 = 300_000;
+const NO_SOCKET: i32 = 400_000;
+
+/// Tries an address from a process inside `cgroup` that does nothing else.
+///
+/// # Errors
+/// The process could not be made, join, or have a socket; then nothing is known.
+pub fn attempt(cgroup: &Path, transport: Transport, to: SocketAddrV4) -> io::Result<Attempt> {
+    let procs = open_procs(cgroup).map_err(io::Error::other)?;
+    let mut command = Command::new("/proc/self/exe");
+    let code = move || -> io::Result<i32> {
+        (&procs).write_all(b"0")?;
+        Ok(try_address(transport, to))
+    };
+    // SAFETY: as in `Entry::apply`; the closure always fails, so nothing is executed.
+    unsafe { command.pre_exec(move || Err(io::Error::from_raw_os_error(code()?))) };
+    match command.spawn() {
+        Ok(mut child) => {
+            child.kill()?;
+            child.wait()?;
+            Err(io::Error::other("the probe ran on"))
+        }
+        Err(error) => match error.raw_os_error() {
+            Some(REACHED) => Ok(Attempt::Reached),
+            Some(code) if code > NO_SOCKET => {
+                Err(io::Error::from_raw_os_error(code.saturating_sub(NO_SOCKET)))
+            }
+            Some(code) if code > REFUSED => Ok(Attempt::Refused(code.saturating_sub(REFUSED))),
+            _ => Err(error),
+        },
+    }
+}
+
+/// Between fork and exec: makes a socket and uses it once.
+fn try_address(transport: Transport, to: SocketAddrV4) -> i32 {
+    let kind = match transport {
+        Transport::Tcp => libc::SOCK_STREAM,
+        Transport::Udp => libc::SOCK_DGRAM,
+    };
+    let errno = || io::Error::last_os_error().raw_os_error().unwrap_or(0);
+    // SAFETY: plain system calls; the address is a live sockaddr_in of the size passed, and the
+    // descriptor is owned from here on.
+    unsafe {
+        let fd = libc::socket(libc::AF_INET, kind | libc::SOCK_CLOEXEC, 0);
+        if fd < 0 {
+            return NO_SOCKET.saturating_add(errno());
+        }
+        let fd = OwnedFd::from_raw_fd(fd);
+        let address = libc::sockaddr_in {
+            sin_family: libc::AF_INET as libc::sa_family_t,
+            sin_port: to.port().to_be(),
+            sin_addr: libc::in_addr {
+                s_addr: u32::from(*to.ip()).to_be(),
+            },
+            sin_zero: [0; 8],
+        };
+        let len = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+        let address = (&raw const address).cast();
+        let result = match transport {
+            Transport::Tcp => libc::connect(fd.as_raw_fd(), address, len) as isize,
+            Transport::Udp => {
+                libc::sendto(fd.as_raw_fd(), c"?".as_ptr().cast(), 1, 0, address, len)
+            }
+        };
+        if result < 0 {
+            REFUSED.saturating_add(errno())
+        } else {
+            REACHED
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! From a hook's facts to a verdict that is counted, recorded and returned.
+
+use core::ffi::c_void;
+
+use aya_ebpf::btf_maps::lpm_trie::Key;
+use aya_ebpf::helpers::generated as helper;
+use cordon_ebpf::abi::address::Address;
+use cordon_ebpf::abi::flow::{FlowCounters, FlowKey};
+use cordon_ebpf::abi::job::{Job, SocketRole};
+use cordon_ebpf::abi::record::{Connection, Hook, RecordHeader, RecordKind};
+use cordon_ebpf::abi::ruleset::Grants;
+use cordon_ebpf::abi::verdict::Verdict;
+use cordon_ebpf::decide::{Decision, Destination, Listener, Tables, decide};
+
+use crate::kernel::{self, Ends};
+use crate::maps::{FLOWS, JOBS, LEASES, LOSSES, NETS, RECORDS};
+
+/// What a program returns to let pass.
+pub(crate) const PASS: i32 = 1;
+/// What a program returns to refuse: `EPERM` for the caller, silence on the wire.
+pub(crate) const REFUSE: i32 = 0;
+
+/// The kernel's maps of one job.
+struct Maps {
+    job: u64,
+}
+
+impl Tables for Maps {
+    #[inline(always)]
+    fn lease(&self, address: &Address) -> Option<&Grants> {
+        // SAFETY: the agent replaces entries whole; an entry is freed only after a grace period.
+        unsafe { LEASES.get_value(&self.job, address) }
+    }
+
+    #[inline(always)]
+    fn net(&self, address: &Address) -> Option<&Grants> {
+        // SAFETY: as above.
+        unsafe { NETS.get(&self.job) }?.get(&Key::new(128, address.0))
+    }
+}
+
+/// The job of this id, if there is one in force.
+#[inline(always)]
+pub(crate) fn job(id: u64) -> Option<Job> {
+    // SAFETY: copied at once; the agent only inserts and removes.
+    unsafe { JOBS.get(id) }.copied()
+}
+
+/// Decides where `ends` lead.
+///
+/// # Safety
+/// `ctx` is the context of a `cgroup_skb` or `cgroup_sock_addr` program.
+#[inline(always)]
+pub(crate) unsafe fn judge(ctx: *mut c_void, job: u64, ends: &Ends) -> Decision {
+    let listener = if ends.destination.is_loopback() {
+        // SAFETY: the caller's.
+        match unsafe { kernel::socket_at(ctx, ends) } {
+            (owner, SocketRole::RESOLVER) if owner == job => Listener::Resolver,
+            (owner, _) if owner == job => Listener::Own,
+            _ => Listener::Foreign,
+        }
+    } else {
+        Listener::Foreign
+    };
+    let to = Destination {
+        address: ends.destination,
+        port: ends.destination_port,
+        protocol: ends.protocol,
+        listener,
+    };
+    decide(&Maps { job }, &to, kernel::now())
+}
+
+/// What one event adds to its flow.
+pub(crate) struct Event {
+    /// 1 for a connect or send that was judged.
+    pub(crate) attempts: u64,
+    /// Bytes of the packet out, 0 if it is none.
+    pub(crate) bytes_out: u64,
+    /// Bytes of the packet in, 0 if it is none.
+    pub(crate) bytes_in: u64,
+    /// Process behind it, 0 if not known.
+    pub(crate) tgid: u32,
+}
+
+/// Counts a packet of a flow whose attempt was judged before.
+#[inline(always)]
+pub(crate) fn count_packet(job: u64, key: &FlowKey, event: &Event) {
+    // Its verdict was counted, and recorded, with the attempt.
+    let _news = itemise(job, key, event);
+}
+
+/// Counts an event exactly. Returns whether it is worth a record: the first of its flow, or one of
+/// another process than the last.
+#[inline(always)]
+pub(crate) fn count(job: u64, key: &FlowKey, event: &Event) -> bool {
+    if key.verdict != Verdict::ALLOW {
+        count_loss(job, |losses| &mut losses.denied);
+    }
+    itemise(job, key, event)
+}
+
+/// Adds an event to its line in the flow table, making the line where there is none.
+#[inline(always)]
+fn itemise(job: u64, key: &FlowKey, event: &Event) -> bool {
+    // SAFETY: see `Tables for Maps`.
+    let Some(flows) = (unsafe { FLOWS.get(&job) }) else {
+        return true;
+    };
+    let mut news = false;
+    let mut line = flows.get_ptr_mut(key);
+    if line.is_none() {
+        // Made empty and never over an existing line: another CPU may have been first.
+        const NOEXIST: u64 = 1;
+        news = flows.insert(key, &EMPTY, NOEXIST).is_ok();
+        line = flows.get_ptr_mut(key);
+    }
+    let Some(line) = line else {
+        count_loss(job, |losses| &mut losses.flows);
+        return true;
+    };
+    // SAFETY: a live map value. What is counted is added atomically; times and process may race
+    // and are for display.
+    let line = unsafe { &mut *line };
+    kernel::add(&mut line.attempts, event.attempts);
+    if event.bytes_out != 0 {
+        kernel::add(&mut line.packets_out, 1);
+        kernel::add(&mut line.bytes_out, event.bytes_out);
+    }
+    if event.bytes_in != 0 {
+        kernel::add(&mut line.packets_in, 1);
+        kernel::add(&mut line.bytes_in, event.bytes_in);
+    }
+    line.last = kernel::now();
+    if line.first == 0 {
+        line.first = line.last;
+    }
+    let other = event.tgid != 0 && line.tgid != event.tgid;
+    if other {
+        line.tgid = event.tgid;
+    }
+    news || other
+}
+
+/// A new line of the flow table. In read-only data, because the stack of a program is small.
+static EMPTY: FlowCounters = FlowCounters {
+    attempts: 0,
+    packets_out: 0,
+    bytes_out: 0,
+    packets_in: 0,
+    bytes_in: 0,
+    first: 0,
+    last: 0,
+    tgid: 0,
+    reserved: 0,
+};
+
+/// Adds one to a loss counter of the job.
+#[inline(always)]
+pub(crate) fn count_loss(
+    job: u64,
+    which: impl FnOnce(&mut cordon_ebpf::abi::job::Losses) -> &mut u64,
+) {
+    if let Some(losses) = LOSSES.get_ptr_mut(job) {
+        // SAFETY: a live map value, added to atomically.
+        kernel::add(which(unsafe { &mut *losses }), 1);
+    }
+}
+
+/// Sends a record to the job's ring, or counts it as lost. Written straight into the ring, whole.
+#[inline(always)]
+pub(crate) fn send<T>(job: u64, record: impl FnOnce() -> T) {
+    // SAFETY: see `Tables for Maps`; the ring gives room for one T, aligned to 8, or nothing.
+    unsafe {
+        let Some(ring) = RECORDS.get(&job) else {
+            return count_loss(job, |losses| &mut losses.records);
+        };
+        let ring = core::ptr::from_ref(ring).cast_mut().cast();
+        let slot = helper::bpf_ringbuf_reserve(ring, size_of::<T>() as u64, 0).cast::<T>();
+        if slot.is_null() {
+            return count_loss(job, |losses| &mut losses.records);
+        }
+        slot.write(record());
+        helper::bpf_ringbuf_submit(slot.cast(), 0);
+    }
+}
+
+/// Sends a record that is too large for the stack and lies in a map.
+#[inline(always)]
+pub(crate) fn send_copy<T>(job: u64, record: &T) {
+    // SAFETY: see `Tables for Maps`; the ring copies `size_of::<T>()` initialised bytes.
+    unsafe {
+        let sent = match RECORDS.get(&job) {
+            Some(ring) => helper::bpf_ringbuf_output(
+                core::ptr::from_ref(ring).cast_mut().cast(),
+                core::ptr::from_ref(record).cast_mut().cast(),
+                size_of::<T>() as u64,
+                0,
+            ),
+            None => -1,
+        };
+        if sent != 0 {
+            count_loss(job, |losses| &mut losses.records);
+        }
+    }
+}
+
+/// Who the caller of a socket call is.
+pub(crate) struct Caller {
+    /// Process and thread.
+    pub(crate) pid_tgid: u64,
+    /// Real user id.
+    pub(crate) uid: u32,
+    /// Thread name.
+    pub(crate) comm: [u8; 16],
+}
+
+impl Caller {
+    /// The running task.
+    #[inline(always)]
+    pub(crate) fn current() -> Self {
+        Self {
+            pid_tgid: kernel::pid_tgid(),
+            uid: kernel::uid(),
+            comm: kernel::comm(),
+        }
+    }
+
+    /// On the wire, where the running task may be anybody: what the socket remembers.
+    #[inline(always)]
+    pub(crate) fn remembered(tgid: u32) -> Self {
+        let pid_tgid = u64::from(tgid) << 32;
+        Self {
+            pid_tgid,
+            uid: u32::MAX,
+            comm: u128::to_ne_bytes(0),
+        }
+    }
+}
+
+/// Counts a judged event, and records it if it is a denial or new.
+#[inline(always)]
+pub(crate) fn settle(job: u64, key: &FlowKey, event: &Event, hook: Hook, caller: &Caller) {
+    let news = count(job, key, event);
+    if !news && key.verdict == Verdict::ALLOW {
+        return;
+    }
+    send(job, || Connection {
+        header: RecordHeader::new(RecordKind::CONNECTION, kernel::now(), job, caller.pid_tgid),
+        address: key.address,
+        port: key.port,
+        protocol: key.protocol,
+        verdict: key.verdict,
+        reason: key.reason,
+        hook,
+        rule: key.rule,
+        uid: caller.uid,
+        reserved: 0,
+        comm: caller.comm,
+    });
+}
+
+/// What the program returns for a verdict. Anything but a known pass refuses.
+#[inline(always)]
+pub(crate) fn answer(verdict: Verdict) -> i32 {
+    match verdict {
+        Verdict::ALLOW | Verdict::WOULD_DENY => PASS,
+        _ => REFUSE,
+    }
+}

@@ -1,0 +1,58 @@
+//! Every map, once. What one job can fill is bounded by maps of its own, so that no job can use up
+//! what another needs.
+
+use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::btf_maps::{
+    HashMap, HashOfMaps, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SkStorage,
+};
+use aya_ebpf::macros::btf_map;
+use cordon_ebpf::abi::address::Address;
+use cordon_ebpf::abi::flow::{FlowCounters, FlowKey};
+use cordon_ebpf::abi::job::{DnsClient, DnsClientKey, Job, Losses, Socket};
+use cordon_ebpf::abi::record::{Exec, RecordHeader};
+use cordon_ebpf::abi::ruleset::{Grants, Resolver, ResolverKey};
+
+const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
+
+/// Jobs at once. Beyond: the agent cannot publish, the job does not start.
+pub(crate) const JOBS_MAX: usize = 1024;
+
+/// Addresses resolved from allowed names. The agent chooses each job's real capacity.
+pub(crate) type Leases = HashMap<Address, Grants, 65536, NO_PREALLOC>;
+/// Allowed address ranges.
+pub(crate) type Nets = LpmTrie<[u8; 16], Grants, 4096>;
+/// Counters by destination and verdict. Full: counted in [`Losses::flows`].
+pub(crate) type Flows = HashMap<FlowKey, FlowCounters, 16384, NO_PREALLOC>;
+/// Records to the agent. Full: counted in [`Losses::records`].
+pub(crate) type Records = RingBuf<RecordHeader, 262_144>;
+
+/// The jobs: cgroup id -> job. No entry: everything is denied.
+#[btf_map]
+pub(crate) static JOBS: HashMap<u64, Job, JOBS_MAX> = HashMap::new();
+/// cgroup id -> leases of the job.
+#[btf_map]
+pub(crate) static LEASES: HashOfMaps<u64, Leases, JOBS_MAX> = HashOfMaps::new();
+/// cgroup id -> address ranges of the job.
+#[btf_map]
+pub(crate) static NETS: HashOfMaps<u64, Nets, JOBS_MAX> = HashOfMaps::new();
+/// cgroup id -> counters of the job.
+#[btf_map]
+pub(crate) static FLOWS: HashOfMaps<u64, Flows, JOBS_MAX> = HashOfMaps::new();
+/// cgroup id -> ring of the job.
+#[btf_map]
+pub(crate) static RECORDS: HashOfMaps<u64, Records, JOBS_MAX> = HashOfMaps::new();
+/// cgroup id -> what could not be itemised.
+#[btf_map]
+pub(crate) static LOSSES: HashMap<u64, Losses, JOBS_MAX> = HashMap::new();
+/// (job, network namespace) -> where its DNS goes. No entry: DNS is denied.
+#[btf_map]
+pub(crate) static RESOLVERS: HashMap<ResolverKey, Resolver, { JOBS_MAX * 4 }> = HashMap::new();
+/// Who sent a DNS query. Only for reports, so the oldest may go.
+#[btf_map]
+pub(crate) static DNS_CLIENTS: LruHashMap<DnsClientKey, DnsClient, 16384> = LruHashMap::new();
+/// What is kept with each socket of a job.
+#[btf_map]
+pub(crate) static SOCKETS: SkStorage<Socket> = SkStorage::new();
+/// Room for one exec record, too large for the stack.
+#[btf_map]
+pub(crate) static EXEC: PerCpuArray<Exec, 1> = PerCpuArray::new();

@@ -1,0 +1,7 @@
+//! The programs, one file per family of hooks.
+
+pub(crate) mod connect;
+pub(crate) mod packet;
+pub(crate) mod process;
+pub(crate) mod reply;
+pub(crate) mod sock_create;

@@ -1,0 +1,338 @@
+//! Packets of jobs: the truth on the wire.
+//!
+//! *Hook*: cgroup_skb egress and ingress. *Minimum kernel*: 5.8. *Return values*: 1 passes, 0 drops
+//! (the sender of a UDP packet gets `EPERM`, TCP hears nothing). *What it cannot see*: packets that
+//! have no IP socket (`AF_PACKET`, `AF_XDP`).
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::macros::cgroup_skb;
+use aya_ebpf::programs::SkBuffContext;
+use cordon_ebpf::abi::address::Address;
+use cordon_ebpf::abi::flow::{FlowKey, NO_RULE};
+use cordon_ebpf::abi::job::{DnsClient, DnsClientKey, Job, PeerState, Socket, SocketRole};
+use cordon_ebpf::abi::record::Hook;
+use cordon_ebpf::abi::verdict::{Reason, Verdict};
+use cordon_ebpf::abi::{TCP, UDP};
+use cordon_ebpf::decide::Decision;
+
+use crate::judge::{self, Caller, Event, PASS, REFUSE};
+use crate::kernel::{self, Ends};
+use crate::maps::DNS_CLIENTS;
+
+#[cgroup_skb(egress)]
+pub(crate) fn egress(ctx: SkBuffContext) -> i32 {
+    judge_packet(&ctx, Hook::EGRESS)
+}
+
+#[cgroup_skb(ingress)]
+pub(crate) fn ingress(ctx: SkBuffContext) -> i32 {
+    judge_packet(&ctx, Hook::INGRESS)
+}
+
+/// A packet's head. `flaw` is 0, or the reason that refuses the packet whatever its address.
+struct Head {
+    ends: Ends,
+    flaw: Reason,
+}
+
+#[inline(always)]
+fn judge_packet(ctx: &SkBuffContext, hook: Hook) -> i32 {
+    let skb = ctx.skb.skb;
+    // SAFETY: the context of a `cgroup_skb` program.
+    let sk = unsafe { kernel::full_socket(skb) };
+    let socket = match sk {
+        // SAFETY: a full socket the context holds.
+        Some(sk) => unsafe { kernel::socket_storage(sk, false) },
+        None => None,
+    };
+    let owner = match socket.as_ref() {
+        // The agent's: it answers whoever the job is, and needs no leave.
+        Some(kept) if kept.role == SocketRole::RESOLVER => return PASS,
+        Some(kept) => kept.job,
+        None => 0,
+    };
+    // SAFETY: as above.
+    let id = if owner != 0 {
+        owner
+    } else {
+        unsafe { kernel::packet_job(skb) }
+    };
+    if id == 0 {
+        return PASS;
+    }
+    let Some(job) = judge::job(id) else {
+        return REFUSE;
+    };
+    // SAFETY: as above.
+    let head = unsafe { read_head(skb) };
+    // SAFETY: a word of a live context.
+    let len = u64::from(unsafe { (*skb).len });
+    match socket {
+        Some(socket) => {
+            if head.flaw == NO_FLAW && known_peer(socket, &head.ends, hook) {
+                return pass_known(id, socket, &head.ends, hook, len);
+            }
+            let tgid = socket.tgid;
+            judge_unknown(ctx, id, &job, &head, hook, len, tgid)
+        }
+        None => judge_unknown(ctx, id, &job, &head, hook, len, 0),
+    }
+}
+
+const NO_FLAW: Reason = Reason(0);
+
+/// Whether the packet is between the socket and the peer its verdict was about.
+#[inline(always)]
+fn known_peer(socket: &Socket, ends: &Ends, hook: Hook) -> bool {
+    let (address, port) = far_end(ends, hook);
+    socket.state != PeerState::NONE
+        && socket.protocol == ends.protocol
+        && socket.peer_port == port
+        && socket.peer == address
+}
+
+#[inline(always)]
+fn far_end(ends: &Ends, hook: Hook) -> (Address, u16) {
+    if hook == Hook::EGRESS {
+        (ends.destination, ends.destination_port)
+    } else {
+        (ends.source, ends.source_port)
+    }
+}
+
+/// The fast path: count, and remember who asks the DNS listener.
+#[inline(always)]
+fn pass_known(id: u64, socket: &Socket, ends: &Ends, hook: Hook, len: u64) -> i32 {
+    let out = hook == Hook::EGRESS;
+    if out && socket.listener_port != 0 && socket.listener_port == ends.destination_port {
+        let key = DnsClientKey {
+            job: id,
+            port: ends.source_port,
+            protocol: ends.protocol,
+            reserved: [0; 5],
+        };
+        // A full map drops its oldest entry; an error costs a report one process name.
+        let _lost_name = DNS_CLIENTS.insert(
+            key,
+            DnsClient {
+                tgid: socket.tgid,
+                reserved: 0,
+            },
+            0,
+        );
+    }
+    let (address, port) = far_end(ends, hook);
+    let verdict = if socket.state == PeerState::ALLOWED {
+        Verdict::ALLOW
+    } else {
+        Verdict::WOULD_DENY
+    };
+    let key = FlowKey {
+        address,
+        port,
+        protocol: ends.protocol,
+        verdict,
+        reason: socket.reason,
+        reserved: 0,
+        rule: socket.rule,
+    };
+    let event = Event {
+        attempts: 0,
+        bytes_out: if out { len } else { 0 },
+        bytes_in: if out { 0 } else { len },
+        tgid: 0,
+    };
+    judge::count_packet(id, &key, &event);
+    PASS
+}
+
+/// A packet no kept verdict speaks of: judged by itself.
+#[inline(always)]
+fn judge_unknown(
+    ctx: &SkBuffContext,
+    id: u64,
+    job: &Job,
+    head: &Head,
+    hook: Hook,
+    len: u64,
+    tgid: u32,
+) -> i32 {
+    let out = hook == Hook::EGRESS;
+    let decision = if head.flaw != NO_FLAW {
+        Decision {
+            reason: head.flaw,
+            rule: NO_RULE,
+        }
+    } else if out {
+        // SAFETY: the context of a `cgroup_skb` program.
+        unsafe { judge::judge(ctx.as_ptr(), id, &head.ends) }
+    } else {
+        judge_inbound(ctx, id, &head.ends)
+    };
+    if decision.reason == Reason::OWN_SOCKET {
+        // Between two sockets of one job; the connect was counted, and a line for each ephemeral
+        // port would fill the table.
+        return PASS;
+    }
+    let verdict = job.mode.verdict(decision.reason);
+    let (address, port) = far_end(&head.ends, hook);
+    let key = FlowKey {
+        address,
+        port,
+        protocol: head.ends.protocol,
+        verdict,
+        reason: decision.reason,
+        reserved: 0,
+        rule: decision.rule,
+    };
+    let event = Event {
+        // Refused here, a send fails for its caller; a TCP segment is only sent again.
+        attempts: u64::from(out && !decision.reason.allows() && head.ends.protocol != TCP),
+        bytes_out: if out { len } else { 0 },
+        bytes_in: if out { 0 } else { len },
+        tgid,
+    };
+    judge::settle(id, &key, &event, hook, &Caller::remembered(tgid));
+    judge::answer(verdict)
+}
+
+/// What comes in must come from where the job may send to; what a loopback peer sends was judged
+/// when it left, and the answer to it is judged when it leaves.
+#[inline(always)]
+fn judge_inbound(ctx: &SkBuffContext, id: u64, ends: &Ends) -> Decision {
+    if ends.source.is_loopback() {
+        return Decision {
+            reason: Reason::OWN_SOCKET,
+            rule: NO_RULE,
+        };
+    }
+    let back = Ends {
+        source: ends.destination,
+        source_port: ends.destination_port,
+        destination: ends.source,
+        destination_port: ends.source_port,
+        protocol: ends.protocol,
+    };
+    // SAFETY: the context of a `cgroup_skb` program.
+    let decision = unsafe { judge::judge(ctx.as_ptr(), id, &back) };
+    if decision.reason.allows() {
+        decision
+    } else {
+        Decision {
+            reason: Reason::INBOUND,
+            rule: NO_RULE,
+        }
+    }
+}
+
+/// Reads addresses, protocol and ports.
+///
+/// # Safety
+/// `skb` is the context of a `cgroup_skb` program.
+#[inline(always)]
+unsafe fn read_head(skb: *mut __sk_buff) -> Head {
+    // SAFETY: the caller's.
+    unsafe {
+        match kernel::packet_bytes::<1>(skb, 0) {
+            Some([first]) if first >> 4 == 4 => read_v4(skb),
+            Some([first]) if first >> 4 == 6 => read_v6(skb),
+            _ => malformed(),
+        }
+    }
+}
+
+#[inline(always)]
+fn malformed() -> Head {
+    let ends = Ends {
+        source: Address::UNSPECIFIED,
+        source_port: 0,
+        destination: Address::UNSPECIFIED,
+        destination_port: 0,
+        protocol: 0,
+    };
+    Head {
+        ends,
+        flaw: Reason::MALFORMED,
+    }
+}
+
+#[inline(always)]
+unsafe fn read_v4(skb: *mut __sk_buff) -> Head {
+    // SAFETY: the caller's.
+    let Some(ip) = (unsafe { kernel::packet_bytes::<20>(skb, 0) }) else {
+        return malformed();
+    };
+    let mut head = Head {
+        ends: Ends {
+            source: Address::from_v4([ip[12], ip[13], ip[14], ip[15]]),
+            source_port: 0,
+            destination: Address::from_v4([ip[16], ip[17], ip[18], ip[19]]),
+            destination_port: 0,
+            protocol: ip[9],
+        },
+        flaw: NO_FLAW,
+    };
+    // The kernel fragments after this hook: a fragment here was made by hand.
+    let fragment = u16::from_be_bytes([ip[6], ip[7]]) & 0x3fff != 0;
+    if ip[0] & 0x0f != 5 {
+        head.flaw = Reason::IP_OPTIONS;
+    } else if fragment {
+        head.flaw = Reason::EXTENSION_HEADER;
+    } else {
+        // SAFETY: the caller's.
+        unsafe { read_ports(skb, 20, &mut head) };
+    }
+    head
+}
+
+#[inline(always)]
+unsafe fn read_v6(skb: *mut __sk_buff) -> Head {
+    // SAFETY: the caller's.
+    let (ip, source, destination) = unsafe {
+        match (
+            kernel::packet_bytes::<8>(skb, 0),
+            kernel::packet_bytes::<16>(skb, 8),
+            kernel::packet_bytes::<16>(skb, 24),
+        ) {
+            (Some(ip), Some(source), Some(destination)) => (ip, source, destination),
+            _ => return malformed(),
+        }
+    };
+    let mut head = Head {
+        ends: Ends {
+            source: Address(source),
+            source_port: 0,
+            destination: Address(destination),
+            destination_port: 0,
+            protocol: ip[6],
+        },
+        flaw: NO_FLAW,
+    };
+    // Hop-by-hop, routing, fragment, ESP, AH, destination options, mobility, HIP, shim6: each can
+    // hide or change where the packet goes.
+    if matches!(ip[6], 0 | 43 | 44 | 50 | 51 | 60 | 135 | 139 | 140) {
+        head.flaw = Reason::EXTENSION_HEADER;
+    } else {
+        // SAFETY: the caller's.
+        unsafe { read_ports(skb, 40, &mut head) };
+    }
+    head
+}
+
+/// TCP and UDP have their ports first; nothing else leaves a job.
+#[inline(always)]
+unsafe fn read_ports(skb: *mut __sk_buff, from: u32, head: &mut Head) {
+    if head.ends.protocol != TCP && head.ends.protocol != UDP {
+        head.flaw = Reason::IP_PROTOCOL;
+        return;
+    }
+    // SAFETY: the caller's.
+    match unsafe { kernel::packet_bytes::<4>(skb, from) } {
+        Some([a, b, c, d]) => {
+            head.ends.source_port = u16::from_be_bytes([a, b]);
+            head.ends.destination_port = u16::from_be_bytes([c, d]);
+        }
+        None => head.flaw = Reason::MALFORMED,
+    }
+}

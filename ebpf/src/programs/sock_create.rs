@@ -1,0 +1,80 @@
+//! `socket(2)`: a job gets TCP and UDP, and its sockets are marked as its own.
+//!
+//! *Hook*: cgroup/sock_create. *Minimum kernel*: 5.12 (socket storage here). *Return values*: 1
+//! passes, 0 is `EPERM`. *What it cannot see*: families other than inet and inet6.
+
+use aya_ebpf::macros::cgroup_sock;
+use aya_ebpf::programs::SockContext;
+use cordon_ebpf::abi::job::Job;
+use cordon_ebpf::abi::record::{RecordHeader, RecordKind, SocketRefused};
+use cordon_ebpf::abi::verdict::Reason;
+use cordon_ebpf::abi::{TCP, UDP};
+
+use crate::judge::{self, Caller, PASS, REFUSE};
+use crate::kernel;
+
+const SOCK_STREAM: u32 = 1;
+const SOCK_DGRAM: u32 = 2;
+const IPPROTO_TCP: u32 = TCP as u32;
+const IPPROTO_UDP: u32 = UDP as u32;
+const IPPROTO_MPTCP: u32 = 262;
+
+#[cgroup_sock(sock_create)]
+pub(crate) fn sock_create(ctx: SockContext) -> i32 {
+    let id = kernel::current_job();
+    if id == 0 {
+        return PASS;
+    }
+    let Some(job) = judge::job(id) else {
+        return REFUSE;
+    };
+    // SAFETY: whole words of a live context.
+    let (family, kind, protocol) =
+        unsafe { ((*ctx.sock).family, (*ctx.sock).type_, (*ctx.sock).protocol) };
+    let wanted = matches!(
+        (kind, protocol),
+        (SOCK_STREAM, IPPROTO_TCP | IPPROTO_MPTCP) | (SOCK_DGRAM, IPPROTO_UDP)
+    );
+    // SAFETY: the context of a `cgroup_sock` program.
+    let kept = unsafe { kernel::socket_storage(ctx.sock.cast(), true) };
+    let reason = match kept {
+        Some(socket) => {
+            socket.job = id;
+            socket.tgid = (kernel::pid_tgid() >> 32) as u32;
+            if wanted {
+                return PASS;
+            }
+            Reason::SOCKET_KIND
+        }
+        None => {
+            judge::count_loss(id, |losses| &mut losses.memory);
+            Reason::NO_MEMORY
+        }
+    };
+    refuse(id, &job, reason, [family, kind, protocol])
+}
+
+#[inline(always)]
+fn refuse(id: u64, job: &Job, reason: Reason, [family, kind, protocol]: [u32; 3]) -> i32 {
+    let caller = Caller::current();
+    let verdict = job.mode.verdict(reason);
+    judge::count_loss(id, |losses| &mut losses.denied);
+    let header = RecordHeader::new(
+        RecordKind::SOCKET_REFUSED,
+        kernel::now(),
+        id,
+        caller.pid_tgid,
+    );
+    judge::send(id, || SocketRefused {
+        header,
+        family,
+        kind,
+        protocol,
+        uid: caller.uid,
+        verdict,
+        reason,
+        reserved: [0; 6],
+        comm: caller.comm,
+    });
+    judge::answer(verdict)
+}

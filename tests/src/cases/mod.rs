@@ -1,0 +1,42 @@
+//! The stories, one subject a file.
+//!
+//! Each is told in a world of its own. One that proves a denial first shows, without cordon, that
+//! the same thing does arrive.
+
+use crate::runner::Story;
+
+mod audit;
+mod connect;
+mod dns;
+mod harness;
+mod lease;
+mod life;
+mod loopback;
+mod losses;
+mod ranges;
+mod refusals;
+mod report;
+mod sockets;
+mod two_jobs;
+
+/// All stories, in the order of telling: first the ground they stand on.
+pub fn all() -> Vec<Story> {
+    [
+        harness::stories(),
+        connect::stories(),
+        dns::stories(),
+        ranges::stories(),
+        lease::stories(),
+        sockets::stories(),
+        loopback::stories(),
+        two_jobs::stories(),
+        audit::stories(),
+        losses::stories(),
+        life::stories(),
+        refusals::stories(),
+        report::stories(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

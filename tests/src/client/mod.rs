@@ -1,0 +1,125 @@
+//! The hidden `client` command: what a job does in a story, step by step, one JSON line each.
+//!
+//! Runs as the job's command and, for the control, without cordon. Each step goes to the system
+//! call it is named for: a resolver library or a retry would hide which of them was refused.
+
+mod dns;
+mod process;
+mod socket;
+pub mod step;
+mod tcp;
+mod udp;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use nix::errno::Errno;
+
+use crate::client::step::{Outcome, Step};
+
+/// How long a step waits for a peer.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Arguments of the hidden `client` command.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Leave the session first, as a daemon does
+    #[arg(long)]
+    detached: bool,
+    /// The steps, as a JSON list
+    steps: String,
+}
+
+/// A system call that failed.
+#[derive(Debug)]
+struct Refused {
+    call: &'static str,
+    errno: Errno,
+}
+
+/// For `map_err`.
+fn at(call: &'static str) -> impl FnOnce(Errno) -> Refused {
+    move |errno| Refused { call, errno }
+}
+
+/// For `map_err` of what std calls.
+fn io_at(call: &'static str) -> impl FnOnce(std::io::Error) -> Refused {
+    move |error| {
+        // An error of std's own has no number; the only one a step can meet is a timeout.
+        let errno = error
+            .raw_os_error()
+            .map_or(Errno::ETIMEDOUT, Errno::from_raw);
+        Refused { call, errno }
+    }
+}
+
+/// What a step that worked has to tell.
+#[derive(Debug, Default)]
+struct Done {
+    /// Bytes that came back.
+    bytes: usize,
+    /// Everything else.
+    outcome: Outcome,
+}
+
+/// Runs all steps; a step that fails does not stop the next one.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    if args.detached {
+        nix::unistd::setsid().context("setsid")?;
+    }
+    let steps: Vec<Step> = serde_json::from_str(&args.steps).context("steps")?;
+    for step in &steps {
+        if let Step::Exit { code } = step {
+            return Ok(ExitCode::from(*code));
+        }
+        let started = Instant::now();
+        let result = perform(step);
+        let mut outcome = match result {
+            Ok(done) => Outcome {
+                ok: true,
+                bytes: done.bytes,
+                ..done.outcome
+            },
+            Err(Refused { call, errno }) => Outcome {
+                call: Some(call.to_owned()),
+                errno: Some(errno.to_string()),
+                ..Outcome::default()
+            },
+        };
+        outcome.step = step.name();
+        let elapsed = started.elapsed();
+        outcome.ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        outcome.us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+        println!("{}", serde_json::to_string(&outcome)?);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn perform(step: &Step) -> Result<Done, Refused> {
+    match step {
+        Step::Tcp { to, form } => tcp::exchange(*to, *form),
+        Step::TcpFastOpen { to } => tcp::fast_open(*to),
+        Step::Hold { to, until } => tcp::hold(*to, until),
+        Step::Serve { at, ready } => tcp::serve(*at, ready),
+        Step::Loopback { address } => tcp::loopback(*address),
+        Step::Udp { to, form, call } => udp::exchange(*to, *form, *call),
+        Step::Connects { to, count } => tcp::connects(*to, *count),
+        Step::Flood { to, count } => udp::flood(*to, *count),
+        Step::RoutingHeader { to, through } => udp::routed(*to, *through),
+        Step::Socket { kind } => socket::special(*kind),
+        Step::Resolve { name } => Ok(dns::resolve(name)),
+        Step::Dns {
+            server,
+            transport,
+            names,
+            kind,
+        } => dns::ask(*server, *transport, names, kind),
+        Step::Background { steps } => process::background(steps),
+        Step::Mark { path } => process::mark(path),
+        Step::Await { path } => process::wait_for(path),
+        Step::Sleep { ms } => Ok(process::sleep(*ms)),
+        Step::Raise { signal } => process::raise(*signal),
+        Step::Exit { .. } => Ok(Done::default()),
+    }
+}

@@ -1,0 +1,185 @@
+//! What a client can be told to do, and what it tells: plain data, shared with the stories.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// How an address is handed to the kernel.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Form {
+    /// As what it is.
+    Plain,
+    /// An IPv4 address as `::ffff:a.b.c.d` on an IPv6 socket.
+    Mapped,
+    /// An IPv4 address (`AF_INET`) on an IPv6 socket.
+    OtherFamily,
+}
+
+/// How a datagram is sent.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum SendCall {
+    /// `connect`, then `send`.
+    Connect,
+    /// `sendto`
+    SendTo,
+    /// `sendmsg`
+    SendMsg,
+    /// `sendmmsg`, two datagrams.
+    SendMmsg,
+}
+
+/// A kind of socket that ordinary programs do not make.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum SocketKind {
+    /// `SOCK_RAW`, ICMP.
+    Raw,
+    /// `SOCK_RAW`, IPv6.
+    RawV6,
+    /// `SOCK_DGRAM`, ICMP.
+    Ping,
+    /// `SOCK_DGRAM`, `ICMPv6`.
+    PingV6,
+    /// UDP-Lite.
+    UdpLite,
+    /// `AF_PACKET`
+    Packet,
+}
+
+/// TCP or UDP, for DNS.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Transport {
+    /// One connection, all questions on it.
+    Tcp,
+    /// One datagram for each question.
+    Udp,
+}
+
+/// One thing to do.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "do")]
+pub enum Step {
+    /// Connect, send four bytes, read them back.
+    Tcp { to: SocketAddr, form: Form },
+    /// `sendto` with `MSG_FASTOPEN`: connects without `connect`.
+    TcpFastOpen { to: SocketAddr },
+    /// Connect and exchange; wait for a file; exchange again on the same connection.
+    Hold { to: SocketAddr, until: PathBuf },
+    /// Listen, make a file, accept one connection, greet it.
+    Serve { at: SocketAddr, ready: PathBuf },
+    /// Listen on loopback and connect to it.
+    Loopback { address: IpAddr },
+    /// Send datagrams, wait for an echo.
+    Udp {
+        to: SocketAddr,
+        form: Form,
+        call: SendCall,
+    },
+    /// Connect and close, many times.
+    Connects { to: SocketAddr, count: usize },
+    /// Send many datagrams; `bytes` counts the ones that were refused.
+    Flood { to: SocketAddr, count: usize },
+    /// Send a datagram to an address through another one (`IPV6_RTHDR`).
+    RoutingHeader { to: Ipv6Addr, through: Ipv6Addr },
+    /// Make a socket.
+    Socket { kind: SocketKind },
+    /// Ask libc (`getaddrinfo`).
+    Resolve { name: String },
+    /// Ask a server by hand.
+    Dns {
+        server: SocketAddr,
+        transport: Transport,
+        names: Vec<String>,
+        kind: String,
+    },
+    /// Start a process in a session of its own that does steps, and do not wait for it.
+    Background { steps: Vec<Self> },
+    /// Make a file.
+    Mark { path: PathBuf },
+    /// Wait until a file is there.
+    Await { path: PathBuf },
+    /// Wait.
+    Sleep { ms: u64 },
+    /// Send a signal to the own process.
+    Raise { signal: i32 },
+    /// End with this status.
+    Exit { code: u8 },
+}
+
+impl Step {
+    /// Plain TCP.
+    pub fn tcp(to: SocketAddr) -> Self {
+        Self::Tcp {
+            to,
+            form: Form::Plain,
+        }
+    }
+
+    /// Plain UDP with `sendto`.
+    pub fn udp(to: SocketAddr) -> Self {
+        Self::Udp {
+            to,
+            form: Form::Plain,
+            call: SendCall::SendTo,
+        }
+    }
+
+    /// `getaddrinfo`.
+    pub fn resolve(name: &str) -> Self {
+        Self::Resolve {
+            name: name.to_owned(),
+        }
+    }
+
+    /// How outcomes call it.
+    pub fn name(&self) -> String {
+        format!("{self:?}")
+    }
+}
+
+/// One answer to a DNS question.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Answer {
+    /// The name asked for.
+    pub name: String,
+    /// For example `No Error`, `Query Refused`.
+    pub code: String,
+    /// The addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// What became of a step.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Outcome {
+    /// [`Step::name`]
+    pub step: String,
+    /// Whether all of it worked.
+    pub ok: bool,
+    /// The call that failed.
+    pub call: Option<String>,
+    /// How, as `EPERM: Operation not permitted`.
+    pub errno: Option<String>,
+    /// What a library said about it.
+    pub error: Option<String>,
+    /// How long it took, in milliseconds.
+    pub ms: u64,
+    /// The same in microseconds.
+    pub us: u64,
+    /// Bytes that came back; for a flood, datagrams refused.
+    pub bytes: usize,
+    /// Addresses a name has.
+    pub addresses: Vec<IpAddr>,
+    /// DNS answers, in the order of the questions.
+    pub answers: Vec<Answer>,
+    /// The address an answer came from.
+    pub from: Option<SocketAddr>,
+}
+
+impl Outcome {
+    /// Whether it failed with `EPERM`.
+    pub fn is_refused(&self) -> bool {
+        self.errno
+            .as_deref()
+            .is_some_and(|errno| errno.starts_with("EPERM"))
+    }
+}

@@ -1,0 +1,83 @@
+//! UDP steps.
+
+use std::io::IoSlice;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd as _, RawFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    MsgFlags, MultiHeaders, SockType, SockaddrStorage, recv, send, sendmmsg, sendmsg, sendto,
+};
+
+use crate::client::step::{Form, SendCall};
+use crate::client::{Done, Refused, at, socket};
+
+const PING: &[u8] = b"ping";
+
+pub(super) fn exchange(to: SocketAddr, form: Form, call: SendCall) -> Result<Done, Refused> {
+    let (socket, address) = socket::for_address(to, form, SockType::Datagram)?;
+    let fd = socket.as_raw_fd();
+    match call {
+        SendCall::Connect => {
+            socket::connect_to(fd, &address)?;
+            send(fd, PING, MsgFlags::empty()).map_err(at("send"))?;
+        }
+        SendCall::SendTo => {
+            sendto(fd, PING, &address, MsgFlags::empty()).map_err(at("sendto"))?;
+        }
+        SendCall::SendMsg => {
+            let bytes = [IoSlice::new(PING)];
+            sendmsg(fd, &bytes, &[], MsgFlags::empty(), Some(&address)).map_err(at("sendmsg"))?;
+        }
+        SendCall::SendMmsg => send_two(fd, address)?,
+    }
+    let mut buffer = [0; 64];
+    let bytes = recv(fd, &mut buffer, MsgFlags::empty()).map_err(at("recv"))?;
+    Ok(Done {
+        bytes,
+        ..Done::default()
+    })
+}
+
+fn send_two(fd: RawFd, to: SockaddrStorage) -> Result<(), Refused> {
+    let mut headers = MultiHeaders::preallocate(2, None);
+    let messages = [[IoSlice::new(PING)], [IoSlice::new(PING)]];
+    let addresses = [Some(to); 2];
+    let sent = sendmmsg(
+        fd,
+        &mut headers,
+        &messages,
+        addresses,
+        [],
+        MsgFlags::empty(),
+    )
+    .map_err(at("sendmmsg"))?
+    .count();
+    // The kernel reports a refusal of the second message only by a smaller number.
+    if sent == messages.len() {
+        Ok(())
+    } else {
+        Err(at("sendmmsg")(Errno::EMSGSIZE))
+    }
+}
+
+/// Sends many datagrams on one socket, and counts refusals instead of ending at one.
+pub(super) fn flood(to: SocketAddr, count: usize) -> Result<Done, Refused> {
+    let (socket, address) = socket::for_address(to, Form::Plain, SockType::Datagram)?;
+    let send_one = || sendto(socket.as_raw_fd(), PING, &address, MsgFlags::empty());
+    let refused = (0..count)
+        .filter(|_| send_one() == Err(Errno::EPERM))
+        .count();
+    Ok(Done {
+        bytes: refused,
+        ..Done::default()
+    })
+}
+
+pub(super) fn routed(to: Ipv6Addr, through: Ipv6Addr) -> Result<Done, Refused> {
+    let to = SocketAddr::new(to.into(), 8080);
+    let (socket, address) = socket::for_address(to, Form::Plain, SockType::Datagram)?;
+    socket::set_routing_header(&socket, through)?;
+    sendto(socket.as_raw_fd(), PING, &address, MsgFlags::empty()).map_err(at("sendto"))?;
+    Ok(Done::default())
+}

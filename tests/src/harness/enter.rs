@@ -1,0 +1,70 @@
+//! The hidden `enter` command: takes its own place in a world, then becomes the command.
+//!
+//! A process of its own does this, before `exec`, so that no unsafe code has to run between `fork`
+//! and `exec` of a threaded test process; the process id stays the one that was started.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use caps::{CapSet, Capability};
+use nix::sched::{CloneFlags, setns};
+
+/// Where to go.
+#[derive(clap::Args, Debug)]
+pub struct Place {
+    /// Network namespace to join
+    #[arg(long, value_name = "FILE")]
+    pub network: Option<PathBuf>,
+    /// Mount namespace to join
+    #[arg(long, value_name = "FILE")]
+    pub mount: Option<PathBuf>,
+    /// cgroup directories to join, v1 and v2
+    #[arg(long, value_name = "DIR")]
+    pub cgroup: Vec<PathBuf>,
+    /// Give up the capabilities BPF programs need
+    #[arg(long)]
+    pub without_bpf: bool,
+    /// What to become
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+    pub command: Vec<OsString>,
+}
+
+impl Place {
+    /// Goes there and becomes the command. Returns only if that failed.
+    pub fn become_command(self) -> Result<()> {
+        let Self {
+            network,
+            mount,
+            cgroup,
+            without_bpf,
+            command,
+        } = self;
+        // cgroup directories first: the mount namespace may show others.
+        for directory in cgroup {
+            let procs = directory.join("cgroup.procs");
+            std::fs::write(&procs, "0").with_context(|| format!("join {}", procs.display()))?;
+        }
+        // Both are opened before either is joined: their paths are seen from here.
+        let network = network.map(File::open).transpose()?;
+        let mount = mount.map(File::open).transpose()?;
+        if let Some(file) = network {
+            setns(file, CloneFlags::CLONE_NEWNET).context("join the network namespace")?;
+        }
+        if let Some(file) = mount {
+            setns(file, CloneFlags::CLONE_NEWNS).context("join the mount namespace")?;
+        }
+        if without_bpf {
+            for capability in [Capability::CAP_BPF, Capability::CAP_SYS_ADMIN] {
+                caps::drop(None, CapSet::Bounding, capability).context("drop a capability")?;
+            }
+        }
+        let mut words = command.into_iter();
+        let program = words.next().context("no command")?;
+        let error = Command::new(&program).args(words).exec();
+        Err(error).with_context(|| format!("execute {}", program.display()))
+    }
+}

@@ -1,0 +1,395 @@
+//! Runs a command inside a world, under cordon or without it, and collects what came of it.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use cordon::report::Report;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::client::step::{Outcome, Step};
+use crate::harness::namespace::Namespace;
+use crate::harness::world::World;
+
+/// No story's command takes longer on a machine of today.
+const PATIENCE_SECONDS: u32 = 60;
+
+/// A command to be run.
+#[derive(Debug)]
+pub struct Job<'w> {
+    world: &'w World,
+    profiles: Vec<OsString>,
+    /// Arguments of `cordon run` besides profiles and evidence; `None`: without cordon.
+    cordon: Option<Vec<OsString>>,
+    command: Vec<OsString>,
+    config: String,
+    cgroups: Vec<PathBuf>,
+    evidence: Option<PathBuf>,
+    machine: &'w Namespace,
+    shown: bool,
+    without_bpf: bool,
+}
+
+impl<'w> Job<'w> {
+    pub(super) fn new(world: &'w World) -> Self {
+        Self {
+            world,
+            profiles: Vec::new(),
+            cordon: None,
+            command: Vec::new(),
+            config: String::new(),
+            cgroups: vec![world.cgroup().host()],
+            evidence: None,
+            machine: &world.network.job,
+            shown: false,
+            without_bpf: false,
+        }
+    }
+
+    /// Runs it under cordon, with one more profile.
+    #[must_use]
+    pub fn profile(mut self, profile: impl Into<OsString>) -> Self {
+        self.profiles.push(profile.into());
+        self.under_cordon(&[])
+    }
+
+    /// Runs it under cordon, with these arguments of `run`.
+    #[must_use]
+    pub fn under_cordon(mut self, arguments: &[&str]) -> Self {
+        let list = self.cordon.get_or_insert_default();
+        list.extend(arguments.iter().map(Into::into));
+        self
+    }
+
+    /// Lets pass and records.
+    #[must_use]
+    pub fn audited(self) -> Self {
+        self.under_cordon(&["--audit"])
+    }
+
+    /// Another value for one of cordon's `[host]` settings.
+    #[must_use]
+    pub fn host_setting(mut self, key: &str, value: &str) -> Self {
+        self.config += &format!("{key} = \"{value}\"\n");
+        self
+    }
+
+    /// One more cgroup to start in.
+    #[must_use]
+    pub fn in_cgroup(mut self, directory: &Path) -> Self {
+        self.cgroups.push(directory.to_owned());
+        self
+    }
+
+    /// Where evidence goes, instead of a new directory.
+    #[must_use]
+    pub fn evidence(mut self, directory: &Path) -> Self {
+        self.evidence = Some(directory.to_owned());
+        self
+    }
+
+    /// Runs it on another machine of the world.
+    #[must_use]
+    pub fn on(mut self, machine: &'w Namespace) -> Self {
+        self.machine = machine;
+        self
+    }
+
+    /// Shows what it says, as it says it, instead of keeping it.
+    #[must_use]
+    pub fn shown(mut self) -> Self {
+        self.shown = true;
+        self
+    }
+
+    /// Starts cordon without the capabilities BPF needs.
+    #[must_use]
+    pub fn without_bpf(mut self) -> Self {
+        self.without_bpf = true;
+        self
+    }
+
+    /// The command is a client that does these steps.
+    pub fn steps(self, steps: &[Step]) -> Result<Self> {
+        let own = self.world.environment.own.clone();
+        let steps = serde_json::to_string(steps)?;
+        Ok(self.command([own.into_os_string(), "client".into(), steps.into()]))
+    }
+
+    /// The command.
+    #[must_use]
+    pub fn command<I>(mut self, words: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: Into<OsString>,
+    {
+        self.command = words.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Runs it to its end.
+    pub fn run(self) -> Result<Finished> {
+        self.start()?.wait()
+    }
+
+    /// Starts it.
+    pub fn start(self) -> Result<Running<'w>> {
+        let world = self.world;
+        let evidence = self
+            .evidence
+            .clone()
+            .unwrap_or_else(|| world.path("evidence"));
+        let (stdout, stderr) = (world.path("stdout"), world.path("stderr"));
+        let words = self.words(&evidence)?;
+        let mut command = self.entering();
+        let child = command
+            .args(words)
+            .stdin(Stdio::null())
+            .stdout(stream(&stdout, self.shown)?)
+            .stderr(stream(&stderr, self.shown)?)
+            .spawn()
+            .context("start a process")?;
+        Ok(Running {
+            world,
+            child,
+            started: Instant::now(),
+            stdout,
+            stderr,
+            evidence,
+        })
+    }
+
+    /// The part in front: takes the process to its place.
+    fn entering(&self) -> Command {
+        let world = self.world;
+        let mut command = Command::new(&world.environment.own);
+        command.arg("enter");
+        command.arg("--network").arg(self.machine.path());
+        command.arg("--mount").arg(world.mounts().path());
+        for directory in &self.cgroups {
+            command.arg("--cgroup").arg(directory);
+        }
+        if self.without_bpf {
+            command.arg("--without-bpf");
+        }
+        command.arg("--");
+        command
+    }
+
+    fn words(&self, evidence: &Path) -> Result<Vec<OsString>> {
+        let Some(arguments) = &self.cordon else {
+            return Ok(self.command.clone());
+        };
+        let cordon = self.world.environment.cordon()?;
+        let config = self.configuration()?;
+        let mut words: Vec<OsString> = vec![
+            cordon.into(),
+            "--config".into(),
+            config.into(),
+            "run".into(),
+            "--evidence".into(),
+            evidence.into(),
+        ];
+        for profile in &self.profiles {
+            words.extend(["--profile".into(), profile.clone()]);
+        }
+        words.extend(arguments.iter().cloned());
+        words.push("--".into());
+        words.extend(self.command.iter().cloned());
+        Ok(words)
+    }
+
+    /// Writes cordon's settings.
+    fn configuration(&self) -> Result<PathBuf> {
+        let world = self.world;
+        let (directory, key) = (world.directory(), world.key()?);
+        let mut host = format!(
+            "run_dir = \"{0}/run\"\n\
+             state_dir = \"{0}/state\"\n\
+             profiles_dir = \"{0}/profiles.d\"\n\
+             signing_key = \"{1}\"\n",
+            directory.display(),
+            key.display(),
+        );
+        for (setting, value) in [
+            ("cgroup_root", world.cgroup().root()),
+            ("bpffs", world.bpffs().as_path()),
+        ] {
+            if !self.config.contains(setting) {
+                host += &format!("{setting} = \"{}\"\n", value.display());
+            }
+        }
+        let path = world.path("cordon.toml");
+        let text = format!(
+            "[host]\n{host}{}\n[dns]\nupstream = [\"{}\"]\nttl_floor = 1\n",
+            self.config,
+            crate::harness::network::DNS_V4,
+        );
+        fs::write(&path, text)?;
+        Ok(path)
+    }
+}
+
+fn stream(file: &Path, shown: bool) -> Result<Stdio> {
+    let file = File::create(file)?;
+    Ok(if shown { Stdio::inherit() } else { file.into() })
+}
+
+/// A command that runs.
+#[derive(Debug)]
+pub struct Running<'w> {
+    world: &'w World,
+    child: Child,
+    started: Instant,
+    stdout: PathBuf,
+    stderr: PathBuf,
+    evidence: PathBuf,
+}
+
+impl Running<'_> {
+    /// Sends a signal to the process that was started (cordon, if it runs under cordon).
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let process = Pid::from_raw(i32::try_from(self.child.id())?);
+        kill(process, signal).with_context(|| format!("send {signal}"))
+    }
+
+    /// Waits until a file is there; fails if the process ends before.
+    pub fn until(&mut self, path: &Path) -> Result<()> {
+        self.until_that(&path.display().to_string(), |_stderr| path.exists())
+    }
+
+    /// Waits until it has said this on stderr; fails if the process ends before.
+    pub fn until_stderr(&mut self, words: &str) -> Result<()> {
+        self.until_that(words, |stderr| stderr.contains(words))
+    }
+
+    fn until_that(&mut self, what: &str, is: impl Fn(&str) -> bool) -> Result<()> {
+        let deadline = Instant::now() + self.world.environment.seconds(PATIENCE_SECONDS);
+        loop {
+            let stderr = fs::read_to_string(&self.stderr)?;
+            if is(&stderr) {
+                return Ok(());
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!("ended with {status} before `{what}` was there:\n{stderr}");
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "`{what}` did not appear:\n{stderr}"
+            );
+            sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// What it said, if it has ended already.
+    pub fn ended(&mut self) -> Result<Option<String>> {
+        let ended = self.child.try_wait()?.is_some();
+        Ok(ended
+            .then(|| fs::read_to_string(&self.stderr))
+            .transpose()?)
+    }
+
+    /// Waits for the end.
+    pub fn wait(mut self) -> Result<Finished> {
+        let deadline = self.started + self.world.environment.seconds(PATIENCE_SECONDS);
+        let status = loop {
+            if let Some(status) = self.child.try_wait()? {
+                break status;
+            }
+            if Instant::now() > deadline {
+                self.child.kill()?;
+                self.child.wait()?;
+                let stderr = fs::read_to_string(&self.stderr).unwrap_or_default();
+                bail!("did not end in time; killed. It had said:\n{stderr}");
+            }
+            sleep(Duration::from_millis(2));
+        };
+        Ok(Finished {
+            status: code(status),
+            elapsed: self.started.elapsed(),
+            stdout: fs::read_to_string(&self.stdout)?,
+            stderr: fs::read_to_string(&self.stderr)?,
+            evidence: self.evidence,
+        })
+    }
+}
+
+/// A command that ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// As a shell shows it: 128 and the number of a signal.
+    pub status: i32,
+    /// From start to end.
+    pub elapsed: Duration,
+    /// What it said.
+    pub stdout: String,
+    /// What it said about itself.
+    pub stderr: String,
+    /// Where its evidence is, if cordon wrote any.
+    pub evidence: PathBuf,
+}
+
+impl Finished {
+    /// What became of the client's steps, in their order.
+    pub fn outcomes(&self) -> Result<Vec<Outcome>> {
+        self.stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).with_context(|| format!("outcome `{line}`")))
+            .collect()
+    }
+
+    /// The outcomes of a client that had this many steps, as an array.
+    pub fn steps<const N: usize>(&self) -> Result<[Outcome; N]> {
+        <[Outcome; N]>::try_from(self.outcomes()?).map_err(|outcomes| {
+            anyhow::anyhow!(
+                "{} outcomes instead of {N}; status {}, stderr:\n{}",
+                outcomes.len(),
+                self.status,
+                self.stderr,
+            )
+        })
+    }
+
+    /// The egress report.
+    pub fn report(&self) -> Result<Report> {
+        serde_json::from_str(&self.report_text()?).context("egress-report.json is not a report")
+    }
+
+    /// The egress report as it was written.
+    pub fn report_text(&self) -> Result<String> {
+        let path = self.evidence.join("egress-report.json");
+        fs::read_to_string(&path).with_context(|| {
+            format!(
+                "read {}; cordon ended with {}:\n{}",
+                path.display(),
+                self.status,
+                self.stderr
+            )
+        })
+    }
+
+    /// Fails unless it ended with this status.
+    pub fn expect_status(self, status: i32) -> Result<Self> {
+        ensure!(
+            self.status == status,
+            "status {} instead of {status}; stderr:\n{}\nstdout:\n{}",
+            self.status,
+            self.stderr,
+            self.stdout,
+        );
+        Ok(self)
+    }
+}
+
+fn code(status: ExitStatus) -> i32 {
+    status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal))
+        .unwrap_or(-1)
+}

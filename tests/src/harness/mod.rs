@@ -1,0 +1,21 @@
+//! What every story stands on: a world of its own, made in well under a second and gone afterwards.
+//!
+//! **Invariants**: nothing is made that has no owner. Namespaces and mounts are unnamed, held by
+//! file descriptors, and vanish with the process. Cgroups and directories carry the process id in
+//! their name, so that [`leftovers`] removes them even after a crash. No packet leaves the
+//! namespaces of a world, and the real cgroup root is never attached to.
+
+pub mod capture;
+pub mod cgroup;
+pub mod enter;
+pub mod environment;
+pub mod job;
+pub mod leftovers;
+pub mod namespace;
+pub mod network;
+pub mod receiver;
+pub mod rules;
+pub mod servers;
+pub mod verdicts;
+pub mod world;
+pub mod zone;

@@ -1,0 +1,231 @@
+//! An authoritative DNS server with a story's own names, that counts the questions it gets.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+
+use crate::harness::namespace::Namespace;
+use crate::harness::servers::Servers;
+
+/// How the server behaves.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Behaviour {
+    /// Answers.
+    #[default]
+    Answer,
+    /// Answers later.
+    Delay(Duration),
+    /// Answers SERVFAIL.
+    Fail,
+    /// Says nothing.
+    Silent,
+}
+
+#[derive(Debug, Default)]
+struct Content {
+    records: BTreeMap<String, Vec<(u32, RData)>>,
+    questions: BTreeMap<String, u64>,
+    behaviour: Behaviour,
+}
+
+/// The server's content; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Zone {
+    content: Arc<Mutex<Content>>,
+}
+
+impl Zone {
+    /// Serves UDP and TCP at each address, inside a namespace.
+    pub fn serve(
+        &self,
+        servers: &Servers,
+        namespace: &Namespace,
+        addresses: &[SocketAddr],
+    ) -> Result<()> {
+        for &address in addresses {
+            let (tcp, udp) = namespace.run(|| {
+                let tcp = std::net::TcpListener::bind(address)?;
+                let udp = std::net::UdpSocket::bind(address)?;
+                tcp.set_nonblocking(true)?;
+                udp.set_nonblocking(true)?;
+                Ok((tcp, udp))
+            })?;
+            let _runtime = servers.enter();
+            let context = || format!("serve DNS on {address}");
+            servers.add(serve_udp(
+                UdpSocket::from_std(udp).with_context(context)?,
+                self.clone(),
+            ));
+            servers.add(serve_tcp(
+                TcpListener::from_std(tcp).with_context(context)?,
+                self.clone(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Adds an address of a name.
+    pub fn add(&self, name: &str, address: impl Into<IpAddr>, ttl: u32) {
+        let data = match address.into() {
+            IpAddr::V4(v4) => RData::A(A(v4)),
+            IpAddr::V6(v6) => RData::AAAA(AAAA(v6)),
+        };
+        self.add_record(name, ttl, data);
+    }
+
+    /// Makes a name an alias of another.
+    pub fn alias(&self, name: &str, target: &str, ttl: u32) -> Result<()> {
+        let target = Name::from_str(&format!("{target}."))?;
+        self.add_record(name, ttl, RData::CNAME(CNAME(target)));
+        Ok(())
+    }
+
+    fn add_record(&self, name: &str, ttl: u32, data: RData) {
+        let mut content = self.content();
+        content
+            .records
+            .entry(name.to_owned())
+            .or_default()
+            .push((ttl, data));
+    }
+
+    /// Changes how it behaves from now on.
+    pub fn behave(&self, behaviour: Behaviour) {
+        self.content().behaviour = behaviour;
+    }
+
+    /// How many questions for a name arrived.
+    pub fn questions(&self, name: &str) -> u64 {
+        self.content().questions.get(name).copied().unwrap_or(0)
+    }
+
+    /// All names asked for.
+    pub fn names_asked(&self) -> Vec<String> {
+        self.content().questions.keys().cloned().collect()
+    }
+
+    fn content(&self) -> MutexGuard<'_, Content> {
+        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn behaviour(&self) -> Behaviour {
+        self.content().behaviour
+    }
+
+    async fn respond(&self, request: &[u8]) -> Option<Vec<u8>> {
+        let request = Message::from_vec(request).ok()?;
+        let answer = self.answer(&request);
+        let code = match self.behaviour() {
+            Behaviour::Answer => return answer.to_vec().ok(),
+            Behaviour::Delay(delay) => {
+                tokio::time::sleep(delay).await;
+                return answer.to_vec().ok();
+            }
+            Behaviour::Silent => return None,
+            Behaviour::Fail => ResponseCode::ServFail,
+        };
+        Message::error_msg(request.metadata.id, request.metadata.op_code, code)
+            .to_vec()
+            .ok()
+    }
+
+    fn answer(&self, request: &Message) -> Message {
+        let mut answer = Message::response(request.metadata.id, request.metadata.op_code);
+        answer.metadata.authoritative = true;
+        answer.metadata.recursion_desired = request.metadata.recursion_desired;
+        answer.metadata.recursion_available = true;
+        answer.add_queries(request.queries.iter().cloned());
+        let Some(query) = request.queries.first() else {
+            return answer;
+        };
+        let name = plain(query.name());
+        if !self.content().ask(&name, query.query_type(), &mut answer) {
+            answer.metadata.response_code = ResponseCode::NXDomain;
+        }
+        answer
+    }
+}
+
+impl Content {
+    /// Counts a question and answers it; whether the name exists.
+    fn ask(&mut self, name: &str, kind: RecordType, answer: &mut Message) -> bool {
+        *self.questions.entry(name.to_owned()).or_default() += 1;
+        self.follow(name, kind, answer)
+    }
+
+    /// Adds the records of a name and of what it is an alias for; whether the name exists.
+    fn follow(&self, name: &str, kind: RecordType, answer: &mut Message) -> bool {
+        let Some(records) = self.records.get(name) else {
+            return false;
+        };
+        let Ok(owner) = Name::from_str(&format!("{name}.")) else {
+            return false;
+        };
+        for (ttl, data) in records {
+            let target = if let RData::CNAME(target) = data {
+                Some(plain(target))
+            } else {
+                None
+            };
+            if data.record_type() == kind || target.is_some() {
+                answer.add_answer(Record::from_rdata(owner.clone(), *ttl, data.clone()));
+            }
+            if let Some(target) = target {
+                self.follow(&target, kind, answer);
+            }
+        }
+        true
+    }
+}
+
+fn plain(name: &Name) -> String {
+    name.to_ascii().trim_end_matches('.').to_ascii_lowercase()
+}
+
+async fn serve_udp(socket: UdpSocket, zone: Zone) {
+    let socket = Arc::new(socket);
+    let mut buffer = [0; 4096];
+    while let Ok((length, peer)) = socket.recv_from(&mut buffer).await {
+        let request = buffer.get(..length).unwrap_or_default().to_vec();
+        let (socket, zone) = (Arc::clone(&socket), zone.clone());
+        drop(tokio::spawn(async move {
+            if let Some(answer) = zone.respond(&request).await {
+                drop(socket.send_to(&answer, peer).await);
+            }
+        }));
+    }
+}
+
+async fn serve_tcp(listener: TcpListener, zone: Zone) {
+    while let Ok((stream, _peer)) = listener.accept().await {
+        drop(tokio::spawn(serve_connection(stream, zone.clone())));
+    }
+}
+
+async fn serve_connection(mut stream: TcpStream, zone: Zone) {
+    while let Ok(length) = stream.read_u16().await {
+        let mut request = vec![0; usize::from(length)];
+        if stream.read_exact(&mut request).await.is_err() {
+            return;
+        }
+        let Some(answer) = zone.respond(&request).await else {
+            continue;
+        };
+        let Ok(length) = u16::try_from(answer.len()) else {
+            return;
+        };
+        let framed = [&length.to_be_bytes()[..], &answer].concat();
+        if stream.write_all(&framed).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The test runner: picks stories, runs them, and refuses to be green because they were skipped.
+
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Result;
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+use crate::cases;
+use crate::harness::environment::Environment;
+
+/// Says that the machine is an emulated guest: slow, with a whole cgroup v2.
+const GUEST: &str = "--vm";
+
+/// Stories that cannot run on an ordinary machine, and in the guest. Each prints its reason; a
+/// number that differs from this fails the run, so that "all skipped" cannot look green.
+const EXPECTED_SKIPS: usize = 0;
+const EXPECTED_SKIPS_IN_GUEST: usize = 0;
+
+/// What a story ended with, when it did not fail.
+#[derive(Debug)]
+pub enum Told {
+    /// All of it.
+    Whole,
+    /// It is not possible on this machine.
+    NotHere(String),
+}
+
+type Tell = Box<dyn FnOnce(&Environment) -> Result<Told> + Send>;
+
+/// A story: a sentence for a name, and what it does.
+pub struct Story {
+    /// `subject::sentence`
+    pub name: String,
+    /// Tells it.
+    pub tell: Tell,
+}
+
+impl std::fmt::Debug for Story {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Story").field(&self.name).finish()
+    }
+}
+
+impl Story {
+    /// A story that can be told anywhere.
+    pub fn new(
+        name: impl Into<String>,
+        tell: impl FnOnce(&Environment) -> Result<()> + Send + 'static,
+    ) -> Self {
+        Self::conditional(name, |environment| tell(environment).map(|()| Told::Whole))
+    }
+
+    /// A story that says itself where it cannot be told.
+    pub fn conditional(
+        name: impl Into<String>,
+        tell: impl FnOnce(&Environment) -> Result<Told> + Send + 'static,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            tell: Box::new(tell),
+        }
+    }
+}
+
+/// Runs the stories the command line names.
+pub fn run() -> Result<ExitCode> {
+    let mut words: Vec<_> = std::env::args_os().collect();
+    let all = words.len();
+    words.retain(|word| word != GUEST);
+    let guest = words.len() < all;
+    let mut arguments = Arguments::from_iter(words);
+    // Two processors, and the kernel's own work is serial: more threads only blur times.
+    arguments.test_threads.get_or_insert(1);
+
+    let environment = Environment::detect(guest)?;
+    let skips = Arc::new(Mutex::new(Vec::new()));
+    let trials = cases::all()
+        .into_iter()
+        .map(|story| trial(story, environment.clone(), Arc::clone(&skips)))
+        .collect();
+    let whole = arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.list;
+    let conclusion = libtest_mimic::run(&arguments, trials);
+
+    let skips = std::mem::take(&mut *skips.lock().unwrap_or_else(PoisonError::into_inner));
+    for skip in &skips {
+        println!("skipped {skip}");
+    }
+    let expected = if guest {
+        EXPECTED_SKIPS_IN_GUEST
+    } else {
+        EXPECTED_SKIPS
+    };
+    if whole && skips.len() != expected {
+        println!(
+            "{} stories were skipped, {expected} may be: failed",
+            skips.len()
+        );
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(conclusion.exit_code())
+}
+
+fn trial(story: Story, environment: Environment, skips: Arc<Mutex<Vec<String>>>) -> Trial {
+    let Story { name, tell } = story;
+    Trial::ignorable_test(name.clone(), move || match tell(&environment) {
+        Ok(Told::Whole) => Ok(Completion::Completed),
+        Ok(Told::NotHere(reason)) => {
+            let skip = format!("{name}: {reason}");
+            skips
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(skip);
+            Ok(Completion::ignored_with(reason))
+        }
+        Err(error) => Err(Failed::from(format!("{error:#}"))),
+    })
+}

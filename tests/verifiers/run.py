@@ -1,0 +1,477 @@
+#!/usr/bin/env python3
+"""Has evidence made by cordon verified by verifiers that are not cordon's.
+
+    run.py [--allow-missing] [--tools DIR] CORDON WORKDIR
+
+CORDON is the binary, WORKDIR a directory for keys and evidence (emptied first). Each check is one
+line; the last line counts them, and the exit status is 0 only if none failed. Needs no root. What
+has to be fetched (Debian's cosign package, PyPI's securesystemslib, npm's @sigstore/verify) is
+unpacked under --tools (default: target/tools/verifiers) and used again; nothing is installed on the
+host. A verifier that cannot be had counts as failed, or with --allow-missing as skipped.
+"""
+
+import argparse
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+SAMPLE = ROOT / "agent/src/report/golden/egress-report.json"
+REPORT = "egress-report.json"
+BUNDLE = "egress.sigstore.json"
+PREDICATE = "https://in-toto.io/attestation/runtime-trace/v0.1"
+# The Debian release whose cosign runs on every supported one: it needs only libc6 2.34.
+COSIGN_SUITE = "trixie"
+# An address where nothing listens: a verifier that looks for the network does not get far.
+NO_NETWORK = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
+# How the evidence is spoilt in ways that every verifier must notice.
+ENVELOPE_SPOILS = ("flipped-payload", "flipped-signature", "wrong-key")
+# And in ways that those must notice that look into the statement.
+STATEMENT_SPOILS = ("wrong-type", "wrong-report")
+
+
+class Missing(Exception):
+    """A verifier that cannot be had, and why."""
+
+
+class Tally:
+    """Counts and prints checks."""
+
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+
+    def check(self, name, good, detail=""):
+        if good:
+            self.passed += 1
+        else:
+            self.failed += 1
+        suffix = f": {detail}" if detail and not good else ""
+        print(f"{'ok  ' if good else 'FAIL'}  {name}{suffix}", flush=True)
+
+    def skip(self, name, detail):
+        self.skipped += 1
+        print(f"skip  {name}: {detail}", flush=True)
+
+    def finish(self):
+        skipped = f", {self.skipped} skipped" if self.skipped else ""
+        print(f"{self.passed} passed, {self.failed} failed{skipped}")
+        return 0 if self.failed == 0 and self.passed > 0 else 1
+
+
+def run(*command, timeout=60, env=None, **options):
+    """Runs a command; never raises for its status."""
+    merged = {**os.environ, **(env or {})}
+    command = [str(part) for part in command]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=merged, **options)
+
+
+def obtain(*command, **options):
+    """Runs a command that makes a verifier available."""
+    try:
+        done = run(*command, timeout=600, **options)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Missing(str(error)) from error
+    if done.returncode != 0:
+        raise Missing(f"`{command[0]}` failed: {last_line(done.stderr or done.stdout)}")
+    return done.stdout
+
+
+def last_line(text):
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else "(no output)"
+
+
+def tool(name):
+    if shutil.which(name) is None:
+        raise Missing(f"`{name}` is not on this machine")
+    return name
+
+
+# === evidence ===
+
+
+class Evidence:
+    """Directories of evidence: a good one, and one spoilt in each way."""
+
+    def __init__(self, cordon, work):
+        self.cordon = cordon
+        self.work = work
+        self.key, self.public = self.make_key("host")
+        _, self.other_public = self.make_key("other")
+        self.good = work / "good"
+        self.cordon_ok("report", "sign", SAMPLE, "--key", self.key, "--evidence", self.good)
+        self.bundle = json.loads((self.good / BUNDLE).read_text())
+
+    def make_key(self, name):
+        private = self.work / f"{name}.pem"
+        self.cordon_ok("key", "generate", "--out", private)
+        return private, self.work / f"{name}.pem.pub"
+
+    def cordon_ok(self, *arguments):
+        done = run(self.cordon, *arguments)
+        if done.returncode != 0:
+            sys.exit(f"`cordon {arguments[0]} {arguments[1]}` failed: {last_line(done.stderr)}")
+        return done.stdout
+
+    @property
+    def key_id(self):
+        return self.bundle["verificationMaterial"]["publicKey"]["hint"]
+
+    def payload(self, bundle=None):
+        return base64.b64decode((bundle or self.bundle)["dsseEnvelope"]["payload"])
+
+    def spoilt(self, how):
+        """(directory, public key) of evidence that is wrong in one way."""
+        if how == "wrong-key":
+            return self.good, self.other_public
+        bundle = json.loads(json.dumps(self.bundle))
+        report = (self.good / REPORT).read_bytes()
+        envelope = bundle["dsseEnvelope"]
+        if how == "flipped-payload":
+            envelope["payload"] = flip(envelope["payload"])
+        elif how == "flipped-signature":
+            envelope["signatures"][0]["sig"] = flip(envelope["signatures"][0]["sig"])
+        elif how == "wrong-report":
+            report = report.replace(b'"attempts": 3', b'"attempts": 2', 1)
+        elif how == "wrong-type":
+            self.sign_again(bundle, predicateType="https://slsa.dev/provenance/v1")
+        elif how == "two-signatures":
+            envelope["signatures"] *= 2
+        elif how == "other-hint":
+            bundle["verificationMaterial"]["publicKey"]["hint"] = "SHA256:other"
+        text = json.dumps(bundle)
+        if how == "twice-named-key":
+            text = text.replace("{", '{"mediaType": "text/plain", ', 1)
+        elif how == "cut-short":
+            text = text[: len(text) // 2]
+        return self.store(how, report, text), self.public
+
+    def store(self, name, report, bundle):
+        directory = self.work / name
+        directory.mkdir()
+        (directory / REPORT).write_bytes(report)
+        if bundle is not None:
+            (directory / BUNDLE).write_text(bundle)
+        return directory
+
+    def sign_again(self, bundle, **changes):
+        """A statement with other content, and a signature by the right key: made by openssl."""
+        payload = json.dumps({**json.loads(self.payload(bundle)), **changes}).encode()
+        bundle["dsseEnvelope"]["payload"] = base64.b64encode(payload).decode()
+        message = self.work / "again.pae"
+        message.write_bytes(pae(bundle["dsseEnvelope"]["payloadType"], payload))
+        signature = subprocess.run(
+            ["openssl", "dgst", "-sha256", "-sign", self.key, message], capture_output=True, check=True
+        ).stdout
+        bundle["dsseEnvelope"]["signatures"][0]["sig"] = base64.b64encode(signature).decode()
+
+
+def flip(text):
+    """The same base64 with one bit of its middle byte turned over."""
+    data = bytearray(base64.b64decode(text))
+    data[len(data) // 2] ^= 1
+    return base64.b64encode(bytes(data)).decode()
+
+
+def pae(payload_type, payload):
+    """DSSE's pre-authentication encoding, written here a second time, from its specification."""
+    kind = payload_type.encode()
+    return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
+
+
+# === verifiers: each a function (directory, public key) -> completed process ===
+
+
+def own(evidence, _tools):
+    return lambda directory, key: run(evidence.cordon, "report", "verify", directory, "--key", key)
+
+
+def openssl(evidence, _tools):
+    tool("openssl")
+
+    def verify(directory, key):
+        bundle = json.loads((directory / BUNDLE).read_text())
+        envelope = bundle["dsseEnvelope"]
+        message, signature = evidence.work / "pae", evidence.work / "sig"
+        message.write_bytes(pae(envelope["payloadType"], evidence.payload(bundle)))
+        signature.write_bytes(base64.b64decode(envelope["signatures"][0]["sig"]))
+        return run("openssl", "dgst", "-sha256", "-verify", key, "-signature", signature, message)
+
+    return verify
+
+
+def cosign(evidence, tools):
+    """The bundle, as it is.
+
+    On this path cosign does not compare the predicate's type before its fix of
+    GHSA-w6c6-c85g-mmv6 (April 2026), trixie's 2.5.0 included; with the raw envelope it does.
+    """
+    return cosign_with(evidence, tools, lambda directory, root: [
+        "--new-bundle-format",
+        f"--trusted-root={root}",
+        f"--bundle={directory / BUNDLE}",
+    ])
+
+
+def cosign_raw(evidence, tools):
+    """The envelope out of the bundle."""
+
+    def arguments(directory, _root):
+        envelope = evidence.work / "envelope.json"
+        envelope.write_text(json.dumps(json.loads((directory / BUNDLE).read_text())["dsseEnvelope"]))
+        return [f"--signature={envelope}"]
+
+    return cosign_with(evidence, tools, arguments)
+
+
+def cosign_with(evidence, tools, arguments):
+    program = cosign_program(tools)
+    root = evidence.work / "empty-root.json"
+    root.write_text(
+        json.dumps(
+            {
+                "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
+                **{name: [] for name in ("tlogs", "certificateAuthorities", "ctlogs", "timestampAuthorities")},
+            }
+        )
+    )
+    home = evidence.work / "home"
+    home.mkdir(exist_ok=True)
+
+    def verify(directory, key):
+        return run(
+            program,
+            "verify-blob-attestation",
+            f"--key={key}",
+            "--insecure-ignore-tlog=true",
+            *arguments(directory, root),
+            f"--type={PREDICATE}",
+            directory / REPORT,
+            env={"HOME": str(home), **NO_NETWORK},
+        )
+
+    return verify
+
+
+def cosign_program(tools):
+    """cosign out of the Debian package, by a private apt root."""
+    base = tools / "cosign"
+    program = base / "usr/bin/cosign"
+    if program.exists():
+        return program
+    tool("apt-get"), tool("dpkg-deb")
+    apt = tools / "apt"
+    for part in ("state/lists/partial", "cache/archives/partial"):
+        (apt / part).mkdir(parents=True, exist_ok=True)
+    (apt / "status").touch()
+    (apt / "sources.list").write_text(debian_source())
+    (apt / "apt.conf").write_text(
+        f'Dir::State "{apt}/state";\nDir::State::status "{apt}/status";\nDir::Cache "{apt}/cache";\n'
+        f'Dir::Etc::sourcelist "{apt}/sources.list";\nDir::Etc::sourceparts "-";\n'
+        'APT::Sandbox::User "root";\nAcquire::Languages "none";\nAcquire::Retries "2";\n'
+    )
+    env = {"APT_CONFIG": str(apt / "apt.conf")}
+    print(f"      fetching the package lists of {COSIGN_SUITE}, then cosign ...", flush=True)
+    obtain("apt-get", "-q", "update", env=env)
+    obtain("apt-get", "-q", "download", "cosign", env=env, cwd=apt)
+    packages = sorted(apt.glob("cosign_*.deb"))
+    if not packages:
+        raise Missing("apt-get downloaded no cosign package")
+    unpacked = tools / "cosign.new"
+    shutil.rmtree(unpacked, ignore_errors=True)
+    obtain("dpkg-deb", "-x", packages[-1], unpacked)
+    unpacked.rename(base)
+    return program
+
+
+def debian_source():
+    """This machine's own Debian source, with another suite."""
+    release = Path("/etc/os-release")
+    facts = dict(line.split("=", 1) for line in release.read_text().splitlines() if "=" in line)
+    codename = facts.get("VERSION_CODENAME", "").strip('"')
+    for uri, suites, signed_by in apt_sources():
+        if codename in suites:
+            option = f" [signed-by={signed_by}]" if signed_by else ""
+            return f"deb{option} {uri} {COSIGN_SUITE} main\n"
+    raise Missing("no Debian source among this machine's apt sources")
+
+
+def apt_sources():
+    """(uri, suites, signed-by) of each source of binary packages, of both formats."""
+    etc = Path("/etc/apt")
+    for file in [etc / "sources.list", *sorted((etc / "sources.list.d").glob("*.list"))]:
+        for line in file.read_text().splitlines() if file.exists() else []:
+            words = line.split("#")[0].replace("[", " [ ").replace("]", " ] ").split()
+            if words[:1] != ["deb"]:
+                continue
+            options = {}
+            if "[" in words and "]" in words:
+                start, end = words.index("["), words.index("]")
+                options = dict(word.split("=", 1) for word in words[start + 1 : end] if "=" in word)
+                words = words[:start] + words[end + 1 :]
+            if len(words) >= 3:
+                yield words[1], [words[2]], options.get("signed-by")
+    for file in sorted((etc / "sources.list.d").glob("*.sources")):
+        for stanza in file.read_text().split("\n\n"):
+            lines = [line for line in stanza.splitlines() if ":" in line and line[0] not in "# \t"]
+            fields = {name.strip().lower(): value.strip() for name, value in (line.split(":", 1) for line in lines)}
+            if "deb" in fields.get("types", "").split() and fields.get("uris"):
+                yield fields["uris"].split()[0], fields.get("suites", "").split(), fields.get("signed-by") or None
+
+
+SECURESYSTEMSLIB = """
+import json, sys
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from securesystemslib.dsse import Envelope
+from securesystemslib.signer import SSlibKey
+bundle, key, key_id = sys.argv[1:]
+key = SSlibKey.from_crypto(load_pem_public_key(open(key, "rb").read()), keyid=key_id)
+Envelope.from_dict(json.load(open(bundle))["dsseEnvelope"]).verify([key], 1)
+"""
+
+
+def securesystemslib(evidence, tools):
+    venv = tools / "venv"
+    python = venv / "bin/python"
+    probe = ("-c", "import cryptography, securesystemslib.dsse")
+    if not python.exists() or run(python, *probe).returncode != 0:
+        print("      making a virtual environment with securesystemslib ...", flush=True)
+        shutil.rmtree(venv, ignore_errors=True)
+        obtain(sys.executable, "-m", "venv", venv)
+        obtain(python, "-m", "pip", "install", "-q", "securesystemslib[crypto]")
+
+    def verify(directory, key):
+        return run(python, "-c", SECURESYSTEMSLIB, directory / BUNDLE, key, evidence.key_id, env=NO_NETWORK)
+
+    return verify
+
+
+SIGSTORE_JS = """
+const { readFileSync } = require('fs');
+const { createPublicKey } = require('crypto');
+const { bundleFromJSON } = require('@sigstore/bundle');
+const { Verifier, toSignedEntity, toTrustMaterial } = require('@sigstore/verify');
+const [bundleFile, keyFile] = process.argv.slice(-2);
+const publicKey = createPublicKey(readFileSync(keyFile));
+const root = { mediaType: '', tlogs: [], certificateAuthorities: [], ctlogs: [], timestampAuthorities: [] };
+const trust = toTrustMaterial(root, () => ({ publicKey, validFor: () => true }));
+const verifier = new Verifier(trust, { tlogThreshold: 0, ctlogThreshold: 0, tsaThreshold: 0 });
+verifier.verify(toSignedEntity(bundleFromJSON(JSON.parse(readFileSync(bundleFile)))));
+"""
+
+
+def sigstore_js(_evidence, tools):
+    base = tools / "npm"
+    tool("node"), tool("npm")
+    if not (base / "node_modules/@sigstore/verify").exists():
+        print("      installing @sigstore/verify into a folder of its own ...", flush=True)
+        base.mkdir(parents=True, exist_ok=True)
+        (base / "package.json").write_text('{"private": true}')
+        packages = ("@sigstore/verify@3", "@sigstore/bundle@4")
+        obtain("npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", *packages, cwd=base)
+    return lambda directory, key: run("node", "-e", SIGSTORE_JS, directory / BUNDLE, key, cwd=base, env=NO_NETWORK)
+
+
+# === checks ===
+
+
+def check_verifier(tally, name, verify, evidence, directories, spoils):
+    done = verify(evidence.good, evidence.public)
+    tally.check(f"{name} accepts genuine evidence", done.returncode == 0, last_line(done.stderr + done.stdout))
+    for how in spoils:
+        directory, key = directories[how]
+        refused = verify(directory, key).returncode != 0
+        tally.check(f"{name} refuses evidence with: {how}", refused, "it was accepted")
+
+
+def check_own_statuses(tally, evidence, directories):
+    expected = {
+        "flipped-payload": 4,
+        "flipped-signature": 4,
+        "wrong-key": 4,
+        "wrong-type": 7,
+        "wrong-report": 5,
+        "two-signatures": 7,
+        "other-hint": 7,
+        "twice-named-key": 7,
+        "cut-short": 7,
+    }
+    verify = own(evidence, None)
+    directories = dict(directories)
+    for how in expected.keys() - directories.keys():
+        directories[how] = evidence.spoilt(how)
+    report = (evidence.good / REPORT).read_bytes()
+    directories["no-bundle"] = evidence.store("no-bundle", report, None), evidence.public
+    directories["no-directory"] = evidence.work / "nowhere", evidence.public
+    directories["no-key"] = evidence.good, evidence.work / "nowhere.pub"
+    expected |= {"no-bundle": 3, "no-directory": 3, "no-key": 8}
+    for how, status in expected.items():
+        done = verify(*directories[how])
+        tally.check(f"cordon report verify exits with {status} for: {how}", done.returncode == status, f"{done.returncode}: {last_line(done.stderr)}")
+
+
+def check_fingerprint(tally, evidence):
+    tool("ssh-keygen")
+    wire = run("ssh-keygen", "-i", "-m", "PKCS8", "-f", evidence.public).stdout
+    shown = run("ssh-keygen", "-l", "-f", "-", input=wire).stdout.split()
+    envelope_id = evidence.bundle["dsseEnvelope"]["signatures"][0]["keyid"]
+    good = shown[1:2] == [evidence.key_id] == [envelope_id]
+    tally.check("ssh-keygen prints the key id of the evidence", good, f"{shown} is not {evidence.key_id}")
+
+
+def check_determinism(tally, evidence):
+    again = evidence.work / "again"
+    evidence.cordon_ok("report", "sign", SAMPLE, "--key", evidence.key, "--evidence", again)
+    same = all((again / name).read_bytes() == (evidence.good / name).read_bytes() for name in (REPORT, BUNDLE))
+    tally.check("the same report and key give the same bytes", same)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cordon", type=Path, help="the binary")
+    parser.add_argument("workdir", type=Path, help="for keys and evidence; a subdirectory is emptied and used")
+    parser.add_argument("--tools", type=Path, default=ROOT / "target/tools/verifiers", help="for what is fetched")
+    parser.add_argument("--allow-missing", action="store_true", help="skip verifiers that cannot be had")
+    options = parser.parse_args()
+
+    work = options.workdir.resolve() / "verifiers"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    tools = options.tools.resolve()
+    tools.mkdir(parents=True, exist_ok=True)
+
+    tally = Tally()
+    evidence = Evidence(options.cordon.resolve(), work)
+    directories = {how: evidence.spoilt(how) for how in ENVELOPE_SPOILS + STATEMENT_SPOILS}
+
+    def attempt(name, check):
+        try:
+            check()
+        except Missing as missing:
+            if options.allow_missing:
+                tally.skip(name, missing)
+            else:
+                tally.check(f"{name} can be had", False, missing)
+
+    def verifier(name, make, spoils):
+        attempt(name, lambda: check_verifier(tally, name, make(evidence, tools), evidence, directories, spoils))
+
+    check_own_statuses(tally, evidence, directories)
+    check_determinism(tally, evidence)
+    attempt("ssh-keygen", lambda: check_fingerprint(tally, evidence))
+    verifier("cordon report verify", own, ENVELOPE_SPOILS + STATEMENT_SPOILS)
+    verifier("openssl", openssl, ENVELOPE_SPOILS)
+    verifier("cosign (bundle)", cosign, (*ENVELOPE_SPOILS, "wrong-report"))
+    verifier("cosign (raw envelope)", cosign_raw, ENVELOPE_SPOILS + STATEMENT_SPOILS)
+    verifier("securesystemslib", securesystemslib, ENVELOPE_SPOILS)
+    verifier("sigstore-js", sigstore_js, ENVELOPE_SPOILS)
+    return tally.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
