@@ -60,7 +60,7 @@ pub struct HostConfig {
     pub state_dir: PathBuf,
     /// The host's own profiles.
     pub profiles_dir: PathBuf,
-    /// The key reports are signed with; `None` is [`HostConfig::signing_key`]'s default.
+    /// The key reports are signed with; `None` is `keys/report.pem` below `state_dir`.
     pub signing_key: Option<PathBuf>,
 }
 
@@ -161,10 +161,7 @@ impl Config {
     pub fn parse(name: &str, bytes: &[u8]) -> Result<Self, Mistakes> {
         let text = str::from_utf8(bytes)
             .map_err(|error| Mistake::new(format!("`{name}` is not UTF-8 text: {error}")))?;
-        let source = Arc::new(SourceText {
-            name: name.to_owned(),
-            text: text.to_owned(),
-        });
+        let source = Arc::new(SourceText::new(name, text));
         let (config, mistakes) = Reader::run(&source, &ROOT, |reader, table| Self {
             host: read_host(reader, table),
             dns: read_dns(reader, table),
@@ -230,4 +227,97 @@ fn read_number(
         reader.push(&number.span(), mistake);
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_setting_is_read_and_every_other_has_its_default() {
+        let text = r#"
+[host]
+cgroup_root = "/sys/fs/cgroup/test"
+state_dir = "/srv/cordon"
+[dns]
+upstream = ["192.0.2.53", "system"]
+ttl_floor = 0
+timeout_ms = 500
+"#;
+        let config = Config::parse("config.toml", text.as_bytes()).unwrap();
+        assert_eq!(config.host.cgroup_root, Some("/sys/fs/cgroup/test".into()));
+        assert_eq!(
+            config.host.signing_key(),
+            Path::new("/srv/cordon/keys/report.pem")
+        );
+        assert_eq!(config.host.run_dir, Path::new("/run/cordon"));
+        assert_eq!((config.dns.ttl_floor, config.dns.timeout_ms), (0, 500));
+        assert_eq!(config.dns.upstream.unwrap().len(), 2);
+        assert_eq!(
+            Config::parse("config.toml", b"").unwrap(),
+            Config::default()
+        );
+    }
+
+    #[test]
+    fn all_mistakes_are_shown_at_once() {
+        let text = r#"
+colour = 1
+[host]
+bpffs = "sys/fs/bpf"
+run_dri = "/run"
+[dns]
+ttl_floor = 86401
+timeout_ms = "4s"
+upstream = []
+[[grant]]
+"#;
+        let mistakes = Config::parse("config.toml", text.as_bytes()).unwrap_err();
+        let messages: Vec<&str> = mistakes.iter().map(Mistake::message).collect();
+        assert_eq!(
+            messages,
+            [
+                "unknown key `colour` in the host settings",
+                "`bpffs` must be an absolute path",
+                "unknown key `run_dri` in `[host]`",
+                "`ttl_floor` must be 0 to 86400",
+                "`timeout_ms` must be a whole number",
+                "`upstream` names no server",
+                "not yet: `grant` (which repositories may use which profiles)",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_named_file_must_exist_and_the_usual_one_need_not() {
+        let wrong = Config::load(Some(Path::new("/nonexistent/config.toml"))).unwrap_err();
+        assert!(wrong.to_string().contains("/nonexistent/config.toml"));
+        if !Path::new(DEFAULT_PATH).exists() {
+            assert_eq!(Config::load(None).unwrap(), Config::default());
+        }
+    }
+
+    #[test]
+    fn the_hosts_upstreams_stand_for_system_and_for_nothing_else() {
+        let server = |text: &str| Upstream::parse(text).unwrap();
+        let (one, two) = (server("192.0.2.1"), server("192.0.2.2"));
+        let dns = DnsConfig {
+            upstream: Some(vec![one, two]),
+            ..DnsConfig::default()
+        };
+        assert_eq!(dns.resolve(&[Upstream::System]), [one, two]);
+        assert_eq!(dns.resolve(&[two, Upstream::System]), [two, one]);
+        assert_eq!(dns.resolve(&[server("192.0.2.3")]), [server("192.0.2.3")]);
+        let default = DnsConfig::default();
+        assert_eq!(default.resolve(&[Upstream::System]), [Upstream::System]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes in any::<Vec<u8>>()) {
+            drop(Config::parse("config.toml", &bytes));
+        }
+    }
 }

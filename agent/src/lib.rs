@@ -5,25 +5,25 @@
 
 #![doc = include_str!("../ARCHITECTURE.md")]
 
-/// Which process it was: ids to chains of executables.
+// Which process it was: ids to chains of executables.
 pub mod attribution;
-/// Directories of the cgroup hierarchy.
+// Directories of the cgroup hierarchy.
 pub mod cgroup;
-/// What people type: argument parsing, exit codes, terminal output. The only place that prints.
+// What people type: argument parsing, exit codes, terminal output. The only place that prints.
 pub mod cli;
-/// Host settings: `/etc/cordon/config.toml`.
+// Host settings: `/etc/cordon/config.toml`.
 pub mod config;
-/// The job's DNS: its listener, the upstream, the leases.
+// The job's DNS: its listener, the upstream, the leases.
 pub mod dns;
-/// The kernel side: loading, attaching, pinning, publishing, and the proof that it holds.
+// The kernel side: loading, attaching, pinning, publishing, and the proof that it holds.
 pub mod enforce;
-/// What the kernel tells: ring, decoding, ledger.
+// What the kernel tells: ring, decoding, ledger.
 pub mod events;
-/// One job, from admission to seal.
+// One job, from admission to seal.
 pub mod job;
-/// Profiles: text to policy to ruleset. Pure.
+// Profiles: text to policy to ruleset. Pure.
 pub mod policy;
-/// Evidence: the report, its text, its statement and signature.
+// Evidence: the report, its text, its statement and signature.
 pub mod report;
-/// System calls and files: the only unsafe code, and errors that name call and path.
+// System calls and files: the only unsafe code, and errors that name call and path.
 pub mod sys;

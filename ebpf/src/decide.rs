@@ -5,7 +5,7 @@
 
 use crate::abi::address::Address;
 use crate::abi::flow::NO_RULE;
-use crate::abi::ruleset::Grants;
+use crate::abi::ruleset::{Grant, Grants};
 use crate::abi::verdict::Reason;
 
 /// What a job may reach.
@@ -68,74 +68,71 @@ pub fn decide<T: Tables>(tables: &T, to: &Destination, now: u64) -> Decision {
         }
         Listener::Foreign => {}
     }
-    let none = if to.address.is_loopback() {
-        Reason::FOREIGN_LOOPBACK
-    } else {
-        Reason::NO_RULE
-    };
-    let lease = match tables.lease(&to.address) {
-        Some(grants) => search(grants, to, now, Reason::LEASE, none),
-        None => Decision {
-            reason: none,
-            rule: NO_RULE,
-        },
-    };
-    if lease.reason.allows() {
-        return lease;
+    let lease = tables.lease(&to.address);
+    if let Some(grant) = lease.and_then(|grants| find(grants, |grant| allows(grant, to, now))) {
+        return Decision {
+            reason: Reason::LEASE,
+            rule: grant.rule,
+        };
     }
-    match tables.net(&to.address) {
-        Some(grants) => search(grants, to, now, Reason::NET, lease.reason),
-        None => lease,
-    }
-}
-
-/// The first grant that allows; else the nearest miss, so that a denial can say what to add.
-#[inline(always)]
-fn search(grants: &Grants, to: &Destination, now: u64, hit: Reason, none: Reason) -> Decision {
-    let mut miss = none;
-    // Counted over the whole array, not over a slice of `len`: the verifier needs a fixed bound.
-    for (index, grant) in grants.grants.iter().enumerate() {
-        if index as u32 >= grants.len {
-            break;
-        }
-        if grant.protocol != to.protocol {
-            miss = nearer(miss, Reason::WRONG_PROTOCOL);
-        } else if to.port < grant.first_port || to.port > grant.last_port {
-            miss = nearer(miss, Reason::WRONG_PORT);
-        } else if now > grant.expires {
-            miss = nearer(miss, Reason::LEASE_EXPIRED);
-        } else {
-            return Decision {
-                reason: hit,
-                rule: grant.rule,
-            };
-        }
+    let net = tables.net(&to.address);
+    if let Some(grant) = net.and_then(|grants| find(grants, |grant| allows(grant, to, now))) {
+        return Decision {
+            reason: Reason::NET,
+            rule: grant.rule,
+        };
     }
     Decision {
-        reason: miss,
+        reason: miss(lease, net, to),
         rule: NO_RULE,
     }
 }
 
-/// The miss that needs the smaller change of the policy: an expired lease needs none, then the
-/// port, then the protocol.
 #[inline(always)]
-fn nearer(one: Reason, other: Reason) -> Reason {
-    if distance(other) < distance(one) {
-        other
-    } else {
-        one
-    }
+fn allows(grant: &Grant, to: &Destination, now: u64) -> bool {
+    speaks_of(grant, to) && now <= grant.expires
 }
 
 #[inline(always)]
-fn distance(miss: Reason) -> u8 {
-    match miss {
-        Reason::LEASE_EXPIRED => 0,
-        Reason::WRONG_PORT => 1,
-        Reason::WRONG_PROTOCOL => 2,
-        _ => 3,
+fn speaks_of(grant: &Grant, to: &Destination) -> bool {
+    grant.protocol == to.protocol && to.port >= grant.first_port && to.port <= grant.last_port
+}
+
+/// The nearest miss, so that a denial can say what to change: an expired lease needs nothing in the
+/// policy, a port less than a protocol.
+#[inline(always)]
+fn miss(lease: Option<&Grants>, net: Option<&Grants>, to: &Destination) -> Reason {
+    let any = |test: fn(&Grant, &Destination) -> bool| {
+        let has = |grants: &Grants| find(grants, |grant| test(grant, to)).is_some();
+        lease.is_some_and(has) || net.is_some_and(has)
+    };
+    if any(speaks_of) {
+        Reason::LEASE_EXPIRED
+    } else if any(|grant, to| grant.protocol == to.protocol) {
+        Reason::WRONG_PORT
+    } else if any(|_, _| true) {
+        Reason::WRONG_PROTOCOL
+    } else if to.address.is_loopback() {
+        Reason::FOREIGN_LOOPBACK
+    } else {
+        Reason::NO_RULE
     }
+}
+
+/// The first grant that passes a test. Nothing but the index is carried from one turn to the next:
+/// the verifier follows every value that is.
+#[inline(always)]
+fn find(grants: &Grants, test: impl Fn(&Grant) -> bool) -> Option<&Grant> {
+    // Counted over the whole array, not over a slice of `len`: the verifier needs a fixed bound.
+    for (index, grant) in (0u32..).zip(&grants.grants) {
+        if index >= grants.len {
+            break;
+        }
+        if test(grant) {
+            return Some(grant);
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -147,7 +144,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::abi::ruleset::{Grant, MAX_GRANTS, NEVER};
+    use crate::abi::ruleset::{MAX_GRANTS, NEVER};
     use crate::abi::{TCP, UDP};
 
     #[derive(Clone, Debug, Default)]
@@ -159,10 +156,10 @@ mod tests {
 
     fn holds(net: &Address, bits: u32, address: &Address) -> bool {
         u128::from_be_bytes(net.0)
-            .checked_shr(128 - bits)
+            .checked_shr(128u32.saturating_sub(bits))
             .unwrap_or(0)
             == u128::from_be_bytes(address.0)
-                .checked_shr(128 - bits)
+                .checked_shr(128u32.saturating_sub(bits))
                 .unwrap_or(0)
     }
 

@@ -112,7 +112,12 @@ fn itemise(job: u64, key: &FlowKey, event: &Event) -> bool {
     if line.is_none() {
         // Made empty and never over an existing line: another CPU may have been first.
         const NOEXIST: u64 = 1;
-        news = flows.insert(key, &EMPTY, NOEXIST).is_ok();
+        #[expect(
+            clippy::needless_borrows_for_generic_args,
+            reason = "by value it is copied to the stack, which has no room for it"
+        )]
+        let made = flows.insert(key, &EMPTY, NOEXIST);
+        news = made.is_ok();
         line = flows.get_ptr_mut(key);
     }
     let Some(line) = line else {

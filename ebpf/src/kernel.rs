@@ -57,7 +57,7 @@ pub(crate) fn comm() -> [u8; 16] {
 /// is directly in it (no job has that id, so it is denied), or 0 outside.
 #[inline(always)]
 pub(crate) fn current_job() -> u64 {
-    let (slice, level) = (SLICE_ID.load(), SLICE_LEVEL.load() as i32);
+    let (slice, level) = (SLICE_ID.load(), SLICE_LEVEL.load().cast_signed());
     // SAFETY: the helper takes a number.
     if unsafe { helper::bpf_get_current_ancestor_cgroup_id(level) } != slice {
         return 0;
@@ -75,7 +75,7 @@ pub(crate) fn current_job() -> u64 {
 /// `skb` is the context of a `cgroup_skb` program.
 #[inline(always)]
 pub(crate) unsafe fn packet_job(skb: *mut __sk_buff) -> u64 {
-    let (slice, level) = (SLICE_ID.load(), SLICE_LEVEL.load() as i32);
+    let (slice, level) = (SLICE_ID.load(), SLICE_LEVEL.load().cast_signed());
     // SAFETY: the caller's.
     if unsafe { helper::bpf_skb_ancestor_cgroup_id(skb, level) } != slice {
         return 0;
@@ -220,16 +220,20 @@ pub(crate) unsafe fn socket_at(ctx: *mut c_void, ends: &Ends) -> (u64, SocketRol
 
 const NOBODY: (u64, SocketRole) = (0, SocketRole::JOB);
 
+/// # Safety
+/// There is room for 4 bytes at `to`.
 #[inline(always)]
 unsafe fn write_v4(to: *mut u8, address: &Address) {
     let [.., a, b, c, d] = address.0;
-    // SAFETY: the caller gives room for 4 bytes.
+    // SAFETY: the caller's.
     unsafe { to.cast::<[u8; 4]>().write_unaligned([a, b, c, d]) }
 }
 
+/// # Safety
+/// There is room for 4 bytes at `to`.
 #[inline(always)]
 unsafe fn write_ports(to: *mut u8, ends: &Ends) {
-    // SAFETY: the caller gives room for 4 bytes.
+    // SAFETY: the caller's.
     unsafe {
         to.cast::<[u8; 2]>()
             .write_unaligned(ends.source_port.to_be_bytes());
@@ -261,19 +265,16 @@ pub(crate) fn add(counter: &mut u64, n: u64) {
     }
 }
 
-/// Bytes of an address the kernel gives as four words in network order.
+/// The address the kernel gives as four words in network order.
 #[inline(always)]
 pub(crate) fn address_from_words(words: [u32; 4]) -> Address {
-    let [a, b, c, d] = words.map(u32::to_ne_bytes);
-    Address([
-        a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1], d[2],
-        d[3],
-    ])
+    // SAFETY: the same 16 bytes; a byte has no invalid value.
+    Address(unsafe { words.as_ptr().cast::<[u8; 16]>().read() })
 }
 
 /// The four words of an address.
 #[inline(always)]
 pub(crate) fn words_of(address: &Address) -> [u32; 4] {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address.0;
-    [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]].map(u32::from_ne_bytes)
+    // SAFETY: the same 16 bytes; a word has no invalid value.
+    unsafe { address.0.as_ptr().cast::<[u32; 4]>().read_unaligned() }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::{Cgroup, Error};
+use super::{Cgroup, CgroupError};
 use crate::sys::fs;
 
 /// The cgroup v2 mount.
@@ -27,9 +27,9 @@ impl Hierarchy {
     ///
     /// # Errors
     /// There is none.
-    pub fn find() -> Result<Self, Error> {
+    pub fn find() -> Result<Self, CgroupError> {
         let mountinfo = fs::read_to_string(Path::new("/proc/self/mountinfo"), 16 << 20)?;
-        Self::parse(&mountinfo).ok_or(Error::NotMounted)
+        Self::parse(&mountinfo).ok_or(CgroupError::NotMounted)
     }
 
     /// From the text of `/proc/self/mountinfo`: the last cgroup2 mount, which is the one on top.
@@ -49,9 +49,9 @@ impl Hierarchy {
     ///
     /// # Errors
     /// It is not in the hierarchy.
-    pub fn root(&self, configured: Option<&Path>) -> Result<Root, Error> {
+    pub fn root(&self, configured: Option<&Path>) -> Result<Root, CgroupError> {
         let path = configured.unwrap_or(&self.mount_point);
-        let outside = || Error::NotACgroup {
+        let outside = || CgroupError::NotACgroup {
             path: path.to_owned(),
         };
         let below = path
@@ -117,6 +117,6 @@ mod tests {
     fn a_root_outside_the_mount_is_refused() {
         let found = Hierarchy::parse(HYBRID).unwrap();
         let error = found.root(Some(Path::new("/tmp"))).unwrap_err();
-        assert!(matches!(error, Error::NotACgroup { .. }), "{error}");
+        assert!(matches!(error, CgroupError::NotACgroup { .. }), "{error}");
     }
 }

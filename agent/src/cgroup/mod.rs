@@ -19,10 +19,10 @@ const KILL_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A cgroup that cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum CgroupError {
     /// A file or directory operation failed.
     #[error(transparent)]
-    File(#[from] fs::Error),
+    File(#[from] fs::FileError),
     /// No cgroup v2 is mounted.
     #[error("no cgroup v2 hierarchy is mounted; mount one: `mount -t cgroup2 none /sys/fs/cgroup`")]
     NotMounted,
@@ -54,13 +54,13 @@ impl Cgroup {
     ///
     /// # Errors
     /// It is not there, or not in the cgroup v2 hierarchy.
-    pub fn open(path: &Path) -> Result<Self, Error> {
+    pub fn open(path: &Path) -> Result<Self, CgroupError> {
         if !path.join("cgroup.procs").exists() {
-            return Err(Error::NotACgroup {
+            return Err(CgroupError::NotACgroup {
                 path: path.to_owned(),
             });
         }
-        let metadata = std::fs::metadata(path).map_err(fs::Error::on("open cgroup", path))?;
+        let metadata = std::fs::metadata(path).map_err(fs::FileError::on("open cgroup", path))?;
         Ok(Self {
             path: path.to_owned(),
             id: metadata.ino(),
@@ -71,11 +71,11 @@ impl Cgroup {
     ///
     /// # Errors
     /// It cannot be made.
-    pub fn child(&self, name: &str) -> Result<Self, Error> {
+    pub fn child(&self, name: &str) -> Result<Self, CgroupError> {
         let path = self.path.join(name);
         match std::fs::create_dir(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            made => made.map_err(fs::Error::on("create cgroup", &path))?,
+            made => made.map_err(fs::FileError::on("create cgroup", &path))?,
         }
         Self::open(&path)
     }
@@ -96,11 +96,12 @@ impl Cgroup {
     ///
     /// # Errors
     /// The directory cannot be read.
-    pub fn children(&self) -> Result<Vec<Self>, Error> {
-        let entries = std::fs::read_dir(&self.path).map_err(fs::Error::on("list", &self.path))?;
+    pub fn children(&self) -> Result<Vec<Self>, CgroupError> {
+        let entries =
+            std::fs::read_dir(&self.path).map_err(fs::FileError::on("list", &self.path))?;
         let mut children = Vec::new();
         for entry in entries {
-            let entry = entry.map_err(fs::Error::on("list", &self.path))?;
+            let entry = entry.map_err(fs::FileError::on("list", &self.path))?;
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 children.push(Self::open(&entry.path())?);
             }
@@ -113,7 +114,7 @@ impl Cgroup {
     ///
     /// # Errors
     /// A directory cannot be read.
-    pub fn processes(&self) -> Result<Vec<u32>, Error> {
+    pub fn processes(&self) -> Result<Vec<u32>, CgroupError> {
         let mut found = Vec::new();
         let mut waiting = vec![self.clone()];
         while let Some(cgroup) = waiting.pop() {
@@ -129,7 +130,7 @@ impl Cgroup {
     ///
     /// # Errors
     /// They cannot be killed, or do not go.
-    pub fn kill(&self) -> Result<usize, Error> {
+    pub fn kill(&self) -> Result<usize, CgroupError> {
         let before = self.processes()?.len();
         if before == 0 {
             return Ok(0);
@@ -142,7 +143,7 @@ impl Cgroup {
                 return Ok(before);
             }
             if deadline.is_none_or(|deadline| Instant::now() > deadline) {
-                return Err(Error::Unkillable {
+                return Err(CgroupError::Unkillable {
                     path: self.path.clone(),
                     count: left,
                 });
@@ -157,7 +158,7 @@ impl Cgroup {
     /// # Errors
     /// It is still in use after a moment's patience: the kernel lets go of a cgroup a little after
     /// its last process.
-    pub fn remove(&self) -> Result<(), Error> {
+    pub fn remove(&self) -> Result<(), CgroupError> {
         if !self.path.exists() {
             return Ok(());
         }
@@ -170,10 +171,11 @@ impl Cgroup {
                 Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
                     std::thread::sleep(Duration::from_millis(5));
                 }
-                done => return Ok(done.map_err(fs::Error::on("remove cgroup", &self.path))?),
+                done => return Ok(done.map_err(fs::FileError::on("remove cgroup", &self.path))?),
             }
         }
-        Ok(std::fs::remove_dir(&self.path).map_err(fs::Error::on("remove cgroup", &self.path))?)
+        Ok(std::fs::remove_dir(&self.path)
+            .map_err(fs::FileError::on("remove cgroup", &self.path))?)
     }
 }
 
@@ -184,7 +186,7 @@ mod tests {
     /// A directory with the one file that makes it look like a cgroup.
     fn fake() -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("cgroup.procs"), "12\n34\n").unwrap();
+        fs::write_atomic(&dir.path().join("cgroup.procs"), b"12\n34\n", 0o600).unwrap();
         let path = dir.path().to_owned();
         (dir, path)
     }
@@ -193,7 +195,7 @@ mod tests {
     fn a_plain_directory_is_no_cgroup() {
         let dir = tempfile::tempdir().unwrap();
         let error = Cgroup::open(dir.path()).unwrap_err();
-        assert!(matches!(error, Error::NotACgroup { .. }), "{error}");
+        assert!(matches!(error, CgroupError::NotACgroup { .. }), "{error}");
     }
 
     #[test]
@@ -201,7 +203,7 @@ mod tests {
         let (_dir, path) = fake();
         let child = path.join("nested");
         std::fs::create_dir(&child).unwrap();
-        std::fs::write(child.join("cgroup.procs"), "56\n").unwrap();
+        fs::write_atomic(&child.join("cgroup.procs"), b"56\n", 0o600).unwrap();
         let cgroup = Cgroup::open(&path).unwrap();
         let mut processes = cgroup.processes().unwrap();
         processes.sort_unstable();

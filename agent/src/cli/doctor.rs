@@ -8,9 +8,8 @@ use aya::Btf;
 use super::output::{complaint, data};
 use crate::cgroup::hierarchy::Hierarchy;
 use crate::config::Config;
-use crate::enforce::chain;
 use crate::enforce::kernel::{HOOKS, load_program, open_object};
-use crate::enforce::object;
+use crate::enforce::{chain, object};
 use crate::sys::privilege;
 
 const ABOUT: &str = "\
@@ -21,7 +20,7 @@ Exit status: 0 if jobs can be enforced here, 1 if not, 121 if the configuration 
 /// Arguments of `cordon doctor`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = ABOUT)]
-pub struct Args {}
+pub struct Args;
 
 /// One thing that was looked at.
 struct Finding {
@@ -41,13 +40,13 @@ impl Args {
             }
         };
         let findings = examine(&config);
-        let lines: String = findings
+        let lines: Vec<_> = findings
             .iter()
             .map(|Finding { good, text }| {
                 format!("{} {text}\n", if *good { "ok  " } else { "FAIL" })
             })
             .collect();
-        let told = data(&lines);
+        let told = data(&lines.concat());
         if told.is_ok() && findings.iter().all(|finding| finding.good) {
             ExitCode::SUCCESS
         } else {

@@ -11,6 +11,7 @@ mod output;
 pub mod profile;
 pub mod report;
 pub mod run;
+mod terminal;
 
 /// A kernel edge for CI jobs: default-deny egress, proved by signed evidence.
 #[derive(Debug, Parser)]

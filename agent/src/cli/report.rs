@@ -89,7 +89,7 @@ enum Failure {
     #[error("cannot write the report as JSON")]
     Encode(#[from] serde_json::Error),
     #[error(transparent)]
-    File(#[from] fs::Error),
+    File(#[from] fs::FileError),
     #[error(transparent)]
     Key(#[from] KeyError),
     #[error("cannot write to standard output")]
@@ -235,7 +235,7 @@ fn sign(report: &Path, key: &Path, evidence: &Path) -> Result<(), Failure> {
 }
 
 /// Opens the directory the path leads to: the caller chose the path, links in it included.
-fn open_evidence(path: &Path) -> Result<Directory, fs::Error> {
-    let real = std::fs::canonicalize(path).map_err(fs::Error::on("find", path))?;
+fn open_evidence(path: &Path) -> Result<Directory, fs::FileError> {
+    let real = std::fs::canonicalize(path).map_err(fs::FileError::on("find", path))?;
     Directory::open(&real)
 }

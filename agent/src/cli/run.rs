@@ -205,11 +205,11 @@ fn default_evidence(config: &Config) -> PathBuf {
 fn code_of(error: &RunError) -> u8 {
     match error {
         RunError::Privilege(_) => PERMISSION,
-        RunError::Enforce(enforce::Error::Kernel(error)) => match error {
-            kernel::Error::NoObject
-            | kernel::Error::NoBtf(_)
-            | kernel::Error::NoOffset { .. }
-            | kernel::Error::Load { .. } => UNSUPPORTED,
+        RunError::Enforce(enforce::EnforceError::Kernel(error)) => match error {
+            kernel::KernelError::NoObject
+            | kernel::KernelError::NoBtf(_)
+            | kernel::KernelError::NoOffset { .. }
+            | kernel::KernelError::Load { .. } => UNSUPPORTED,
             _ => NOT_ENFORCED,
         },
         RunError::Namespace(_) => UNSUPPORTED,
@@ -225,7 +225,7 @@ fn code_of(error: &RunError) -> u8 {
     }
 }
 
-fn is_permission(error: &enforce::Error) -> bool {
+fn is_permission(error: &enforce::EnforceError) -> bool {
     let mut source = error.source();
     while let Some(cause) = source {
         if let Some(error) = cause.downcast_ref::<io::Error>() {
@@ -252,7 +252,7 @@ fn conclude(ended: &Ended) -> (u8, bool) {
             .written
             .report
             .parent()
-            .unwrap_or(Path::new("."))
+            .unwrap_or_else(|| Path::new("."))
             .display(),
     );
     if !ended.report.losses.none() {
@@ -280,7 +280,7 @@ fn conclude(ended: &Ended) -> (u8, bool) {
     }
 }
 
-fn write_status(path: &Path, code: u8, own: bool) -> Result<(), crate::sys::fs::Error> {
+fn write_status(path: &Path, code: u8, own: bool) -> Result<(), crate::sys::fs::FileError> {
     let by = if own { "cordon" } else { "command" };
     let text = format!("{{\"endedBy\":\"{by}\",\"status\":{code}}}\n");
     crate::sys::fs::write_atomic(path, text.as_bytes(), 0o644)

@@ -45,7 +45,7 @@ const EDNS_PAYLOAD: u16 = 1232;
 pub enum UpstreamError {
     /// The host's configuration cannot be read.
     #[error("cannot learn the host's DNS servers")]
-    Read(#[from] fs::Error),
+    Read(#[from] fs::FileError),
     /// The host's configuration cannot be understood, or names no server.
     #[error("`{}` names no DNS server that can be used; set `dns.upstream` in the profile", path.display())]
     Configuration {

@@ -176,13 +176,8 @@ mod tests {
         types.extend([5, kind::STRUCT << 24 | 2, 12, 11, 1, 0, 0, 2, 32]); // 3: outer
         let types: Vec<u8> = types.iter().flat_map(|word| word.to_le_bytes()).collect();
         let mut data = vec![0x9f, 0xeb, 1, 0];
-        for word in [
-            24,
-            0,
-            types.len() as u32,
-            types.len() as u32,
-            strings.len() as u32,
-        ] {
+        let len = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap();
+        for word in [24, 0, len(&types), len(&types), len(strings)] {
             data.extend(word.to_le_bytes());
         }
         data.extend(types);
@@ -205,7 +200,7 @@ mod tests {
         let whole = sample();
         for len in 0..whole.len() {
             if let Some(types) = Types::parse(whole[..len].to_vec()) {
-                let _ = types.offset("outer", "c");
+                assert!(types.offset("outer", "c").is_none_or(|offset| offset == 8));
             }
         }
     }

@@ -117,13 +117,13 @@ pub const OFFSETS: [(&str, &str, &str); 3] = [
 
 /// Why the kernel side is not up.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum KernelError {
     /// The executable was built without a BPF toolchain.
     #[error("this build of cordon has no BPF programs; build it with `cargo xtask build`")]
     NoObject,
     /// The kernel says nothing of its own types.
     #[error("the kernel has no BTF (`/sys/kernel/btf/vmlinux`); it needs CONFIG_DEBUG_INFO_BTF")]
-    NoBtf(#[source] fs::Error),
+    NoBtf(#[source] fs::FileError),
     /// A member the programs need is not in the kernel's BTF.
     #[error("the kernel's BTF does not have {structure}.{member}; this kernel is not supported")]
     NoOffset {
@@ -172,10 +172,10 @@ pub enum Error {
     },
     /// A map.
     #[error(transparent)]
-    Map(#[from] maps::Error),
+    Map(#[from] maps::MapsError),
     /// A file.
     #[error(transparent)]
-    File(#[from] fs::Error),
+    File(#[from] fs::FileError),
 }
 
 /// The end of a verifier log says what is wrong; the rest can be megabytes.
@@ -210,7 +210,7 @@ pub struct Kernel {
 ///
 /// # Errors
 /// Any program that enforces is refused, or anything cannot be pinned; what was pinned is removed.
-pub fn load(root: &Root, slice: &Cgroup, pins: &Pins) -> Result<Kernel, Error> {
+pub fn load(root: &Root, slice: &Cgroup, pins: &Pins) -> Result<Kernel, KernelError> {
     // What an interrupted load left is of no use, and its programs deny by empty maps meanwhile.
     pins.remove()?;
     pins.create()?;
@@ -222,20 +222,20 @@ pub fn load(root: &Root, slice: &Cgroup, pins: &Pins) -> Result<Kernel, Error> {
     loaded
 }
 
-fn load_parts(root: &Root, slice: &Cgroup, pins: &Pins) -> Result<Kernel, Error> {
+fn load_parts(root: &Root, slice: &Cgroup, pins: &Pins) -> Result<Kernel, KernelError> {
     let mut ebpf = open_object(slice.id(), root.level.saturating_add(1))?;
     for name in maps::NAMES {
         let path = pins.map(name);
-        let map = ebpf.map_mut(name).ok_or(Error::NoMap { map: name })?;
+        let map = ebpf.map_mut(name).ok_or(KernelError::NoMap { map: name })?;
         map.pin(&path)
             .map_err(io::Error::other)
-            .map_err(fs::Error::on("pin map", &path))?;
+            .map_err(fs::FileError::on("pin map", &path))?;
     }
     let directory = fs::open(root.cgroup.path())?;
     let btf = Btf::from_sys_fs()
         .map_err(EbpfError::BtfError)
         .map_err(Box::new)
-        .map_err(Error::Object)?;
+        .map_err(KernelError::Object)?;
     let mut missing = Vec::new();
     for hook in HOOKS {
         match attach(&mut ebpf, hook, &directory, &btf, pins) {
@@ -258,9 +258,10 @@ fn load_parts(root: &Root, slice: &Cgroup, pins: &Pins) -> Result<Kernel, Error>
 ///
 /// # Errors
 /// There is no object, or the kernel lacks what it needs.
-pub fn open_object(slice_id: u64, slice_level: u32) -> Result<Ebpf, Error> {
-    let object = object::bytes().ok_or(Error::NoObject)?;
-    let btf = fs::read("/sys/kernel/btf/vmlinux".as_ref(), 256 << 20).map_err(Error::NoBtf)?;
+pub fn open_object(slice_id: u64, slice_level: u32) -> Result<Ebpf, KernelError> {
+    let object = object::bytes().ok_or(KernelError::NoObject)?;
+    let btf =
+        fs::read("/sys/kernel/btf/vmlinux".as_ref(), 256 << 20).map_err(KernelError::NoBtf)?;
     let types = Types::parse(btf);
     let mut offsets = Vec::new();
     for (constant, structure, member) in OFFSETS {
@@ -269,7 +270,7 @@ pub fn open_object(slice_id: u64, slice_level: u32) -> Result<Ebpf, Error> {
             .and_then(|types| types.offset(structure, member));
         offsets.push((
             constant,
-            offset.ok_or(Error::NoOffset { structure, member })?,
+            offset.ok_or(KernelError::NoOffset { structure, member })?,
         ));
     }
     let mut loader = EbpfLoader::new();
@@ -278,7 +279,10 @@ pub fn open_object(slice_id: u64, slice_level: u32) -> Result<Ebpf, Error> {
     for (constant, offset) in &offsets {
         loader.override_global(constant, offset, true);
     }
-    loader.load(object).map_err(Box::new).map_err(Error::Object)
+    loader
+        .load(object)
+        .map_err(Box::new)
+        .map_err(KernelError::Object)
 }
 
 /// Loads one program into the kernel.
@@ -289,28 +293,34 @@ pub fn load_program<'a>(
     ebpf: &'a mut Ebpf,
     hook: Hook,
     btf: &Btf,
-) -> Result<&'a mut Program, Error> {
+) -> Result<&'a mut Program, KernelError> {
     let name = hook.name;
     let program = ebpf
         .program_mut(name)
-        .ok_or(Error::NoProgram { program: name })?;
+        .ok_or(KernelError::NoProgram { program: name })?;
     let loaded = match program {
         Program::CgroupSkb(program) => program.load(),
         Program::CgroupSock(program) => program.load(),
         Program::CgroupSockAddr(program) => program.load(),
         Program::BtfTracePoint(program) => program.load(name, btf),
-        _ => return Err(Error::NoProgram { program: name }),
+        _ => return Err(KernelError::NoProgram { program: name }),
     };
-    loaded.map_err(|source| Error::Load {
+    loaded.map_err(|source| KernelError::Load {
         program: name,
         source: Box::new(source),
     })?;
     Ok(program)
 }
 
-fn attach(ebpf: &mut Ebpf, hook: Hook, root: &File, btf: &Btf, pins: &Pins) -> Result<(), Error> {
+fn attach(
+    ebpf: &mut Ebpf,
+    hook: Hook,
+    root: &File,
+    btf: &Btf,
+    pins: &Pins,
+) -> Result<(), KernelError> {
     let name = hook.name;
-    let refused = |source| Error::Load {
+    let refused = |source| KernelError::Load {
         program: name,
         source: Box::new(source),
     };
@@ -319,18 +329,18 @@ fn attach(ebpf: &mut Ebpf, hook: Hook, root: &File, btf: &Btf, pins: &Pins) -> R
         Program::CgroupSock(program) => link_sock(program, root),
         Program::CgroupSockAddr(program) => link_sock_addr(program, root),
         Program::BtfTracePoint(program) => link_tracepoint(program),
-        _ => return Err(Error::NoProgram { program: name }),
+        _ => return Err(KernelError::NoProgram { program: name }),
     }
     .map_err(refused)?;
     let link = link
         .map_err(io::Error::other)
-        .map_err(|source| Error::Pin {
+        .map_err(|source| KernelError::Pin {
             program: name,
             source,
         })?;
     link.pin(pins.link(name))
         .map_err(io::Error::other)
-        .map_err(|source| Error::Pin {
+        .map_err(|source| KernelError::Pin {
             program: name,
             source,
         })?;
@@ -371,7 +381,7 @@ fn link_tracepoint(program: &mut BtfTracePoint) -> Linked {
 ///
 /// # Errors
 /// A map cannot be opened, or a program is not attached any more.
-pub fn adopt(root: &Root, pins: &Pins) -> Result<Kernel, Error> {
+pub fn adopt(root: &Root, pins: &Pins) -> Result<Kernel, KernelError> {
     let maps = Maps::from(|name| MapData::from_pin(pins.map(name)).and_then(Map::from_map_data))?;
     let missing = HOOKS
         .into_iter()
@@ -391,19 +401,20 @@ pub fn adopt(root: &Root, pins: &Pins) -> Result<Kernel, Error> {
 ///
 /// # Errors
 /// One is not.
-pub fn check_links(root: &Root, pins: &Pins) -> Result<(), Error> {
+pub fn check_links(root: &Root, pins: &Pins) -> Result<(), KernelError> {
     for hook in HOOKS {
         let Attach::Cgroup(attach_type) = hook.attach else {
             continue;
         };
         let path = pins.link(hook.name);
         let link = bpf::open_pin(&path)?;
-        let info = bpf::link_info(link.as_fd()).map_err(fs::Error::on("ask about link", &path))?;
+        let info =
+            bpf::link_info(link.as_fd()).map_err(fs::FileError::on("ask about link", &path))?;
         let holds = info.kind == bpf::LINK_CGROUP
             && info.cgroup == root.cgroup.id()
             && info.attach_type == attach_type;
         if !holds {
-            return Err(Error::Detached { program: hook.name });
+            return Err(KernelError::Detached { program: hook.name });
         }
     }
     Ok(())

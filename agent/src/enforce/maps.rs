@@ -1,7 +1,6 @@
 //! The kernel's maps. The only file that knows their names.
 
 use std::io;
-
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 
@@ -47,7 +46,7 @@ const RINGBUF: u32 = 27;
 /// A map operation that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {operation} map {map}")]
-pub struct Error {
+pub struct MapsError {
     /// What was tried.
     pub operation: &'static str,
     /// On which map.
@@ -57,8 +56,8 @@ pub struct Error {
     pub source: MapError,
 }
 
-fn failed(operation: &'static str, map: &'static str) -> impl FnOnce(MapError) -> Error {
-    move |source| Error {
+fn failed(operation: &'static str, map: &'static str) -> impl FnOnce(MapError) -> MapsError {
+    move |source| MapsError {
         operation,
         map,
         source,
@@ -103,7 +102,7 @@ impl Maps {
     /// One is not there, or is not what it should be.
     pub fn from(
         mut find: impl FnMut(&'static str) -> Result<Map, MapError>,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, MapsError> {
         macro_rules! take {
             ($name:literal) => {
                 find($name)
@@ -129,7 +128,7 @@ impl Maps {
     ///
     /// # Errors
     /// A map cannot be made or filled; what was published is withdrawn.
-    pub fn publish(&mut self, job: u64, ruleset: &Arc<Ruleset>) -> Result<JobMaps, Error> {
+    pub fn publish(&mut self, job: u64, ruleset: &Arc<Ruleset>) -> Result<JobMaps, MapsError> {
         let published = self.publish_parts(job, ruleset);
         if published.is_err() {
             // The first error is the one to report; what is left is denied by the missing job.
@@ -138,7 +137,7 @@ impl Maps {
         published
     }
 
-    fn publish_parts(&mut self, job: u64, ruleset: &Arc<Ruleset>) -> Result<JobMaps, Error> {
+    fn publish_parts(&mut self, job: u64, ruleset: &Arc<Ruleset>) -> Result<JobMaps, MapsError> {
         let mut nets =
             NetMap::create(NETS_PER_JOB, NO_PREALLOC).map_err(failed("create", "NETS"))?;
         for (net, grants) in &ruleset.nets {
@@ -194,7 +193,7 @@ impl Maps {
     ///
     /// # Errors
     /// The map cannot be read.
-    pub fn job(&self, job: u64) -> Result<Option<Job>, Error> {
+    pub fn job(&self, job: u64) -> Result<Option<Job>, MapsError> {
         match self.jobs.get(&job, 0) {
             Ok(Wire(entry)) => Ok(Some(entry)),
             Err(MapError::KeyNotFound) => Ok(None),
@@ -206,7 +205,12 @@ impl Maps {
     ///
     /// # Errors
     /// The map is full.
-    pub fn set_resolver(&mut self, job: u64, netns: u64, resolver: Resolver) -> Result<(), Error> {
+    pub fn set_resolver(
+        &mut self,
+        job: u64,
+        netns: u64,
+        resolver: Resolver,
+    ) -> Result<(), MapsError> {
         let key = ResolverKey { job, netns };
         self.resolvers
             .insert(Wire(key), Wire(resolver), 0)
@@ -217,7 +221,7 @@ impl Maps {
     ///
     /// # Errors
     /// The kernel has no memory for it.
-    pub fn mark_resolver(&mut self, job: u64, socket: &impl AsFd) -> Result<(), Error> {
+    pub fn mark_resolver(&mut self, job: u64, socket: &impl AsFd) -> Result<(), MapsError> {
         use std::os::fd::AsRawFd as _;
         let kept = Socket {
             job,
@@ -233,7 +237,7 @@ impl Maps {
     ///
     /// # Errors
     /// The map cannot be read.
-    pub fn losses(&self, job: u64) -> Result<Losses, Error> {
+    pub fn losses(&self, job: u64) -> Result<Losses, MapsError> {
         self.losses
             .get(&job, 0)
             .map(|Wire(losses)| losses)
@@ -244,7 +248,7 @@ impl Maps {
     ///
     /// # Errors
     /// The map cannot be written.
-    pub fn reset_losses(&mut self, job: u64) -> Result<(), Error> {
+    pub fn reset_losses(&mut self, job: u64) -> Result<(), MapsError> {
         self.losses
             .insert(job, Wire(Losses::default()), 0)
             .map_err(failed("reset", "LOSSES"))
@@ -263,7 +267,7 @@ impl Maps {
     ///
     /// # Errors
     /// The map cannot be read.
-    pub fn published(&self) -> Result<Vec<u64>, Error> {
+    pub fn published(&self) -> Result<Vec<u64>, MapsError> {
         self.jobs
             .keys()
             .collect::<Result<_, _>>()
@@ -275,7 +279,7 @@ impl Maps {
     ///
     /// # Errors
     /// Entries that could not be removed.
-    pub fn withdraw(&mut self, job: u64) -> Result<(), Vec<Error>> {
+    pub fn withdraw(&mut self, job: u64) -> Result<(), Vec<MapsError>> {
         let resolvers: Vec<_> = self
             .resolvers
             .keys()
@@ -295,7 +299,7 @@ impl Maps {
             ("RECORDS", self.records.remove(&job)),
             ("LOSSES", self.losses.remove(&job)),
         ]);
-        let errors: Vec<Error> = results
+        let errors: Vec<MapsError> = results
             .into_iter()
             .filter_map(|(map, result)| result.err().map(|error| (map, error)))
             .filter(|(_, error)| !is_not_found(error))
@@ -322,7 +326,7 @@ impl JobMaps {
     ///
     /// # Errors
     /// The map cannot be read.
-    pub fn flows(&self) -> Result<Vec<(FlowKey, FlowCounters)>, Error> {
+    pub fn flows(&self) -> Result<Vec<(FlowKey, FlowCounters)>, MapsError> {
         let lines: Result<Vec<_>, _> = self
             .flows
             .iter()
@@ -337,7 +341,7 @@ impl JobMaps {
     ///
     /// # Errors
     /// The map cannot be written.
-    pub fn clear_flows(&mut self) -> Result<(), Error> {
+    pub fn clear_flows(&mut self) -> Result<(), MapsError> {
         for (key, _) in self.flows()? {
             self.flows
                 .remove(&Wire(key))
@@ -390,6 +394,7 @@ impl LeaseSink for Leases {
                     .map_err(|error| full(lease, io::Error::other(error)))?;
             }
         }
+        drop(map);
         Ok(())
     }
 }

@@ -32,19 +32,19 @@ const JOB_PREFIX: &str = "job-";
 
 /// Why a job cannot be enforced.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum EnforceError {
     /// The cgroup hierarchy.
     #[error(transparent)]
-    Cgroup(#[from] cgroup::Error),
+    Cgroup(#[from] cgroup::CgroupError),
     /// The programs.
     #[error(transparent)]
-    Kernel(#[from] kernel::Error),
+    Kernel(#[from] kernel::KernelError),
     /// The maps.
     #[error(transparent)]
-    Map(#[from] maps::Error),
+    Map(#[from] maps::MapsError),
     /// A file.
     #[error(transparent)]
-    File(#[from] fs::Error),
+    File(#[from] fs::FileError),
     /// Enforcement was set up, and does not hold.
     #[error(transparent)]
     Proof(#[from] ProofError),
@@ -103,7 +103,7 @@ impl Host {
     ///
     /// # Errors
     /// Anything that enforces is missing. Nothing of a failed start is left behind.
-    pub fn open(config: &HostConfig) -> Result<Self, Error> {
+    pub fn open(config: &HostConfig) -> Result<Self, EnforceError> {
         let root = Hierarchy::find()?.root(config.cgroup_root.as_deref())?;
         let run_dir = config.run_dir.join(root.cgroup.id().to_string());
         fs::create_dir_all(&run_dir)?;
@@ -136,7 +136,7 @@ impl Host {
     ///
     /// # Errors
     /// The cgroup or its lock cannot be made.
-    pub fn place(&self, id: &str) -> Result<Place, Error> {
+    pub fn place(&self, id: &str) -> Result<Place, EnforceError> {
         let _alone = self.alone()?;
         let lock = lock(&self.lock_of(id), FlockArg::LockExclusive)?;
         let cgroup = self.slice.child(&format!("{JOB_PREFIX}{id}"))?;
@@ -151,7 +151,7 @@ impl Host {
     ///
     /// # Errors
     /// It does not; the job is denied everything.
-    pub fn arm(&mut self, place: &Place, ruleset: &Arc<Ruleset>) -> Result<Enforced, Error> {
+    pub fn arm(&mut self, place: &Place, ruleset: &Arc<Ruleset>) -> Result<Enforced, EnforceError> {
         let mut maps = self.kernel.maps.publish(place.cgroup.id(), ruleset)?;
         let proof = self.prove(place, ruleset, &mut maps)?;
         Ok(Enforced {
@@ -166,14 +166,14 @@ impl Host {
     ///
     /// # Errors
     /// All steps that failed, in one error.
-    pub fn retire(&mut self, place: Place) -> Result<(), Error> {
+    pub fn retire(&mut self, place: Place) -> Result<(), EnforceError> {
         let _alone = self.alone()?;
         let mut failures = Vec::new();
         self.clear(&place.cgroup, &mut failures);
         let path = self.lock_of(&place.id);
         note(
             &mut failures,
-            std::fs::remove_file(&path).map_err(fs::Error::on("remove", &path)),
+            std::fs::remove_file(&path).map_err(fs::FileError::on("remove", &path)),
         );
         drop(place.lock);
         if failures.is_empty() {
@@ -182,7 +182,7 @@ impl Host {
         if failures.is_empty() {
             Ok(())
         } else {
-            Err(Error::Ending(failures))
+            Err(EnforceError::Ending(failures))
         }
     }
 
@@ -209,7 +209,7 @@ impl Host {
             .collect()
     }
 
-    fn alone(&self) -> Result<Flock<File>, Error> {
+    fn alone(&self) -> Result<Flock<File>, EnforceError> {
         Ok(lock(&self.run_dir.join("lock"), FlockArg::LockExclusive)?)
     }
 
@@ -219,7 +219,7 @@ impl Host {
 
     /// Jobs whose cordon was killed are still denied everything but their live leases. They end
     /// here.
-    fn clear_orphans(&mut self) -> Result<(), Error> {
+    fn clear_orphans(&mut self) -> Result<(), EnforceError> {
         let mut failures = Vec::new();
         for cgroup in self.slice.children()? {
             let Some(id) = job_id(&cgroup) else { continue };
@@ -231,14 +231,14 @@ impl Host {
             self.clear(&cgroup, &mut failures);
             note(
                 &mut failures,
-                std::fs::remove_file(&path).map_err(fs::Error::on("remove", &path)),
+                std::fs::remove_file(&path).map_err(fs::FileError::on("remove", &path)),
             );
             drop(held);
         }
         if failures.is_empty() {
             Ok(())
         } else {
-            Err(Error::Ending(failures))
+            Err(EnforceError::Ending(failures))
         }
     }
 
@@ -272,14 +272,14 @@ fn open_kernel(
     slice: &Cgroup,
     pins: &Pins,
     run_dir: &std::path::Path,
-) -> Result<Kernel, Error> {
+) -> Result<Kernel, EnforceError> {
     let living = living_jobs(slice, run_dir)?;
     let others = pins.others(root.cgroup.id())?;
     if !living.is_empty() {
         // Programs are never taken down while a job lives.
         if !pins.complete() {
             let (slice, jobs) = (slice.path().to_owned(), living.join(", "));
-            return Err(Error::OtherVersion { slice, jobs });
+            return Err(EnforceError::OtherVersion { slice, jobs });
         }
         return Ok(kernel::adopt(root, pins)?);
     }
@@ -295,7 +295,7 @@ fn open_kernel(
 }
 
 /// Jobs whose lock somebody holds.
-fn living_jobs(slice: &Cgroup, run_dir: &std::path::Path) -> Result<Vec<String>, Error> {
+fn living_jobs(slice: &Cgroup, run_dir: &std::path::Path) -> Result<Vec<String>, EnforceError> {
     let mut living = Vec::new();
     for cgroup in slice.children()? {
         let Some(id) = job_id(&cgroup) else { continue };
@@ -313,16 +313,16 @@ fn job_id(cgroup: &Cgroup) -> Option<String> {
 }
 
 /// Takes a lock file, making it if need be. The file is only removed by who holds its lock.
-fn lock(path: &std::path::Path, how: FlockArg) -> Result<Flock<File>, fs::Error> {
+fn lock(path: &std::path::Path, how: FlockArg) -> Result<Flock<File>, fs::FileError> {
     let file = File::options()
         .create(true)
         .truncate(false)
         .write(true)
         .open(path)
-        .map_err(fs::Error::on("open lock", path))?;
+        .map_err(fs::FileError::on("open lock", path))?;
     Flock::lock(file, how)
         .map_err(|(_, errno)| std::io::Error::from(errno))
-        .map_err(fs::Error::on("lock", path))
+        .map_err(fs::FileError::on("lock", path))
 }
 
 fn note<T, E: std::error::Error>(failures: &mut Vec<String>, result: Result<T, E>) {

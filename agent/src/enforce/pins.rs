@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
-use crate::sys::fs::{self, Error};
+use crate::sys::fs::{self, FileError};
 
 /// The pins of one loaded object.
 #[derive(Clone, Debug)]
@@ -23,7 +23,12 @@ impl Pins {
     ///
     /// # Errors
     /// bpffs is not there and cannot be mounted.
-    pub fn open(bpffs: &Path, root: u64, slice: u64, object_sha256: &str) -> Result<Self, Error> {
+    pub fn open(
+        bpffs: &Path,
+        root: u64,
+        slice: u64,
+        object_sha256: &str,
+    ) -> Result<Self, FileError> {
         ensure_bpffs(bpffs)?;
         let object = object_sha256.get(..16).unwrap_or(object_sha256);
         let path = bpffs
@@ -54,7 +59,7 @@ impl Pins {
     ///
     /// # Errors
     /// The marker cannot be made.
-    pub fn mark_complete(&self) -> Result<(), Error> {
+    pub fn mark_complete(&self) -> Result<(), FileError> {
         fs::create_dir_all(&self.marker())
     }
 
@@ -62,7 +67,7 @@ impl Pins {
     ///
     /// # Errors
     /// It cannot be made.
-    pub fn create(&self) -> Result<(), Error> {
+    pub fn create(&self) -> Result<(), FileError> {
         fs::create_dir_all(&self.path)
     }
 
@@ -74,18 +79,18 @@ impl Pins {
     ///
     /// # Errors
     /// The parent cannot be read.
-    pub fn others(&self, root: u64) -> Result<Vec<Self>, Error> {
+    pub fn others(&self, root: u64) -> Result<Vec<Self>, FileError> {
         let Some(parent) = self.path.parent() else {
             return Ok(Vec::new());
         };
         let entries = match std::fs::read_dir(parent) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(Error::on("list", parent))?,
+            entries => entries.map_err(FileError::on("list", parent))?,
         };
         let prefix = format!("{root}-");
         let mut others = Vec::new();
         for entry in entries {
-            let entry = entry.map_err(Error::on("list", parent))?;
+            let entry = entry.map_err(FileError::on("list", parent))?;
             let path = entry.path();
             if entry.file_name().to_string_lossy().starts_with(&prefix) && path != self.path {
                 others.push(Self { path });
@@ -98,11 +103,11 @@ impl Pins {
     ///
     /// # Errors
     /// A pin cannot be removed; the others are removed nevertheless.
-    pub fn remove(&self) -> Result<(), Error> {
+    pub fn remove(&self) -> Result<(), FileError> {
         let mut first_error = None;
         let entries = match std::fs::read_dir(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            entries => entries.map_err(Error::on("list", &self.path))?,
+            entries => entries.map_err(FileError::on("list", &self.path))?,
         };
         for entry in entries.filter_map(Result::ok) {
             let path = entry.path();
@@ -111,14 +116,14 @@ impl Pins {
             } else {
                 std::fs::remove_file(&path)
             };
-            if let Err(error) = removed.map_err(Error::on("unpin", &path)) {
+            if let Err(error) = removed.map_err(FileError::on("unpin", &path)) {
                 first_error.get_or_insert(error);
             }
         }
         if let Some(error) = first_error {
             return Err(error);
         }
-        std::fs::remove_dir(&self.path).map_err(Error::on("remove", &self.path))?;
+        std::fs::remove_dir(&self.path).map_err(FileError::on("remove", &self.path))?;
         if let Some(parent) = self.path.parent() {
             // Other roots may have pins beside ours; then the parent stays.
             let _still_used = std::fs::remove_dir(parent);
@@ -127,11 +132,11 @@ impl Pins {
     }
 }
 
-fn ensure_bpffs(path: &Path) -> Result<(), Error> {
+fn ensure_bpffs(path: &Path) -> Result<(), FileError> {
     fs::create_dir_all(path)?;
     let kind = statfs(path)
         .map_err(io::Error::from)
-        .map_err(Error::on("look at", path))?;
+        .map_err(FileError::on("look at", path))?;
     if kind.filesystem_type() == BPF_FS_MAGIC {
         return Ok(());
     }
@@ -143,5 +148,5 @@ fn ensure_bpffs(path: &Path) -> Result<(), Error> {
         Some("mode=700"),
     )
     .map_err(io::Error::from)
-    .map_err(Error::on("mount bpffs on", path))
+    .map_err(FileError::on("mount bpffs on", path))
 }

@@ -12,7 +12,7 @@ use cordon_ebpf::abi::{TCP, UDP};
 use cordon_ebpf::decide::{Destination, Listener, decide};
 
 use super::maps::JobMaps;
-use super::{Error, Host, Place, kernel};
+use super::{EnforceError, Host, Place, kernel};
 use crate::policy::Ruleset;
 use crate::sys::spawn::{self, Attempt, Transport};
 
@@ -23,7 +23,7 @@ pub enum ProofError {
     #[error("the kernel does not have the job's ruleset")]
     NotPublished,
     /// The probe could not be made.
-    #[error("the probe of {transport:?} could not run")]
+    #[error("the probe with {transport} could not run")]
     Probe {
         /// What was probed.
         transport: Transport,
@@ -33,7 +33,7 @@ pub enum ProofError {
     },
     /// The probe met something else than the ruleset says.
     #[error(
-        "a probe of {transport:?} from inside the job met {met:?}, the ruleset says {expected:?}"
+        "a probe with {transport} from inside the job met {met:?}, the ruleset says {expected:?}"
     )]
     Disagrees {
         /// What was probed.
@@ -44,13 +44,13 @@ pub enum ProofError {
         expected: Attempt,
     },
     /// A refused probe arrived.
-    #[error("a refused probe of {transport:?} arrived")]
+    #[error("a refused probe with {transport} arrived")]
     Leaked {
         /// What was probed.
         transport: Transport,
     },
     /// The kernel did not count what it judged.
-    #[error("the kernel did not record the probe of {transport:?}")]
+    #[error("the kernel did not record the probe with {transport}")]
     NotCounted {
         /// What was probed.
         transport: Transport,
@@ -99,7 +99,7 @@ impl Host {
         place: &Place,
         ruleset: &Arc<Ruleset>,
         maps: &mut JobMaps,
-    ) -> Result<Vec<String>, Error> {
+    ) -> Result<Vec<String>, EnforceError> {
         kernel::check_links(&self.root, &self.pins)?;
         let job = place.cgroup.id();
         let entry = self.kernel.maps.job(job)?.ok_or(ProofError::NotPublished)?;
@@ -167,7 +167,7 @@ fn probe(
         return Err(ProofError::NotCounted { transport });
     }
     Ok(format!(
-        "a process in the job tried {transport:?} to a socket outside the job: {}, and was recorded",
+        "a process in the job tried {transport} to a socket outside the job: {}, and was recorded",
         match verdict {
             Verdict::DENY => "refused with EPERM, nothing arrived",
             Verdict::WOULD_DENY => "let pass, marked as what enforce mode would refuse",

@@ -134,12 +134,12 @@ impl Ledger {
     /// Takes one record.
     pub fn take(
         &mut self,
-        event: Result<Event, DecodeError>,
+        event: &Result<Event, DecodeError>,
         living: &impl Living,
     ) -> Option<News> {
         match event {
-            Ok(Event::Connection(record)) => self.connection(&record, living),
-            Ok(Event::SocketRefused(record)) => self.socket(&record, living),
+            Ok(Event::Connection(record)) => self.connection(record, living),
+            Ok(Event::SocketRefused(record)) => self.socket(record, living),
             Ok(Event::Fork(record)) => {
                 self.processes.forked(record.header.tgid, record.child);
                 None
@@ -360,8 +360,8 @@ mod tests {
         }
     }
 
-    fn denied(tgid: u32, last_octet: u8) -> Result<Event, DecodeError> {
-        Ok(Event::Connection(Connection {
+    fn denied(tgid: u32, last_octet: u8) -> Event {
+        Event::Connection(Connection {
             header: RecordHeader::new(RecordKind::CONNECTION, 5, 1, u64::from(tgid) << 32),
             address: Address::from_v4([198, 51, 100, last_octet]),
             port: 443,
@@ -373,22 +373,22 @@ mod tests {
             uid: 0,
             reserved: 0,
             comm: *b"curl\0\0\0\0\0\0\0\0\0\0\0\0",
-        }))
+        })
     }
 
     #[test]
     fn a_denial_is_news_once_for_each_chain() {
         let mut ledger = Ledger::default();
-        assert!(ledger.take(denied(7, 66), &Nobody).is_some());
-        assert!(ledger.take(denied(7, 66), &Nobody).is_none());
-        assert!(ledger.take(denied(8, 66), &Nobody).is_some());
+        assert!(ledger.take(&Ok(denied(7, 66)), &Nobody).is_some());
+        assert!(ledger.take(&Ok(denied(7, 66)), &Nobody).is_none());
+        assert!(ledger.take(&Ok(denied(8, 66)), &Nobody).is_some());
         assert_eq!(ledger.connections.len(), 1);
     }
 
     #[test]
     fn a_process_nobody_knows_keeps_its_threads_name() {
         let mut ledger = Ledger::default();
-        let Some(News::Connection { chain, .. }) = ledger.take(denied(7, 66), &Nobody) else {
+        let Some(News::Connection { chain, .. }) = ledger.take(&Ok(denied(7, 66)), &Nobody) else {
             panic!("no news");
         };
         assert_eq!(chain.executables, ["(curl)"]);
@@ -406,7 +406,7 @@ mod tests {
             process: None,
         };
         assert!(ledger.question(question, 0, &Nobody).is_none());
-        let Some(News::Connection { names, .. }) = ledger.take(denied(7, 66), &Nobody) else {
+        let Some(News::Connection { names, .. }) = ledger.take(&Ok(denied(7, 66)), &Nobody) else {
             panic!("no news");
         };
         assert_eq!(names, ["api.example.com"]);
@@ -416,10 +416,10 @@ mod tests {
     fn what_is_beyond_a_bound_is_counted() {
         let mut ledger = Ledger::default();
         for tgid in 1..=20 {
-            ledger.take(denied(tgid, 66), &Nobody);
+            ledger.take(&Ok(denied(tgid, 66)), &Nobody);
         }
         assert_eq!(ledger.dropped().details, 20 - CHAINS_PER_LINE as u64);
-        ledger.take(Err(DecodeError::Short { bytes: 3 }), &Nobody);
+        ledger.take(&Err(DecodeError::Short { bytes: 3 }), &Nobody);
         assert_eq!(ledger.dropped().undecodable, 1);
     }
 }

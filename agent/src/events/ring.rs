@@ -1,14 +1,13 @@
 //! The pump: from a job's ring to a consumer, without waiting for it.
 
-use std::fmt;
-use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::{fmt, io};
 
 use aya::maps::{MapData, RingBuf};
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::decode::{DecodeError, Event, decode};
+use crate::sys::readiness;
 
 /// A job's ring, as the kernel fills it.
 pub struct Ring(pub RingBuf<MapData>);
@@ -47,7 +46,7 @@ impl Pump {
     /// The descriptor cannot be polled.
     pub fn new(ring: Ring) -> io::Result<Self> {
         Ok(Self {
-            ring: AsyncFd::with_interest(ring, Interest::READABLE)?,
+            ring: readiness::records(ring)?,
         })
     }
 

@@ -14,7 +14,7 @@ impl JobId {
     ///
     /// # Errors
     /// The kernel's random source cannot be read.
-    pub fn random() -> Result<Self, fs::Error> {
+    pub fn random() -> Result<Self, fs::FileError> {
         let uuid = fs::read_to_string(Path::new("/proc/sys/kernel/random/uuid"), 64)?;
         let digits = uuid.chars().filter(char::is_ascii_hexdigit);
         Ok(Self(digits.take(12).collect()))

@@ -1,5 +1,7 @@
 //! `cordon run`: one job whose daemon is the command itself.
 
+#![expect(clippy::future_not_send, reason = "one job, one thread")]
+
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
@@ -13,6 +15,7 @@ use super::id::JobId;
 use super::watch::Watch;
 use crate::config::Config;
 use crate::dns::{self, Bound, Resolution};
+use crate::enforce::maps::Leases;
 use crate::enforce::{self, Enforced, Host, Place, object};
 use crate::events::ledger::News;
 use crate::events::ring::Pump;
@@ -60,7 +63,7 @@ pub struct Ended {
     /// Where it lies.
     pub written: Written,
     /// What could not be cleared away afterwards.
-    pub leftovers: Option<enforce::Error>,
+    pub leftovers: Option<enforce::EnforceError>,
 }
 
 /// Why a job did not run, or has no evidence.
@@ -68,10 +71,10 @@ pub struct Ended {
 pub enum RunError {
     /// Cordon itself may not do what it needs.
     #[error(transparent)]
-    Privilege(#[from] privilege::Error),
+    Privilege(#[from] privilege::PrivilegeError),
     /// Enforcement could not be established or proved.
     #[error("the job was not started: it could not be enforced")]
-    Enforce(#[from] enforce::Error),
+    Enforce(#[from] enforce::EnforceError),
     /// The job's DNS could not be set up.
     #[error("the job was not started: its DNS listener could not be set up")]
     Listener(#[from] dns::BindError),
@@ -98,7 +101,7 @@ pub enum RunError {
     Watch(#[source] io::Error),
     /// A file.
     #[error(transparent)]
-    File(#[from] fs::Error),
+    File(#[from] fs::FileError),
     /// The job ran; its evidence could not be written.
     #[error("the job ran, but its evidence could not be written")]
     Evidence(#[from] SinkError),
@@ -167,10 +170,12 @@ async fn run_placed(
         .ok_or_else(|| cannot_watch(io::Error::other("the job's ring is taken")))?;
     let pump = Pump::new(ring).map_err(cannot_watch)?;
     let (mut watch, log) = Watch::new(pump, Arc::clone(&enforced.maps.leases));
+    let names: Arc<dyn dns::NamePolicy> = Arc::<Ruleset>::clone(&request.ruleset);
+    let leases: Arc<dyn dns::LeaseSink> = Arc::<Leases>::clone(&enforced.maps.leases);
     let resolution = Resolution {
-        ruleset: Arc::clone(&request.ruleset) as Arc<dyn dns::NamePolicy>,
+        ruleset: names,
         mode: request.ruleset.mode.into(),
-        sink: Arc::clone(&enforced.maps.leases) as Arc<dyn dns::LeaseSink>,
+        sink: leases,
         clients: Arc::new(host.kernel.maps.dns_clients(place.cgroup.id())),
         log: Arc::new(log),
         upstream: upstream(request)?,
@@ -182,7 +187,7 @@ async fn run_placed(
     // No process is left: nothing more can be asked, and what was said is in the ring.
     listener.shutdown().await;
     watch.finish(tell).map_err(RunError::Watch)?;
-    seal(request, host, enforced, place, &watch, ran)
+    seal(request, host, &enforced, place, &watch, ran)
 }
 
 /// Sends the job's DNS, in this network namespace, to the listener's sockets.
@@ -190,7 +195,7 @@ fn direct_dns(host: &mut Host, place: &Place, bound: &Bound) -> Result<(), RunEr
     let job = place.cgroup.id();
     let cookie = netns::cookie(&bound.udp4).map_err(RunError::Namespace)?;
     let maps = &mut host.kernel.maps;
-    let mark = |maps: &mut enforce::maps::Maps| -> Result<(), enforce::maps::Error> {
+    let mark = |maps: &mut enforce::maps::Maps| -> Result<(), enforce::maps::MapsError> {
         maps.mark_resolver(job, &bound.udp4)?;
         maps.mark_resolver(job, &bound.tcp4)?;
         if let Some(udp6) = &bound.udp6 {
@@ -201,7 +206,7 @@ fn direct_dns(host: &mut Host, place: &Place, bound: &Bound) -> Result<(), RunEr
         }
         maps.set_resolver(job, cookie, bound.ports())
     };
-    mark(maps).map_err(enforce::Error::from)?;
+    mark(maps).map_err(enforce::EnforceError::from)?;
     Ok(())
 }
 
@@ -244,7 +249,7 @@ async fn release(
             None => (Outcome::NotStarted, Some(error)),
         },
     };
-    let survivors = place.cgroup.kill().map_err(enforce::Error::from)?;
+    let survivors = place.cgroup.kill().map_err(enforce::EnforceError::from)?;
     Ok(Ran {
         outcome,
         not_started,
@@ -268,7 +273,7 @@ fn start(command: &[OsString], entry: Entry) -> io::Result<tokio::process::Child
 fn seal(
     request: &Request,
     host: &Host,
-    enforced: Enforced,
+    enforced: &Enforced,
     place: &Place,
     watch: &Watch,
     ran: Ran,
@@ -277,12 +282,12 @@ fn seal(
         what: "the kernel has no boot clock",
         source,
     };
-    let flows = enforced.maps.flows().map_err(enforce::Error::from)?;
+    let flows = enforced.maps.flows().map_err(enforce::EnforceError::from)?;
     let losses = host
         .kernel
         .maps
         .losses(place.cgroup.id())
-        .map_err(enforce::Error::from)?;
+        .map_err(enforce::EnforceError::from)?;
     let as_root = request
         .account
         .as_ref()
@@ -297,7 +302,7 @@ fn seal(
     let report = build(Facts {
         policy: &request.policy,
         ruleset: &request.ruleset,
-        coverage: coverage(&enforced, as_root),
+        coverage: coverage(enforced, as_root),
         job: JobFacts {
             id: place.id.clone(),
             command: request

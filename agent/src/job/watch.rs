@@ -1,5 +1,7 @@
 //! The loop of a running job: records, questions, signals, until the command is gone.
 
+#![expect(clippy::future_not_send, reason = "one job, one thread")]
+
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::sync::Arc;
@@ -135,7 +137,7 @@ impl Watch {
 
 fn drain(pump: &mut Pump, ledger: &mut Ledger, tell: Tell<'_>) {
     pump.drain(&mut |event| {
-        if let Some(news) = ledger.take(event, &Proc) {
+        if let Some(news) = ledger.take(&event, &Proc) {
             tell(news);
         }
     });

@@ -47,34 +47,46 @@ pub(crate) fn read_rules(reader: &mut Reader, table: Table<'_>) -> Vec<Rule> {
             continue;
         };
         if let Some(rule) = read_rule(reader, entry) {
-            places.refuse_repetition(reader, &rule, item.span());
+            places.refuse_repetition(reader, &rule, &item.span());
             rules.push(rule);
         }
     }
     rules
 }
 
-/// Where rules about one endpoint stand, to find those that say the same again.
+/// The ports that rules about each endpoint allow, and where they stand: to find a rule that says
+/// what another has said.
 #[derive(Default)]
-struct Places(BTreeMap<(Endpoint, Protocol), Vec<Place>>);
+struct Places(BTreeMap<(Endpoint, Protocol), BTreeMap<u16, Place>>);
 
-/// The ports of one rule, and where it stands.
-type Place = (PortSet, Range<usize>);
+/// One range of ports, found by its first one.
+struct Place {
+    last: u16,
+    span: Range<usize>,
+}
 
 impl Places {
-    fn refuse_repetition(&mut self, reader: &mut Reader, rule: &Rule, span: Range<usize>) {
+    fn refuse_repetition(&mut self, reader: &mut Reader, rule: &Rule, span: &Range<usize>) {
         let key = (rule.endpoint.clone(), rule.protocol);
         let known = self.0.entry(key).or_default();
-        if let Some((_, first)) = known.iter().find(|(ports, _)| ports.overlaps(&rule.ports)) {
+        let overlapping = |(first, last): (u16, u16)| {
+            let (_, before) = known.range(..=last).next_back()?;
+            (before.last >= first).then(|| before.span.clone())
+        };
+        if let Some(first) = rule.ports.ranges().find_map(overlapping) {
             let source = Arc::clone(reader.source());
             let mistake = Mistake::new(format!("{} is allowed twice", rule.endpoint))
                 .at(&source, span.clone())
                 .label("again here")
-                .related(&source, first.clone(), "first here")
+                .related(&source, first, "first here")
                 .help("keep one of the two rules; together their ports must not overlap");
-            reader.push(&span, mistake);
+            reader.push(span, mistake);
+            return;
         }
-        known.push((rule.ports.clone(), span));
+        known.extend(rule.ports.ranges().map(|(first, last)| {
+            let span = span.clone();
+            (first, Place { last, span })
+        }));
     }
 }
 
@@ -92,7 +104,7 @@ fn read_rule(reader: &mut Reader, table: Table<'_>) -> Option<Rule> {
         private: private?,
         reason,
         origin: Origin {
-            source: reader.source().name.clone(),
+            source: reader.source().name().to_owned(),
             line: reader.source().line(table.span().start),
         },
     })

@@ -23,14 +23,28 @@ pub fn merge_grants(existing: &[Grant], new: &[Grant], now: u64) -> Option<Vec<G
         }
     }
     merged.sort_by_key(order);
-    if merged.len() > MAX_GRANTS {
-        merged = without_covered(&merged);
+    fit(merged)
+}
+
+/// Makes a list short enough for the kernel's entry without changing what it allows; `None` if that
+/// cannot be done.
+///
+/// A list that is short enough stays whole, so that of several rules that allow the first is named.
+pub(crate) fn fit(list: Vec<Grant>) -> Option<Vec<Grant>> {
+    // Comparing each with each takes time; nothing people write comes near this.
+    const LONGEST: usize = 1024;
+    if list.len() <= MAX_GRANTS {
+        return Some(list);
     }
-    (merged.len() <= MAX_GRANTS).then_some(merged)
+    if list.len() > LONGEST {
+        return None;
+    }
+    let needed = without_covered(&list);
+    (needed.len() <= MAX_GRANTS).then_some(needed)
 }
 
 /// Leaves out grants that add nothing to the others. Of equals the first stays.
-pub(crate) fn without_covered(list: &[Grant]) -> Vec<Grant> {
+fn without_covered(list: &[Grant]) -> Vec<Grant> {
     let needed = |(index, grant): &(usize, &Grant)| {
         !list.iter().enumerate().any(|(other_index, other)| {
             covers(other, grant) && (!covers(grant, other) || other_index < *index)

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::diagnostic::{Mistake, nearest};
-use super::profile::{FILE_BYTES, Profile, is_name};
+use super::profile::{FILE_BYTES, Profile, is_profile_name};
 use crate::sys::fs;
 
 /// Profiles that are part of the program.
@@ -85,7 +85,7 @@ impl Library {
             match self.find_name(&name).and_then(|location| location.read()) {
                 Ok((profile, wrong)) if wrong.is_empty() => listed.push(Listed {
                     name,
-                    source: profile.source.name.clone(),
+                    source: profile.source.name().to_owned(),
                     description: profile.description,
                 }),
                 Ok((_, wrong)) => mistakes.extend(wrong),
@@ -108,7 +108,7 @@ impl Library {
     }
 
     fn find_name(&self, name: &str) -> Result<Location, Mistake> {
-        if !is_name(name) {
+        if !is_profile_name(name) {
             return Err(Mistake::new(format!("`{name}` is not the name of a profile"))
                 .help("names are lower-case letters, digits, `-`, `_` and `.`; a path contains `/` or ends in `.toml`"));
         }

@@ -131,7 +131,7 @@ impl<'l> Loader<'l> {
     ) -> Option<usize> {
         self.mistakes.extend(mistakes);
         self.open
-            .push((identity.clone(), profile.source.name.clone()));
+            .push((identity.clone(), profile.source.name().to_owned()));
         let mut bases = Vec::new();
         for base in &profile.extends {
             let asked = Asked {
@@ -198,7 +198,7 @@ impl<'l> Loader<'l> {
             upstream.extend(self.upstream(*index));
         }
         let upstream = self.agree(upstream, "the named profiles", None);
-        Mistakes::check(std::mem::take(&mut self.mistakes))?;
+        Mistakes::check(in_order(std::mem::take(&mut self.mistakes)))?;
         let named = || asked.iter().filter_map(|index| self.loaded.get(*index));
         Ok(Policy {
             name: named()
@@ -260,4 +260,21 @@ impl<'l> Loader<'l> {
         }
         Some(first)
     }
+}
+
+/// The mistakes of each file together and in the order of its text; files in the order in which
+/// they were met. Those without a place come first.
+fn in_order(mut mistakes: Vec<Mistake>) -> Vec<Mistake> {
+    let mut files: Vec<String> = Vec::new();
+    for file in mistakes.iter().filter_map(Mistake::file) {
+        if !files.iter().any(|known| known == file) {
+            files.push(file.to_owned());
+        }
+    }
+    mistakes.sort_by_key(|mistake| {
+        let file = mistake.file();
+        let rank = file.and_then(|file| files.iter().position(|known| known == file));
+        (rank, mistake.offset())
+    });
+    mistakes
 }

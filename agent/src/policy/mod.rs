@@ -18,6 +18,7 @@ mod allow;
 pub mod compile;
 pub mod diagnostic;
 pub mod endpoint;
+pub mod explain;
 pub mod grants;
 mod hex;
 pub mod library;
@@ -28,6 +29,7 @@ pub mod ports;
 mod profile;
 pub(crate) mod reader;
 pub mod remedy;
+pub mod suggest;
 pub mod upstream;
 
 pub use self::compile::{CompileError, CompiledRule, Net, Ruleset, RulesetDigest, compile};
@@ -38,7 +40,7 @@ pub use self::library::Library;
 pub use self::name::DomainName;
 pub use self::pattern::DomainPattern;
 pub use self::ports::PortSet;
-pub(crate) use self::profile::read_upstream;
+pub(crate) use self::profile::{is_profile_name, read_upstream};
 pub use self::remedy::remedy;
 pub use self::upstream::Upstream;
 use crate::report::ReportMode;
@@ -258,3 +260,6 @@ impl Default for DnsPolicy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -75,6 +75,21 @@ impl DomainPattern {
         }
     }
 
+    /// Every pattern that matches a name, allowed or not: a lookup of these in a map of patterns
+    /// finds what comparing the name with each of them would.
+    pub(crate) fn all_matching(name: &DomainName) -> impl Iterator<Item = Self> {
+        let pattern = |depth, base: &DomainName| Self {
+            depth,
+            base: base.clone(),
+        };
+        let exact = pattern(Depth::Exact, name);
+        let parent = name.parent();
+        let one = parent.as_ref().map(|base| pattern(Depth::OneLabel, base));
+        let any = std::iter::successors(parent, DomainName::parent)
+            .map(move |base| pattern(Depth::AnyDepth, &base));
+        std::iter::once(exact).chain(one).chain(any)
+    }
+
     /// How far it reaches.
     #[must_use]
     pub fn depth(&self) -> Depth {
@@ -196,6 +211,10 @@ mod tests {
                 .unwrap()
                 .matches(&DomainName::parse(&name).unwrap());
             prop_assert_eq!(matches, naive(&pattern, &name));
+            let name = DomainName::parse(&name).unwrap();
+            let pattern = DomainPattern::parse(&pattern).unwrap();
+            let found = DomainPattern::all_matching(&name).any(|one| one == pattern);
+            prop_assert_eq!(found, matches);
         }
 
         #[test]

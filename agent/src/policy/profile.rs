@@ -51,10 +51,7 @@ impl Profile {
             Ok(text) => (text, None),
             Err(error) => (String::new(), Some(not_text(name, &error))),
         };
-        let source = Arc::new(SourceText {
-            name: name.to_owned(),
-            text,
-        });
+        let source = Arc::new(SourceText::new(name, text));
         if let Some(mistake) = mistake {
             return (Self::empty(source), vec![mistake]);
         }
@@ -63,10 +60,10 @@ impl Profile {
 
     /// What goes into reports about it.
     pub(crate) fn facts(&self) -> ProfileSource {
-        let digest = Sha256::digest(self.source.text.as_bytes());
+        let digest = Sha256::digest(self.source.text().as_bytes());
         ProfileSource {
             name: self.name.get_ref().clone(),
-            source: self.source.name.clone(),
+            source: self.source.name().to_owned(),
             sha256: Hex(&digest).to_string(),
         }
     }
@@ -85,11 +82,15 @@ impl Profile {
 }
 
 /// Whether the text can name a profile: lower-case letters, digits, `-`, `_` and `.`, at most 64.
-pub(crate) fn is_name(text: &str) -> bool {
+/// What ends in `.toml` is a path wherever a profile is named.
+pub(crate) fn is_profile_name(text: &str) -> bool {
     let good = |byte: u8| {
         byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_' | b'.')
     };
-    (1..=64).contains(&text.len()) && text.bytes().all(good) && !text.starts_with(['.', '-'])
+    (1..=64).contains(&text.len())
+        && text.bytes().all(good)
+        && !text.starts_with(['.', '-'])
+        && !has_toml_suffix(text)
 }
 
 fn not_text(name: &str, error: &std::string::FromUtf8Error) -> Mistake {
@@ -115,8 +116,7 @@ fn read_name(reader: &mut Reader, table: Table<'_>) -> Spanned<String> {
     let Some(name) = reader.required(table, "name", "`name = \"my-job\"`", name) else {
         return Spanned::new(0..0, String::new());
     };
-    // A name that looks like a path could never be named.
-    if !is_name(name.get_ref()) || has_toml_suffix(name.get_ref()) {
+    if !is_profile_name(name.get_ref()) {
         let mistake = Mistake::new("this cannot be the name of a profile")
             .help("use lower-case letters, digits, `-`, `_` and `.`; at most 64 of them");
         reader.push(&name.span(), mistake);

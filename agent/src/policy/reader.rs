@@ -1,5 +1,6 @@
 //! Reads keys from TOML tables by hand, so that every mistake is found in one run and has a place.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -13,8 +14,8 @@ use super::diagnostic::{Mistake, SourceText, nearest};
 pub(crate) struct Reader {
     source: Arc<SourceText>,
     mistakes: Vec<Mistake>,
-    /// Where the text is not TOML: what was guessed there is not worth a second complaint.
-    broken: Vec<Range<usize>>,
+    /// Lines that are not TOML: what was guessed there is not worth a second complaint.
+    broken: BTreeSet<usize>,
 }
 
 /// A table, with the words for it in messages.
@@ -45,11 +46,11 @@ impl Reader {
         schema: &Schema,
         read: impl FnOnce(&mut Self, Table<'_>) -> T,
     ) -> (T, Vec<Mistake>) {
-        let (root, errors) = DeTable::parse_recoverable(&source.text);
+        let (root, errors) = DeTable::parse_recoverable(source.text());
         let mut reader = Self {
             source: Arc::clone(source),
             mistakes: Vec::new(),
-            broken: Vec::new(),
+            broken: BTreeSet::new(),
         };
         for error in &errors {
             reader.syntax(error);
@@ -67,12 +68,7 @@ impl Reader {
 
     /// Notes a mistake at a place; further words can be added to what is returned.
     pub(crate) fn push(&mut self, span: &Range<usize>, mistake: Mistake) {
-        let line = self.source.line(span.start);
-        let doubtful = self
-            .broken
-            .iter()
-            .any(|broken| self.source.line(broken.start) == line);
-        if !doubtful {
+        if !self.broken.contains(&self.source.line(span.start)) {
             self.mistakes
                 .push(mistake.at_if_none(&self.source, span.clone()));
         }
@@ -222,13 +218,13 @@ impl Reader {
 
     fn syntax(&mut self, error: &toml::de::Error) {
         // Errors without a place are about the end of the file.
-        let end = self.source.text.len();
+        let end = self.source.text().len();
         let span = error.span().unwrap_or(end..end);
         let mistake = Mistake::new(error.message())
             .at(&self.source, span.clone())
             .label("this is not TOML");
         self.mistakes.push(mistake);
-        self.broken.push(span);
+        self.broken.insert(self.source.line(span.start));
     }
 }
 

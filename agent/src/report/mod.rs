@@ -1,8 +1,8 @@
 //! The egress report: what was enforced, what could not be, what was lost, and then what happened.
 //!
 //! The types here are the report's JSON, field for field; they are built from the ledger without
-//! I/O, rendered for people by [`text`](crate::report::text), wrapped by
-//! [`statement`](crate::report::statement), signed by [`envelope`](crate::report::envelope).
+//! I/O, rendered for people by [`text`], wrapped by
+//! [`statement`], signed by [`envelope`].
 //!
 //! **Invariants**: everything that reaches a report is ordered, so that the same facts give the
 //! same bytes; mode, coverage and losses stand before any flow.

@@ -17,8 +17,10 @@ use p256::ecdsa::signature::{Signer as _, Verifier as _};
 use p256::ecdsa::{self, DerSignature};
 use p256::elliptic_curve::Generate as _;
 use p256::elliptic_curve::zeroize::Zeroizing;
-use p256::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _};
-use p256::pkcs8::{EncodePublicKey as _, LineEnding};
+use p256::pkcs8::{
+    DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _, EncodePublicKey as _,
+    LineEnding,
+};
 use sha2::{Digest as _, Sha256};
 
 use crate::sys::{dir, fs};
@@ -43,7 +45,7 @@ pub enum KeyError {
     },
     /// A file operation failed.
     #[error(transparent)]
-    File(#[from] fs::Error),
+    File(#[from] fs::FileError),
     /// The path names no file.
     #[error("`{}` does not name a file", path.display())]
     NoFileName {
@@ -224,7 +226,9 @@ impl VerifyingKey {
 
 fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let file = fs::open(path)?;
-    let metadata = file.metadata().map_err(fs::Error::on("examine", path))?;
+    let metadata = file
+        .metadata()
+        .map_err(fs::FileError::on("examine", path))?;
     let mode = metadata.mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(KeyError::Readable {
@@ -244,7 +248,7 @@ fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let mut pem = Zeroizing::new(Vec::with_capacity(room));
     file.take(MAX_KEY_FILE)
         .read_to_end(&mut pem)
-        .map_err(fs::Error::on("read", path))?;
+        .map_err(fs::FileError::on("read", path))?;
     Ok(pem)
 }
 

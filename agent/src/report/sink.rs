@@ -36,7 +36,7 @@ pub enum SinkError {
     Encode(#[from] serde_json::Error),
     /// A file operation failed.
     #[error(transparent)]
-    File(#[from] fs::Error),
+    File(#[from] fs::FileError),
     /// The statement is larger than verifiers take.
     #[error(
         "the statement has {size} bytes, and verifiers take {MAX_PAYLOAD}: the policy has \

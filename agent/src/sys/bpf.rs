@@ -10,7 +10,7 @@ use std::path::Path;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::fs::Error;
+use super::fs::FileError;
 
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
@@ -33,6 +33,9 @@ pub struct LinkInfo {
     reserved2: u32,
 }
 
+const LINK_INFO_BYTES: u32 = 32;
+const _: () = assert!(size_of::<LinkInfo>() == 32);
+
 /// `BPF_LINK_TYPE_CGROUP`
 pub const LINK_CGROUP: u32 = 3;
 
@@ -48,17 +51,16 @@ fn bpf<T>(command: libc::c_int, attr: &mut T) -> io::Result<libc::c_int> {
         )
     };
     if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result as libc::c_int)
+        return Err(io::Error::last_os_error());
     }
+    libc::c_int::try_from(result).map_err(io::Error::other)
 }
 
 /// Opens a pinned object (`BPF_OBJ_GET`).
 ///
 /// # Errors
 /// There is no such pin, or it may not be opened.
-pub fn open_pin(path: &Path) -> Result<OwnedFd, Error> {
+pub fn open_pin(path: &Path) -> Result<OwnedFd, FileError> {
     #[repr(C)]
     struct Attr {
         path: u64,
@@ -67,13 +69,13 @@ pub fn open_pin(path: &Path) -> Result<OwnedFd, Error> {
     }
     let name = CString::new(path.as_os_str().as_bytes())
         .map_err(io::Error::from)
-        .map_err(Error::on("open pin", path))?;
+        .map_err(FileError::on("open pin", path))?;
     let mut attr = Attr {
         path: name.as_ptr() as u64,
         fd: 0,
         flags: 0,
     };
-    let fd = bpf(BPF_OBJ_GET, &mut attr).map_err(Error::on("open pin", path))?;
+    let fd = bpf(BPF_OBJ_GET, &mut attr).map_err(FileError::on("open pin", path))?;
     // SAFETY: the kernel just made this descriptor for us alone.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
@@ -92,7 +94,7 @@ pub fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     let mut info = LinkInfo::default();
     let mut attr = Attr {
         fd: link.as_raw_fd().cast_unsigned(),
-        len: size_of::<LinkInfo>() as u32,
+        len: LINK_INFO_BYTES,
         info: std::ptr::from_mut(&mut info) as u64,
     };
     bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;

@@ -53,7 +53,7 @@ impl Calendar {
     /// The calendar time of a boot time.
     #[must_use]
     pub fn at(&self, time: BootTime) -> Timestamp {
-        let nanoseconds = i128::from(time.0) - i128::from(self.boot.0);
+        let nanoseconds = i128::from(time.0).saturating_sub(i128::from(self.boot.0));
         let nanoseconds = i64::try_from(nanoseconds).unwrap_or_default();
         self.wall
             .checked_add(jiff::SignedDuration::from_nanos(nanoseconds))

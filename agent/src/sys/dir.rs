@@ -14,7 +14,7 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
-use super::fs::Error;
+use super::fs::FileError;
 
 /// An open directory.
 #[derive(Debug)]
@@ -28,14 +28,14 @@ impl Directory {
     ///
     /// # Errors
     /// It is not there, is not a directory, or its last component is a symbolic link.
-    pub fn open(path: &Path) -> Result<Self, Error> {
+    pub fn open(path: &Path) -> Result<Self, FileError> {
         // A trailing slash would make the kernel follow a link in the last component.
         let path: PathBuf = path.components().collect();
         OpenOptions::new()
             .read(true)
             .custom_flags((OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits())
             .open(&path)
-            .map_err(Error::on("open directory", &path))
+            .map_err(FileError::on("open directory", &path))
             .map(|handle| Self { handle, path })
     }
 
@@ -43,7 +43,7 @@ impl Directory {
     ///
     /// # Errors
     /// As [`Self::open`], and where one of them cannot be made.
-    pub fn open_or_create(path: &Path, mode: u32) -> Result<Self, Error> {
+    pub fn open_or_create(path: &Path, mode: u32) -> Result<Self, FileError> {
         let path: PathBuf = path.components().collect();
         if let Some(parent) = path
             .parent()
@@ -53,7 +53,7 @@ impl Directory {
         }
         match std::fs::DirBuilder::new().mode(mode).create(&path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                Err(Error::on("create directory", &path)(error))
+                Err(FileError::on("create directory", &path)(error))
             }
             _ => Self::open(&path),
         }
@@ -69,11 +69,11 @@ impl Directory {
     ///
     /// # Errors
     /// The file system has no locks.
-    pub fn try_lock(&self) -> Result<bool, Error> {
+    pub fn try_lock(&self) -> Result<bool, FileError> {
         match self.handle.try_lock() {
             Ok(()) => Ok(true),
             Err(TryLockError::WouldBlock) => Ok(false),
-            Err(TryLockError::Error(error)) => Err(Error::on("lock", &self.path)(error)),
+            Err(TryLockError::Error(error)) => Err(FileError::on("lock", &self.path)(error)),
         }
     }
 
@@ -81,7 +81,7 @@ impl Directory {
     ///
     /// # Errors
     /// It cannot be told.
-    pub fn contains(&self, name: &str) -> Result<bool, Error> {
+    pub fn contains(&self, name: &str) -> Result<bool, FileError> {
         match fstatat(&self.handle, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(_) => Ok(true),
             Err(Errno::ENOENT) => Ok(false),
@@ -93,11 +93,11 @@ impl Directory {
     ///
     /// # Errors
     /// The directory cannot be examined.
-    pub fn is_at_its_path(&self) -> Result<bool, Error> {
+    pub fn is_at_its_path(&self) -> Result<bool, FileError> {
         let here = self
             .handle
             .metadata()
-            .map_err(Error::on("examine", &self.path))?;
+            .map_err(FileError::on("examine", &self.path))?;
         Ok(std::fs::symlink_metadata(&self.path)
             .is_ok_and(|there| (there.dev(), there.ino()) == (here.dev(), here.ino())))
     }
@@ -106,7 +106,7 @@ impl Directory {
     ///
     /// # Errors
     /// It is missing, a link, no regular file, larger than `limit`, or cannot be read.
-    pub fn read(&self, name: &str, limit: u64) -> Result<Vec<u8>, Error> {
+    pub fn read(&self, name: &str, limit: u64) -> Result<Vec<u8>, FileError> {
         // Not blocking, because a pipe of that name would otherwise hold the reader for ever.
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let file = openat(&self.handle, name, flags, Mode::empty())
@@ -119,7 +119,7 @@ impl Directory {
     ///
     /// # Errors
     /// Something of that name exists (`AlreadyExists`), or a step failed; then there is no file.
-    pub fn publish(&self, name: &str, bytes: &[u8], mode: u32) -> Result<(), Error> {
+    pub fn publish(&self, name: &str, bytes: &[u8], mode: u32) -> Result<(), FileError> {
         let temporary = format!(".{name}.new-{}", std::process::id());
         let written = self
             .write_new(&temporary, bytes, mode)
@@ -131,37 +131,38 @@ impl Directory {
         removed?;
         self.handle
             .sync_all()
-            .map_err(Error::on("sync", &self.path))
+            .map_err(FileError::on("sync", &self.path))
     }
 
     /// Removes a file.
     ///
     /// # Errors
     /// It is not there, or may not be removed.
-    pub fn remove(&self, name: &str) -> Result<(), Error> {
+    pub fn remove(&self, name: &str) -> Result<(), FileError> {
         unlinkat(&self.handle, name, UnlinkatFlags::NoRemoveDir)
             .map_err(|errno| self.error("remove", name, errno))
     }
 
-    fn write_new(&self, name: &str, bytes: &[u8], mode: u32) -> Result<(), Error> {
+    fn write_new(&self, name: &str, bytes: &[u8], mode: u32) -> Result<(), FileError> {
         let flags =
             OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mut file = openat(&self.handle, name, flags, Mode::from_bits_truncate(mode))
             .map(File::from)
             .map_err(|errno| self.error("create", name, errno))?;
         let path = self.path.join(name);
-        file.write_all(bytes).map_err(Error::on("write", &path))?;
-        file.sync_all().map_err(Error::on("sync", &path))
+        file.write_all(bytes)
+            .map_err(FileError::on("write", &path))?;
+        file.sync_all().map_err(FileError::on("sync", &path))
     }
 
     /// Gives a file its second name. Unlike a rename, this cannot replace a file.
-    fn link(&self, from: &str, to: &str) -> Result<(), Error> {
+    fn link(&self, from: &str, to: &str) -> Result<(), FileError> {
         linkat(&self.handle, from, &self.handle, to, AtFlags::empty())
             .map_err(|errno| self.error("create", to, errno))
     }
 
-    fn error(&self, operation: &'static str, name: &str, errno: Errno) -> Error {
-        Error::on(operation, self.path.join(name))(errno.into())
+    fn error(&self, operation: &'static str, name: &str, errno: Errno) -> FileError {
+        FileError::on(operation, self.path.join(name))(errno.into())
     }
 }
 

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 /// An operation on a path that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {operation} `{}`", path.display())]
-pub struct Error {
+pub struct FileError {
     /// What was tried, as a verb: `open`, `read`, `write`.
     pub operation: &'static str,
     /// On what.
@@ -20,8 +20,8 @@ pub struct Error {
     pub source: io::Error,
 }
 
-impl Error {
-    /// For `map_err`: `.map_err(Error::on("open", path))`.
+impl FileError {
+    /// For `map_err`: `.map_err(FileError::on("open", path))`.
     pub fn on(operation: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self {
@@ -36,7 +36,7 @@ impl Error {
 ///
 /// # Errors
 /// The file cannot be opened or read, or is larger than `limit`.
-pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
+pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     read_at_most(open(path)?, path, limit)
 }
 
@@ -44,26 +44,26 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
 ///
 /// # Errors
 /// It is a device, a pipe or a directory, cannot be read, or is larger than `limit`.
-pub fn read_regular(file: File, path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
-    let metadata = file.metadata().map_err(Error::on("examine", path))?;
+pub fn read_regular(file: File, path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
+    let metadata = file.metadata().map_err(FileError::on("examine", path))?;
     if !metadata.is_file() {
         let irregular = io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
-        return Err(Error::on("read", path)(irregular));
+        return Err(FileError::on("read", path)(irregular));
     }
     read_at_most(file, path, limit)
 }
 
-fn read_at_most(file: File, path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
+fn read_at_most(file: File, path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     let mut bytes = Vec::new();
     file.take(limit.saturating_add(1))
         .read_to_end(&mut bytes)
-        .map_err(Error::on("read", path))?;
+        .map_err(FileError::on("read", path))?;
     if bytes.len() as u64 > limit {
         let too_large = io::Error::new(
             io::ErrorKind::FileTooLarge,
             format!("larger than the {limit} bytes it may have"),
         );
-        return Err(Error::on("read", path)(too_large));
+        return Err(FileError::on("read", path)(too_large));
     }
     Ok(bytes)
 }
@@ -72,22 +72,24 @@ fn read_at_most(file: File, path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
 ///
 /// # Errors
 /// As [`read`], and for text that is not UTF-8.
-pub fn read_to_string(path: &Path, limit: u64) -> Result<String, Error> {
+pub fn read_to_string(path: &Path, limit: u64) -> Result<String, FileError> {
     String::from_utf8(read(path, limit)?)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
-        .map_err(Error::on("read as UTF-8 text", path))
+        .map_err(FileError::on("read as UTF-8 text", path))
 }
 
 /// SHA-256 of a file of any size.
 ///
 /// # Errors
 /// It cannot be opened or read.
-pub fn sha256(path: &Path) -> Result<[u8; 32], Error> {
+pub fn sha256(path: &Path) -> Result<[u8; 32], FileError> {
     let mut file = open(path)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
     loop {
-        let read = file.read(&mut buffer).map_err(Error::on("read", path))?;
+        let read = file
+            .read(&mut buffer)
+            .map_err(FileError::on("read", path))?;
         if read == 0 {
             return Ok(hash.finalize().into());
         }
@@ -99,38 +101,38 @@ pub fn sha256(path: &Path) -> Result<[u8; 32], Error> {
 ///
 /// # Errors
 /// It cannot be opened.
-pub fn open(path: &Path) -> Result<File, Error> {
+pub fn open(path: &Path) -> Result<File, FileError> {
     OpenOptions::new()
         .read(true)
         .open(path)
-        .map_err(Error::on("open", path))
+        .map_err(FileError::on("open", path))
 }
 
 /// Writes to a file that exists already, as kernel files do: a typo cannot create one.
 ///
 /// # Errors
 /// It cannot be opened or written.
-pub fn write_existing(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+pub fn write_existing(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let mut file = OpenOptions::new()
         .write(true)
         .open(path)
-        .map_err(Error::on("open for writing", path))?;
-    file.write_all(bytes).map_err(Error::on("write", path))
+        .map_err(FileError::on("open for writing", path))?;
+    file.write_all(bytes).map_err(FileError::on("write", path))
 }
 
 /// Writes a file whole or not at all: a new file beside it, synced, then renamed over it.
 ///
 /// # Errors
 /// Any step failed; the old content, if there was any, is still there.
-pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
+pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(format!(".new-{}", std::process::id()));
     let temporary = path.with_file_name(name);
     let written = create_new(&temporary, mode).and_then(|mut file| {
         file.write_all(bytes)
-            .map_err(Error::on("write", &temporary))?;
-        file.sync_all().map_err(Error::on("sync", &temporary))?;
-        std::fs::rename(&temporary, path).map_err(Error::on("rename into place", path))
+            .map_err(FileError::on("write", &temporary))?;
+        file.sync_all().map_err(FileError::on("sync", &temporary))?;
+        std::fs::rename(&temporary, path).map_err(FileError::on("rename into place", path))
     });
     if written.is_err() {
         // The error that matters is the first one; a file that was never made cannot be removed.
@@ -143,21 +145,21 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
 ///
 /// # Errors
 /// It exists or cannot be made.
-pub fn create_new(path: &Path, mode: u32) -> Result<File, Error> {
+pub fn create_new(path: &Path, mode: u32) -> Result<File, FileError> {
     OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(mode)
         .open(path)
-        .map_err(Error::on("create", path))
+        .map_err(FileError::on("create", path))
 }
 
 /// Makes a directory and its parents; one that exists is fine.
 ///
 /// # Errors
 /// One of them cannot be made.
-pub fn create_dir_all(path: &Path) -> Result<(), Error> {
-    std::fs::create_dir_all(path).map_err(Error::on("create directory", path))
+pub fn create_dir_all(path: &Path) -> Result<(), FileError> {
+    std::fs::create_dir_all(path).map_err(FileError::on("create directory", path))
 }
 
 #[cfg(test)]

@@ -7,5 +7,6 @@ pub mod fs;
 pub mod netns;
 pub mod pod;
 pub mod privilege;
+pub mod readiness;
 pub mod signals;
 pub mod spawn;

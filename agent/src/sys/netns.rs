@@ -13,7 +13,8 @@ const SO_NETNS_COOKIE: libc::c_int = 71;
 /// The kernel is older than 5.14.
 pub fn cookie(socket: &impl AsFd) -> io::Result<u64> {
     let mut cookie = 0u64;
-    let mut len = size_of::<u64>() as libc::socklen_t;
+    // Bytes of a cookie.
+    let mut len: libc::socklen_t = 8;
     // SAFETY: the kernel writes at most `len` bytes, which `cookie` has.
     let result = unsafe {
         libc::getsockopt(

@@ -32,7 +32,7 @@ const WITHHELD: [Capability; 12] = [
 
 /// A capability cordon needs and does not have.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum PrivilegeError {
     /// One or more are missing.
     #[error("missing {missing}; run cordon as root")]
     Missing {
@@ -48,7 +48,7 @@ pub enum Error {
 ///
 /// # Errors
 /// Something is missing.
-pub fn require() -> Result<(), Error> {
+pub fn require() -> Result<(), PrivilegeError> {
     let held = caps::read(None, CapSet::Effective)?;
     let missing: Vec<String> = NEEDED
         .iter()
@@ -58,7 +58,7 @@ pub fn require() -> Result<(), Error> {
     if missing.is_empty() {
         return Ok(());
     }
-    Err(Error::Missing {
+    Err(PrivilegeError::Missing {
         missing: missing.join(", "),
     })
 }

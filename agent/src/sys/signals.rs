@@ -4,8 +4,9 @@ use std::io;
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+
+use super::readiness;
 
 /// Signals that ask a job to end.
 const FORWARDED: [Signal; 6] = [
@@ -45,7 +46,7 @@ impl Signals {
         set.thread_block()?;
         let fd = SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         Ok(Self {
-            fd: AsyncFd::with_interest(fd, Interest::READABLE)?,
+            fd: readiness::signals(fd)?,
         })
     }
 

@@ -6,19 +6,23 @@
     reason = "code between fork and exec, and raw descriptors there"
 )]
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::net::SocketAddrV4;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrIn, connect, sendto, socket,
+};
 use nix::unistd::{Gid, Uid, User, initgroups, setgid, setuid};
 
-use super::fs::{self, Error};
+use super::fs::{self, FileError};
 use super::{privilege, signals};
 
 /// Who a command runs as.
@@ -34,7 +38,7 @@ impl Account {
     ///
     /// # Errors
     /// There is none of that name.
-    pub fn find(name: &str) -> Result<Self, Error> {
+    pub fn find(name: &str) -> Result<Self, FileError> {
         let path = Path::new("/etc/passwd");
         let user = match name.parse::<u32>() {
             Ok(uid) => User::from_uid(Uid::from_raw(uid)),
@@ -44,10 +48,10 @@ impl Account {
         let user = user
             .map_err(io::Error::from)
             .and_then(|user| user.ok_or_else(missing))
-            .map_err(Error::on("find the user in", path))?;
+            .map_err(FileError::on("find the user in", path))?;
         let name = std::ffi::CString::new(user.name)
             .map_err(io::Error::from)
-            .map_err(Error::on("read", path))?;
+            .map_err(FileError::on("read", path))?;
         Ok(Self {
             name,
             uid: user.uid,
@@ -79,7 +83,7 @@ impl Entry {
         cgroup: &Path,
         account: Option<Account>,
         read_only: Vec<PathBuf>,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, FileError> {
         Ok(Self {
             procs: open_procs(cgroup)?,
             account,
@@ -92,7 +96,7 @@ impl Entry {
         // SAFETY: the closure runs in the child of a fork, where only this thread exists. It makes
         // system calls and, through `caps` and `nix`, small allocations, which glibc keeps usable
         // after fork; it takes no lock of ours.
-        unsafe { command.pre_exec(move || self.enter().map_err(mark_entry)) };
+        unsafe { command.pre_exec(move || self.enter().map_err(|error| mark_entry(&error))) };
     }
 
     fn enter(&self) -> io::Result<()> {
@@ -126,7 +130,7 @@ impl Entry {
 /// errors of the command itself.
 const ENTRY: i32 = 500_000;
 
-fn mark_entry(error: io::Error) -> io::Error {
+fn mark_entry(error: &io::Error) -> io::Error {
     let errno = error.raw_os_error().unwrap_or(libc::EIO);
     io::Error::from_raw_os_error(ENTRY.saturating_add(errno))
 }
@@ -141,19 +145,19 @@ pub fn entry_error(error: &io::Error) -> Option<io::Error> {
     Some(io::Error::from_raw_os_error(errno))
 }
 
-fn open_procs(cgroup: &Path) -> Result<File, Error> {
+fn open_procs(cgroup: &Path) -> Result<File, FileError> {
     let path = cgroup.join("cgroup.procs");
     File::options()
         .write(true)
         .open(&path)
-        .map_err(Error::on("open for joining", path))
+        .map_err(FileError::on("open for joining", path))
 }
 
 /// Mount points through which a process could change cgroups or pinned programs.
 ///
 /// # Errors
 /// The mounts cannot be read.
-pub fn control_mounts() -> Result<Vec<PathBuf>, Error> {
+pub fn control_mounts() -> Result<Vec<PathBuf>, FileError> {
     let mountinfo = fs::read_to_string(Path::new("/proc/self/mountinfo"), 16 << 20)?;
     Ok(mountinfo
         .lines()
@@ -172,9 +176,9 @@ pub fn control_mounts() -> Result<Vec<PathBuf>, Error> {
 ///
 /// # Errors
 /// The open descriptors cannot be listed.
-pub fn withhold_inherited_sockets() -> Result<usize, Error> {
+pub fn withhold_inherited_sockets() -> Result<usize, FileError> {
     let path = Path::new("/proc/self/fd");
-    let entries = std::fs::read_dir(path).map_err(Error::on("list", path))?;
+    let entries = std::fs::read_dir(path).map_err(FileError::on("list", path))?;
     let mut withheld = 0usize;
     for entry in entries.filter_map(Result::ok) {
         let Some(fd) = entry
@@ -212,6 +216,15 @@ pub enum Transport {
     Tcp,
     /// `sendto(2)` of one byte.
     Udp,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "a TCP connection",
+            Self::Udp => "a UDP datagram",
+        })
+    }
 }
 
 // The child reports through the error that `spawn` hands back: one number, no exec.
@@ -252,38 +265,20 @@ pub fn attempt(cgroup: &Path, transport: Transport, to: SocketAddrV4) -> io::Res
 /// Between fork and exec: makes a socket and uses it once.
 fn try_address(transport: Transport, to: SocketAddrV4) -> i32 {
     let kind = match transport {
-        Transport::Tcp => libc::SOCK_STREAM,
-        Transport::Udp => libc::SOCK_DGRAM,
+        Transport::Tcp => SockType::Stream,
+        Transport::Udp => SockType::Datagram,
     };
-    let errno = || io::Error::last_os_error().raw_os_error().unwrap_or(0);
-    // SAFETY: plain system calls; the address is a live sockaddr_in of the size passed, and the
-    // descriptor is owned from here on.
-    unsafe {
-        let fd = libc::socket(libc::AF_INET, kind | libc::SOCK_CLOEXEC, 0);
-        if fd < 0 {
-            return NO_SOCKET.saturating_add(errno());
-        }
-        let fd = OwnedFd::from_raw_fd(fd);
-        let address = libc::sockaddr_in {
-            sin_family: libc::AF_INET as libc::sa_family_t,
-            sin_port: to.port().to_be(),
-            sin_addr: libc::in_addr {
-                s_addr: u32::from(*to.ip()).to_be(),
-            },
-            sin_zero: [0; 8],
-        };
-        let len = size_of::<libc::sockaddr_in>() as libc::socklen_t;
-        let address = (&raw const address).cast();
-        let result = match transport {
-            Transport::Tcp => libc::connect(fd.as_raw_fd(), address, len) as isize,
-            Transport::Udp => {
-                libc::sendto(fd.as_raw_fd(), c"?".as_ptr().cast(), 1, 0, address, len)
-            }
-        };
-        if result < 0 {
-            REFUSED.saturating_add(errno())
-        } else {
-            REACHED
-        }
+    let fd = match socket(AddressFamily::Inet, kind, SockFlag::SOCK_CLOEXEC, None) {
+        Ok(fd) => fd,
+        Err(errno) => return NO_SOCKET.saturating_add(errno as i32),
+    };
+    let address = SockaddrIn::from(to);
+    let result = match transport {
+        Transport::Tcp => connect(fd.as_raw_fd(), &address),
+        Transport::Udp => sendto(fd.as_raw_fd(), b"?", &address, MsgFlags::empty()).map(drop),
+    };
+    match result {
+        Ok(()) => REACHED,
+        Err(errno) => REFUSED.saturating_add(errno as i32),
     }
 }

@@ -74,7 +74,7 @@ impl RecordHeader {
             time,
             job,
             tgid: (pid_tgid >> 32) as u32,
-            tid: pid_tgid as u32,
+            tid: (pid_tgid & 0xffff_ffff) as u32,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Packets of jobs: the truth on the wire.
 //!
-//! *Hook*: cgroup_skb egress and ingress. *Minimum kernel*: 5.8. *Return values*: 1 passes, 0 drops
+//! *Hook*: `cgroup_skb` egress and ingress. *Minimum kernel*: 5.8. *Return values*: 1 passes, 0 drops
 //! (the sender of a UDP packet gets `EPERM`, TCP hears nothing). *What it cannot see*: packets that
 //! have no IP socket (`AF_PACKET`, `AF_XDP`).
 
@@ -52,10 +52,10 @@ fn judge_packet(ctx: &SkBuffContext, hook: Hook) -> i32 {
         Some(kept) => kept.job,
         None => 0,
     };
-    // SAFETY: as above.
     let id = if owner != 0 {
         owner
     } else {
+        // SAFETY: as above.
         unsafe { kernel::packet_job(skb) }
     };
     if id == 0 {
@@ -257,6 +257,8 @@ fn malformed() -> Head {
     }
 }
 
+/// # Safety
+/// As [`read_head`].
 #[inline(always)]
 unsafe fn read_v4(skb: *mut __sk_buff) -> Head {
     // SAFETY: the caller's.
@@ -286,6 +288,8 @@ unsafe fn read_v4(skb: *mut __sk_buff) -> Head {
     head
 }
 
+/// # Safety
+/// As [`read_head`].
 #[inline(always)]
 unsafe fn read_v6(skb: *mut __sk_buff) -> Head {
     // SAFETY: the caller's.
@@ -321,6 +325,9 @@ unsafe fn read_v6(skb: *mut __sk_buff) -> Head {
 }
 
 /// TCP and UDP have their ports first; nothing else leaves a job.
+///
+/// # Safety
+/// As [`read_head`].
 #[inline(always)]
 unsafe fn read_ports(skb: *mut __sk_buff, from: u32, head: &mut Head) {
     if head.ends.protocol != TCP && head.ends.protocol != UDP {

@@ -1,6 +1,6 @@
 //! `socket(2)`: a job gets TCP and UDP, and its sockets are marked as its own.
 //!
-//! *Hook*: cgroup/sock_create. *Minimum kernel*: 5.12 (socket storage here). *Return values*: 1
+//! *Hook*: `cgroup/sock_create`. *Minimum kernel*: 5.12 (socket storage here). *Return values*: 1
 //! passes, 0 is `EPERM`. *What it cannot see*: families other than inet and inet6.
 
 use aya_ebpf::macros::cgroup_sock;
@@ -37,21 +37,16 @@ pub(crate) fn sock_create(ctx: SockContext) -> i32 {
     );
     // SAFETY: the context of a `cgroup_sock` program.
     let kept = unsafe { kernel::socket_storage(ctx.sock.cast(), true) };
-    let reason = match kept {
-        Some(socket) => {
-            socket.job = id;
-            socket.tgid = (kernel::pid_tgid() >> 32) as u32;
-            if wanted {
-                return PASS;
-            }
-            Reason::SOCKET_KIND
-        }
-        None => {
-            judge::count_loss(id, |losses| &mut losses.memory);
-            Reason::NO_MEMORY
-        }
+    let Some(socket) = kept else {
+        judge::count_loss(id, |losses| &mut losses.memory);
+        return refuse(id, &job, Reason::NO_MEMORY, [family, kind, protocol]);
     };
-    refuse(id, &job, reason, [family, kind, protocol])
+    socket.job = id;
+    socket.tgid = (kernel::pid_tgid() >> 32) as u32;
+    if wanted {
+        return PASS;
+    }
+    refuse(id, &job, Reason::SOCKET_KIND, [family, kind, protocol])
 }
 
 #[inline(always)]

@@ -70,7 +70,6 @@ fn suggestion(environment: &Environment) -> Result<()> {
         Step::resolve("good.test"),
         Step::tcp(at(GOOD_V4, 8080)),
         Step::tcp(at(GOOD_V6, 443)),
-        Step::resolve("other.test"),
         Step::tcp(at(EVIL_V4, 443)),
         Step::udp(at(GOOD_V4, 8080)),
     ];

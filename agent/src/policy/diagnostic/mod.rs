@@ -5,31 +5,20 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Element, Group, Level, Origin, Renderer, Snippet};
+
+pub use self::source::SourceText;
+
+mod source;
 
 /// Mistakes that are printed in full; a file can hold hundreds of thousands.
 const SHOWN: usize = 100;
 
-/// A file as it was read, and the name it goes by.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct SourceText {
-    /// Its path, or `built-in:NAME`.
-    pub name: String,
-    /// What is in it.
-    pub text: String,
-}
+/// Longest piece of a file that is shown with one mistake.
+const EXCERPT_BYTES: usize = 4096;
 
-impl SourceText {
-    /// The line of a byte, counted from 1.
-    #[must_use]
-    pub fn line(&self, offset: usize) -> usize {
-        let before = self.text.bytes().take(offset);
-        before
-            .filter(|byte| *byte == b'\n')
-            .count()
-            .saturating_add(1)
-    }
-}
+/// Longest message or help, in characters: keys and names that are quoted can be as long as a file.
+const MESSAGE_CHARACTERS: usize = 300;
 
 /// Bytes of a file that a mistake is about.
 #[derive(Clone, Debug)]
@@ -53,7 +42,7 @@ impl Mistake {
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
         Self {
-            message: message.into(),
+            message: shortened(message.into()),
             place: None,
             related: None,
             help: Vec::new(),
@@ -74,6 +63,11 @@ impl Mistake {
             return self;
         }
         self.at(source, span)
+    }
+
+    /// The file it is in.
+    pub(crate) fn file(&self) -> Option<&str> {
+        self.place.as_ref().map(|place| place.source.name())
     }
 
     /// Where it begins in its file; mistakes without a place come first.
@@ -105,7 +99,7 @@ impl Mistake {
     /// Says what to do.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help.push(help.into());
+        self.help.push(shortened(help.into()));
         self
     }
 
@@ -129,53 +123,91 @@ impl Mistake {
     pub fn location(&self) -> Option<String> {
         let place = self.place.as_ref()?;
         let line = place.source.line(place.span.start);
-        Some(format!("{}:{line}", place.source.name))
+        Some(format!("{}:{line}", place.source.name()))
     }
 
     fn render(&self, renderer: &Renderer) -> String {
-        let mut group = Group::with_title(Level::ERROR.primary_title(self.message.as_str()));
-        for snippet in self.snippets() {
-            group = group.element(snippet);
-        }
-        for help in &self.help {
-            group = group.element(Level::HELP.message(help.as_str()));
-        }
+        let title = Level::ERROR.primary_title(self.message.as_str());
+        let help = self
+            .help
+            .iter()
+            .map(|help| Level::HELP.message(help.as_str()));
+        let group = Group::with_title(title)
+            .elements(self.excerpts())
+            .elements(help);
         renderer.render(&[group])
     }
 
-    /// One excerpt, or two if the related place is in another file.
-    fn snippets(&self) -> Vec<Snippet<'_, annotate_snippets::Annotation<'_>>> {
-        let annotated = |place: &Place, kind: AnnotationKind| {
-            let span = place.span.clone();
-            kind.span(span).label(place.label.clone())
-        };
+    /// One excerpt with both places if they are near one another, else one for each.
+    fn excerpts(&self) -> Vec<Element<'_>> {
         let Some(place) = &self.place else {
             return Vec::new();
         };
-        let mut first = excerpt(place).annotation(annotated(place, AnnotationKind::Primary));
-        match &self.related {
-            None => vec![first],
-            Some(other) if Arc::ptr_eq(&other.source, &place.source) => {
-                first = first.annotation(annotated(other, AnnotationKind::Context));
-                vec![first]
-            }
-            Some(other) => vec![
-                first,
-                excerpt(other).annotation(annotated(other, AnnotationKind::Context)),
-            ],
+        let primary = (place, AnnotationKind::Primary);
+        let Some(other) = &self.related else {
+            return vec![excerpt(&[primary])];
+        };
+        let context = (&**other, AnnotationKind::Context);
+        let near = place.span.start.abs_diff(other.span.start) < EXCERPT_BYTES / 2;
+        if Arc::ptr_eq(&place.source, &other.source) && near {
+            return vec![excerpt(&[primary, context])];
         }
+        vec![excerpt(&[primary]), excerpt(&[context])]
     }
 }
 
-fn excerpt(place: &Place) -> Snippet<'_, annotate_snippets::Annotation<'_>> {
-    Snippet::source(place.source.text.as_str()).path(place.source.name.as_str())
+/// The lines of some places in one file. Where they are too long to be shown, file, line and column
+/// only.
+fn excerpt<'m>(places: &[(&'m Place, AnnotationKind)]) -> Element<'m> {
+    let Some((first, _)) = places.first() else {
+        return Element::Padding(annotate_snippets::Padding);
+    };
+    let source = &*first.source;
+    let starts = places.iter().map(|(place, _)| place.span.start);
+    let ends = places.iter().map(|(place, _)| place.span.end);
+    let start = source.line_start(starts.min().unwrap_or_default());
+    let end = source.line_end(ends.max().unwrap_or_default());
+    let lines = source.text().get(start..end).unwrap_or_default();
+    if lines.len() > EXCERPT_BYTES {
+        return first.origin().into();
+    }
+    let annotations = places.iter().map(|(place, kind)| {
+        let span = &place.span;
+        kind.span(span.start.saturating_sub(start)..span.end.saturating_sub(start))
+            .label(place.label.as_deref())
+    });
+    Snippet::source(lines)
+        .path(source.name())
+        .line_start(source.line(start))
+        .annotations(annotations)
+        .into()
+}
+
+impl Place {
+    /// File, line and column without the text.
+    fn origin(&self) -> Origin<'_> {
+        let start = self.source.line_start(self.span.start);
+        let before = self.source.text().get(start..self.span.start);
+        let column = before.unwrap_or_default().chars().count();
+        Origin::path(self.source.name())
+            .line(self.source.line(self.span.start))
+            .char_column(column.saturating_add(1))
+    }
+}
+
+fn shortened(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MESSAGE_CHARACTERS) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 /// Spans come from a parser that met broken text: they are brought inside the text and onto
 /// character boundaries, so that printing them cannot fail.
 fn place(source: &Arc<SourceText>, span: Range<usize>, label: Option<String>) -> Place {
-    let start = source.text.floor_char_boundary(span.start);
-    let end = source.text.ceil_char_boundary(span.end.max(start));
+    let start = source.text().floor_char_boundary(span.start);
+    let end = source.text().ceil_char_boundary(span.end.max(start));
     Place {
         source: Arc::clone(source),
         span: start..end,
@@ -286,10 +318,7 @@ mod tests {
     use super::*;
 
     fn source(text: &str) -> Arc<SourceText> {
-        Arc::new(SourceText {
-            name: "job.toml".into(),
-            text: text.into(),
-        })
+        Arc::new(SourceText::new("job.toml", text))
     }
 
     #[test]
@@ -330,10 +359,19 @@ mod tests {
         assert_eq!(nearest(&"x".repeat(1 << 20), known), None);
     }
 
+    #[test]
+    fn a_place_on_an_endless_line_is_named_without_the_line() {
+        let source = source(&format!("# first\n{}", "x".repeat(10_000)));
+        let text = Mistakes::from(Mistake::new("m").at(&source, 5000..5001)).to_string();
+        assert_eq!(text, "error: m\n--> job.toml:2:4993");
+        let long = Mistakes::from(Mistake::new("ü".repeat(10_000))).to_string();
+        assert!(long.len() < 1000, "{}", long.len());
+    }
+
     proptest! {
         #[test]
         fn rendering_survives_any_span(
-            text in any::<String>(), start in 0usize..300, end in 0usize..300, other in 0usize..300,
+            text in "[^\\n]{0,60}(\\PC{0,90}\\r?\\n){0,4}.*", start in 0usize..300, end in 0usize..300, other in 0usize..300,
         ) {
             let source = source(&text);
             let mistake = Mistake::new("m")

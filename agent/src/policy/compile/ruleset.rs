@@ -1,0 +1,266 @@
+//! A policy as the kernel and the DNS listener have it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use cordon_ebpf::abi::address::{Address, MAPPED_BITS};
+use cordon_ebpf::abi::ruleset::{Grant, Grants};
+use cordon_ebpf::decide::Tables;
+use ipnet::IpNet;
+
+use crate::policy::endpoint::Endpoint;
+use crate::policy::hex::Hex;
+use crate::policy::name::DomainName;
+use crate::policy::pattern::DomainPattern;
+use crate::policy::ports::PortSet;
+use crate::policy::{Mode, Protocol, Rule};
+
+/// First bytes of what a ruleset's digest is made of; changes with the encoding.
+const DIGEST_CONTEXT: &str = "cordon ruleset v1";
+
+/// A policy in the kernel's form.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Ruleset {
+    /// What verdicts do.
+    pub mode: Mode,
+    /// The net map: every range with the grants of all ranges that hold it.
+    pub nets: BTreeMap<Net, Grants>,
+    /// The policy's rules, in their order.
+    pub rules: Vec<CompiledRule>,
+    /// Identifies mode and rules.
+    pub digest: RulesetDigest,
+    /// Indices of the host rules of each pattern.
+    hosts: BTreeMap<DomainPattern, Vec<u16>>,
+}
+
+/// What is left of a rule when it is enforced.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CompiledRule {
+    /// Which names or addresses.
+    pub endpoint: Endpoint,
+    /// Which ports.
+    pub ports: PortSet,
+    /// Over which protocol.
+    pub protocol: Protocol,
+    /// Whether the name may have private addresses.
+    pub private: bool,
+}
+
+/// A range of addresses as the trie has it.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Net {
+    /// First address; IPv4 in its mapped form.
+    pub address: Address,
+    /// Leading bits of the 128 that count: 96 more than IPv4 writes.
+    pub prefix_len: u32,
+}
+
+impl Net {
+    /// Whether the range holds the address.
+    #[must_use]
+    pub fn contains(&self, address: &Address) -> bool {
+        masked(address, self.prefix_len) == masked(&self.address, self.prefix_len)
+    }
+
+    /// Whether the range holds all of another one.
+    #[must_use]
+    pub fn holds(&self, other: &Self) -> bool {
+        self.prefix_len <= other.prefix_len && self.contains(&other.address)
+    }
+}
+
+impl From<IpNet> for Net {
+    fn from(net: IpNet) -> Self {
+        let prefix_len = u32::from(net.prefix_len());
+        let prefix_len = match net {
+            IpNet::V4(_) => prefix_len.saturating_add(MAPPED_BITS),
+            IpNet::V6(_) => prefix_len,
+        };
+        Self {
+            address: Address::from(net.network()),
+            prefix_len,
+        }
+    }
+}
+
+impl fmt::Display for Net {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = IpAddr::from(self.address);
+        let mapped = if address.is_ipv4() { MAPPED_BITS } else { 0 };
+        write!(f, "{address}/{}", self.prefix_len.saturating_sub(mapped))
+    }
+}
+
+/// BLAKE3 over a canonical encoding of a ruleset: equal rulesets, and only those, have equal ones.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct RulesetDigest([u8; 32]);
+
+impl RulesetDigest {
+    /// All of it.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The first eight bytes as a number: what the kernel keeps with the job.
+    #[must_use]
+    pub fn short(&self) -> u64 {
+        let (first, _) = self.0.split_first_chunk().unwrap_or((&[0; 8], &[]));
+        u64::from_be_bytes(*first)
+    }
+}
+
+impl fmt::Display for RulesetDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Hex(&self.0).fmt(f)
+    }
+}
+
+impl From<&Rule> for CompiledRule {
+    fn from(rule: &Rule) -> Self {
+        let Rule {
+            endpoint,
+            ports,
+            protocol,
+            private,
+            reason: _,
+            origin: _,
+        } = rule.clone();
+        Self {
+            endpoint,
+            ports,
+            protocol,
+            private,
+        }
+    }
+}
+
+impl CompiledRule {
+    pub(super) fn grants(&self, index: u16, expires: u64) -> impl Iterator<Item = Grant> + '_ {
+        self.ports
+            .ranges()
+            .map(move |(first_port, last_port)| Grant {
+                expires,
+                first_port,
+                last_port,
+                rule: index,
+                protocol: self.protocol.number(),
+                reserved: 0,
+            })
+    }
+
+    pub(super) fn net(&self) -> Option<Net> {
+        match &self.endpoint {
+            Endpoint::Host(_) => None,
+            Endpoint::Net(net) => Some(Net::from(*net)),
+        }
+    }
+}
+
+impl Ruleset {
+    pub(super) fn new(mode: Mode, nets: BTreeMap<Net, Grants>, rules: Vec<CompiledRule>) -> Self {
+        let mut hosts: BTreeMap<DomainPattern, Vec<u16>> = BTreeMap::new();
+        for (index, rule) in (0..=u16::MAX).zip(&rules) {
+            if let Endpoint::Host(pattern) = &rule.endpoint {
+                hosts.entry(pattern.clone()).or_default().push(index);
+            }
+        }
+        Self {
+            mode,
+            nets,
+            digest: digest(mode, &rules),
+            rules,
+            hosts,
+        }
+    }
+
+    /// Indices of the rules that allow the name, in the order of the policy.
+    #[must_use]
+    pub fn rules_for_name(&self, name: &DomainName) -> Vec<u16> {
+        let mut rules: Vec<u16> = DomainPattern::all_matching(name)
+            .filter_map(|pattern| self.hosts.get(&pattern))
+            .flatten()
+            .copied()
+            .collect();
+        rules.sort_unstable();
+        rules
+    }
+
+    /// All patterns of host rules, each once.
+    pub(super) fn patterns(&self) -> impl Iterator<Item = &DomainPattern> {
+        self.hosts.keys()
+    }
+
+    /// What these rules grant until `expires` (boot time, ns): one grant for each port range.
+    #[must_use]
+    pub fn grants_for_rules(&self, rules: &[u16], expires: u64) -> Vec<Grant> {
+        let granted = |index: &u16| {
+            let rule = self.rules.get(usize::from(*index))?;
+            Some(rule.grants(*index, expires))
+        };
+        rules.iter().filter_map(granted).flatten().collect()
+    }
+
+    /// Whether one of these rules accepts private addresses for its names.
+    #[must_use]
+    pub fn allows_private(&self, rules: &[u16]) -> bool {
+        rules
+            .iter()
+            .filter_map(|index| self.rules.get(usize::from(*index)))
+            .any(|rule| rule.private)
+    }
+}
+
+/// The kernel's view without leases: what the ruleset says about addresses.
+impl Tables for Ruleset {
+    fn lease(&self, _address: &Address) -> Option<&Grants> {
+        None
+    }
+
+    fn net(&self, address: &Address) -> Option<&Grants> {
+        (0..=128).rev().find_map(|prefix_len| {
+            let address = masked(address, prefix_len);
+            self.nets.get(&Net {
+                address,
+                prefix_len,
+            })
+        })
+    }
+}
+
+pub(super) fn masked(address: &Address, prefix_len: u32) -> Address {
+    let shift = 128_u32.saturating_sub(prefix_len);
+    // A shift by all 128 bits is not one the machine has: no bit counts.
+    let mask = u128::MAX.checked_shl(shift).unwrap_or(0);
+    Address((u128::from_be_bytes(address.0) & mask).to_be_bytes())
+}
+
+/// Every field has its length in front or is of fixed size, so no two rulesets encode alike.
+fn digest(mode: Mode, rules: &[CompiledRule]) -> RulesetDigest {
+    let mut hasher = blake3::Hasher::new_derive_key(DIGEST_CONTEXT);
+    hasher.update(&[cordon_ebpf::abi::verdict::Mode::from(mode).0]);
+    hasher.update(&length(rules.len()));
+    for rule in rules {
+        let CompiledRule {
+            endpoint,
+            ports,
+            protocol,
+            private,
+        } = rule;
+        let endpoint = endpoint.to_string();
+        hasher.update(&length(endpoint.len()));
+        hasher.update(endpoint.as_bytes());
+        hasher.update(&[protocol.number(), u8::from(*private)]);
+        hasher.update(&length(ports.ranges().count()));
+        for (first, last) in ports.ranges() {
+            hasher.update(&first.to_be_bytes());
+            hasher.update(&last.to_be_bytes());
+        }
+    }
+    RulesetDigest(*hasher.finalize().as_bytes())
+}
+
+fn length(length: usize) -> [u8; 8] {
+    (length as u64).to_be_bytes()
+}
