@@ -13,7 +13,7 @@ use cordon_ebpf::abi::verdict::Verdict;
 use cordon_ebpf::decide::{Decision, Destination, Listener, Tables, decide};
 
 use crate::kernel::{self, Ends};
-use crate::maps::{FLOWS, JOBS, LEASES, LOSSES, NETS, RECORDS};
+use crate::maps::{FLOWS, JOBS, LEASES, LOSSES, NETS, RECORDS, Value};
 
 /// What a program returns to let pass.
 pub(crate) const PASS: i32 = 1;
@@ -29,13 +29,15 @@ impl Tables for Maps {
     #[inline(always)]
     fn lease(&self, address: &Address) -> Option<&Grants> {
         // SAFETY: the agent replaces entries whole; an entry is freed only after a grace period.
-        unsafe { LEASES.get_value(&self.job, address) }
+        let [grants] = unsafe { LEASES.get_value(&self.job, address) }?;
+        Some(grants)
     }
 
     #[inline(always)]
     fn net(&self, address: &Address) -> Option<&Grants> {
         // SAFETY: as above.
-        unsafe { NETS.get(&self.job) }?.get(&Key::new(128, address.0))
+        let [grants] = unsafe { NETS.get(&self.job) }?.get(&Key::new(128, address.0))?;
+        Some(grants)
     }
 }
 
@@ -126,7 +128,7 @@ fn itemise(job: u64, key: &FlowKey, event: &Event) -> bool {
     };
     // SAFETY: a live map value. What is counted is added atomically; times and process may race
     // and are for display.
-    let line = unsafe { &mut *line };
+    let [line] = unsafe { &mut *line };
     kernel::add(&mut line.attempts, event.attempts);
     if event.bytes_out != 0 {
         kernel::add(&mut line.packets_out, 1);
@@ -148,7 +150,7 @@ fn itemise(job: u64, key: &FlowKey, event: &Event) -> bool {
 }
 
 /// A new line of the flow table. In read-only data, because the stack of a program is small.
-static EMPTY: FlowCounters = FlowCounters {
+static EMPTY: Value<FlowCounters> = [FlowCounters {
     attempts: 0,
     packets_out: 0,
     bytes_out: 0,
@@ -158,7 +160,7 @@ static EMPTY: FlowCounters = FlowCounters {
     last: 0,
     tgid: 0,
     reserved: 0,
-};
+}];
 
 /// Adds one to a loss counter of the job.
 #[inline(always)]
