@@ -21,7 +21,7 @@ pub(crate) struct Options {
 pub(crate) struct Tally {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
-    ignored: u64,
+    pub(crate) ignored: u64,
     /// Programs that ended badly, whatever they counted.
     broken: u64,
 }
