@@ -17,7 +17,8 @@ reason = "release metadata"
     const REPORT: &str = r#"{
         "schema": "cordon/egress-report/v1", "mode": "audit",
         "coverage": { "layers": [], "blindSpots": [], "proof": [] },
-        "losses": { "records": 0, "flows": 0, "undecodable": 0, "details": 0, "names": 0 },
+        "losses": { "records": 0, "flows": 0, "undecodable": 0, "details": 0, "names": 0,
+            "questionsRefused": 0, "questionsMalformed": 0, "memory": 0 },
         "summary": { "allowed": 0, "denied": 1, "destinations": 0, "bytesOut": 0, "bytesIn": 0,
             "namesAsked": 0, "namesDenied": 0 },
         "job": { "id": "j", "command": "make", "arguments": 0, "started": "2026-01-02T03:04:05Z",

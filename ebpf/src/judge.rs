@@ -13,7 +13,7 @@ use cordon_ebpf::abi::verdict::Verdict;
 use cordon_ebpf::decide::{Decision, Destination, Listener, Tables, decide};
 
 use crate::kernel::{self, Ends};
-use crate::maps::{FLOWS, JOBS, LEASES, LOSSES, NETS, RECORDS, Value};
+use crate::maps::{Cell, FLOWS, JOBS, LEASES, LOSSES, NETS, RECORDS};
 
 /// What a program returns to let pass.
 pub(crate) const PASS: i32 = 1;
@@ -29,16 +29,23 @@ impl Tables for Maps {
     #[inline(always)]
     fn lease(&self, address: &Address) -> Option<&Grants> {
         // SAFETY: the agent replaces entries whole; an entry is freed only after a grace period.
-        let [grants] = unsafe { LEASES.get_value(&self.job, address) }?;
-        Some(grants)
+        unsafe { LEASES.get_value(&self.job, address).map(grants) }
     }
 
     #[inline(always)]
     fn net(&self, address: &Address) -> Option<&Grants> {
         // SAFETY: as above.
-        let [grants] = unsafe { NETS.get(&self.job) }?.get(&Key::new(128, address.0))?;
-        Some(grants)
+        unsafe { NETS.get(&self.job) }?
+            .get(&Key::new(128, address.0))
+            .map(grants)
     }
+}
+
+/// The grants in a map's value.
+#[inline(always)]
+fn grants(cell: &Cell<Grants>) -> &Grants {
+    // SAFETY: the same size, words aligned as words, and every bit pattern is a `Grants`.
+    unsafe { &*core::ptr::from_ref(cell).cast() }
 }
 
 /// The job of this id, if there is one in force.
@@ -54,7 +61,7 @@ pub(crate) fn job(id: u64) -> Option<Job> {
 /// `ctx` is the context of a `cgroup_skb` or `cgroup_sock_addr` program.
 #[inline(always)]
 pub(crate) unsafe fn judge(ctx: *mut c_void, job: u64, ends: &Ends) -> Decision {
-    let listener = if ends.destination.is_loopback() {
+    let listener = if ends.far.is_loopback() {
         // SAFETY: the caller's.
         match unsafe { kernel::socket_at(ctx, ends) } {
             (owner, SocketRole::RESOLVER) if owner == job => Listener::Resolver,
@@ -65,8 +72,8 @@ pub(crate) unsafe fn judge(ctx: *mut c_void, job: u64, ends: &Ends) -> Decision 
         Listener::Foreign
     };
     let to = Destination {
-        address: ends.destination,
-        port: ends.destination_port,
+        address: ends.far,
+        port: ends.far_port,
         protocol: ends.protocol,
         listener,
     };
@@ -128,7 +135,7 @@ fn itemise(job: u64, key: &FlowKey, event: &Event) -> bool {
     };
     // SAFETY: a live map value. What is counted is added atomically; times and process may race
     // and are for display.
-    let [line] = unsafe { &mut *line };
+    let line = unsafe { &mut *line.cast::<FlowCounters>() };
     kernel::add(&mut line.attempts, event.attempts);
     if event.bytes_out != 0 {
         kernel::add(&mut line.packets_out, 1);
@@ -150,17 +157,7 @@ fn itemise(job: u64, key: &FlowKey, event: &Event) -> bool {
 }
 
 /// A new line of the flow table. In read-only data, because the stack of a program is small.
-static EMPTY: Value<FlowCounters> = [FlowCounters {
-    attempts: 0,
-    packets_out: 0,
-    bytes_out: 0,
-    packets_in: 0,
-    bytes_in: 0,
-    first: 0,
-    last: 0,
-    tgid: 0,
-    reserved: 0,
-}];
+static EMPTY: Cell<FlowCounters> = [0; size_of::<FlowCounters>() / 8];
 
 /// Adds one to a loss counter of the job.
 #[inline(always)]

@@ -157,21 +157,31 @@ pub(crate) unsafe fn packet_bytes<const N: usize>(
     }
 }
 
-/// Two ends of a packet or of a connection to be; ports in host byte order.
+/// Reads an IPv6 address of a packet in place. Whether it could be read.
+///
+/// # Safety
+/// As [`packet_bytes`].
+#[inline(always)]
+pub(crate) unsafe fn packet_address(skb: *mut __sk_buff, from: u32, to: &mut Address) -> bool {
+    // SAFETY: an address is 16 bytes.
+    unsafe { helper::bpf_skb_load_bytes(skb.cast(), from, to.0.as_mut_ptr().cast(), 16) == 0 }
+}
+
+/// Two ends of a packet or of a connection to be, seen from the job; ports in host byte order.
 pub(crate) struct Ends {
-    /// Where it comes from; unspecified with port 0 where that is not known yet.
-    pub(crate) source: Address,
-    /// Port there.
-    pub(crate) source_port: u16,
-    /// Where it goes.
-    pub(crate) destination: Address,
-    /// Port there.
-    pub(crate) destination_port: u16,
+    /// The job's end; loopback with port 0 where it is not known yet.
+    pub(crate) near: Address,
+    /// The other end: what verdicts are about.
+    pub(crate) far: Address,
+    /// Port of the job's end.
+    pub(crate) near_port: u16,
+    /// Port of the other end.
+    pub(crate) far_port: u16,
     /// IP protocol.
     pub(crate) protocol: u8,
 }
 
-/// Job and role of the socket that waits at the destination in this network namespace; job 0 for
+/// Job and role of the socket that waits at the far end in this network namespace; job 0 for
 /// none, or one that is no job's. The reference to it is given back before this returns.
 ///
 /// # Safety
@@ -183,16 +193,16 @@ pub(crate) unsafe fn socket_at(ctx: *mut c_void, ends: &Ends) -> (u64, SocketRol
     // SAFETY: an IPv4 tuple is addresses (4 + 4 bytes) then ports (2 + 2), an IPv6 tuple 16 + 16
     // then 2 + 2, all in network order; the sizes passed are those of the bytes written.
     let size = unsafe {
-        if ends.destination.is_v4() {
-            write_v4(to, &ends.source);
-            write_v4(to.add(4), &connectable(&ends.destination));
+        if ends.far.is_v4() {
+            write_v4(to, &ends.near);
+            write_v4(to.add(4), &connectable(&ends.far));
             write_ports(to.add(8), ends);
             12u32
         } else {
-            to.cast::<[u8; 16]>().write_unaligned(ends.source.0);
+            to.cast::<[u8; 16]>().write_unaligned(ends.near.0);
             to.add(16)
                 .cast::<[u8; 16]>()
-                .write_unaligned(connectable(&ends.destination).0);
+                .write_unaligned(connectable(&ends.far).0);
             write_ports(to.add(32), ends);
             36u32
         }
@@ -236,22 +246,21 @@ unsafe fn write_ports(to: *mut u8, ends: &Ends) {
     // SAFETY: the caller's.
     unsafe {
         to.cast::<[u8; 2]>()
-            .write_unaligned(ends.source_port.to_be_bytes());
+            .write_unaligned(ends.near_port.to_be_bytes());
         to.add(2)
             .cast::<[u8; 2]>()
-            .write_unaligned(ends.destination_port.to_be_bytes());
+            .write_unaligned(ends.far_port.to_be_bytes());
     }
 }
 
 /// `connect(2)` to an unspecified address goes to loopback; the lookup must look there too.
 #[inline(always)]
 fn connectable(address: &Address) -> Address {
-    match address.0 {
-        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0] => Address::from_v4([127, 0, 0, 1]),
-        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0] => {
-            Address([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1])
-        }
-        _ => *address,
+    let unspecified = Address::from_v4([0; 4]);
+    if *address == unspecified || *address == Address::UNSPECIFIED {
+        address.loopback_like()
+    } else {
+        *address
     }
 }
 

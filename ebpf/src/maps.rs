@@ -17,18 +17,33 @@ const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
 /// Jobs at once. Beyond: the agent cannot publish, the job does not start.
 pub(crate) const JOBS_MAX: usize = 1024;
 
-/// The value of a map that a job has one of. Such a map is a copy of the template that is described
-/// here, and the agent makes it without type information. Linux before 6.2 takes that for another
-/// kind of map when the template's value is a structure, and refuses it: it compares what it found
-/// of timers in them. It looks for timers in structures only, so an array of one is the same to it.
-pub(crate) type Value<T> = [T; 1];
+/// The bytes of a `T`, as an inner map's value.
+///
+/// The agent makes inner maps without BTF. Kernel 6.1 takes such a map for the one described here
+/// only if the value is no structure: it looks for timers in structures, and remembers "there is
+/// none" as something else than "there is no BTF".
+pub(crate) type Cell<T> = <T as InCell>::Words;
+
+/// Types that are kept in inner maps.
+pub(crate) trait InCell {
+    /// As many words as the type has.
+    type Words;
+}
+
+impl InCell for Grants {
+    type Words = [u64; size_of::<Self>() / 8];
+}
+
+impl InCell for FlowCounters {
+    type Words = [u64; size_of::<Self>() / 8];
+}
 
 /// Addresses resolved from allowed names. The agent chooses each job's real capacity.
-pub(crate) type Leases = HashMap<Address, Value<Grants>, 65536, NO_PREALLOC>;
+pub(crate) type Leases = HashMap<Address, Cell<Grants>, 65536, NO_PREALLOC>;
 /// Allowed address ranges.
-pub(crate) type Nets = LpmTrie<[u8; 16], Value<Grants>, 4096>;
+pub(crate) type Nets = LpmTrie<[u8; 16], Cell<Grants>, 4096>;
 /// Counters by destination and verdict. Full: counted in [`Losses::flows`].
-pub(crate) type Flows = HashMap<FlowKey, Value<FlowCounters>, 16384, NO_PREALLOC>;
+pub(crate) type Flows = HashMap<FlowKey, Cell<FlowCounters>, 16384, NO_PREALLOC>;
 /// Records to the agent. Full: counted in [`Losses::records`].
 pub(crate) type Records = RingBuf<RecordHeader, 262_144>;
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 use crate::cases;
@@ -11,6 +11,31 @@ use crate::harness::environment::Environment;
 
 /// Says that the machine is an emulated guest: slow, with a whole cgroup v2.
 const GUEST: &str = "--vm";
+
+/// Tells only [`SMOKE`].
+const FEW: &str = "--smoke";
+
+/// One story for each hook and for each promise: what an emulated guest can tell in minutes.
+const SMOKE: [&str; 18] = [
+    "doctor::every_program_passes_the_verifier",
+    "connect::tcp_v4_reaches_what_is_allowed_and_nothing_else",
+    "connect::tcp_v6_reaches_what_is_allowed_and_nothing_else",
+    "connect::tcp_v4_mapped_reaches_what_is_allowed_and_nothing_else",
+    "connect::udp_connect_v4_reaches_what_is_allowed_and_nothing_else",
+    "connect::udp_sendto_v4_reaches_what_is_allowed_and_nothing_else",
+    "connect::udp_sendmsg_v6_reaches_what_is_allowed_and_nothing_else",
+    "dns::udp_v4_to_any_server_ends_at_the_jobs_listener",
+    "dns::tcp_v6_to_any_server_ends_at_the_jobs_listener",
+    "dns::a_denied_name_never_leaves_the_host",
+    "lease::asking_again_renews_it",
+    "sockets::raw_ping_and_other_kinds_are_refused",
+    "sockets::a_routing_header_does_not_lead_to_the_attacker",
+    "loopback::a_relay_outside_the_job_is_not_reached",
+    "loopback::an_inbound_v4_connection_gets_nothing_out",
+    "two_jobs::each_has_its_own_ruleset_and_outlives_the_other",
+    "audit::what_would_be_denied_passes_and_is_marked",
+    "life::a_process_that_outlives_its_parent_is_gone_when_run_returns",
+];
 
 /// Stories that cannot run on an ordinary machine, and in the guest. Each prints its reason; a
 /// number that differs from this fails the run, so that "all skipped" cannot look green.
@@ -69,13 +94,23 @@ pub fn run() -> Result<ExitCode> {
     let all = words.len();
     words.retain(|word| word != GUEST);
     let guest = words.len() < all;
+    let few = words.iter().any(|word| word == FEW);
+    words.retain(|word| word != FEW);
     let mut arguments = Arguments::from_iter(words);
     // Two processors, and the kernel's own work is serial: more threads only blur times.
     arguments.test_threads.get_or_insert(1);
 
     let environment = Environment::detect(guest)?;
     let skips = Arc::new(Mutex::new(Vec::new()));
-    let trials = cases::all()
+    let mut stories = cases::all();
+    if few {
+        stories.retain(|story| SMOKE.contains(&story.name.as_str()));
+        ensure!(
+            stories.len() == SMOKE.len(),
+            "a story of the short list has another name now"
+        );
+    }
+    let trials = stories
         .into_iter()
         .map(|story| trial(story, environment.clone(), Arc::clone(&skips)))
         .collect();

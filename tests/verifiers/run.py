@@ -7,7 +7,8 @@ CORDON is the binary, WORKDIR a directory for keys and evidence (emptied first).
 line; the last line counts them, and the exit status is 0 only if none failed. Needs no root. What
 has to be fetched (Debian's cosign package, PyPI's securesystemslib, npm's @sigstore/verify) is
 unpacked under --tools (default: target/tools/verifiers) and used again; nothing is installed on the
-host. A verifier that cannot be had counts as failed, or with --allow-missing as skipped.
+host. A verifier that cannot be had counts as failed, or with --allow-missing as skipped; the one
+that needs node and npm is skipped where these are not installed.
 """
 
 import argparse
@@ -469,7 +470,10 @@ def main():
     verifier("cosign (bundle)", cosign, (*ENVELOPE_SPOILS, "wrong-report"))
     verifier("cosign (raw envelope)", cosign_raw, ENVELOPE_SPOILS + STATEMENT_SPOILS)
     verifier("securesystemslib", securesystemslib, ENVELOPE_SPOILS)
-    verifier("sigstore-js", sigstore_js, ENVELOPE_SPOILS)
+    if shutil.which("node") and shutil.which("npm"):
+        verifier("sigstore-js", sigstore_js, ENVELOPE_SPOILS)
+    else:
+        tally.skip("sigstore-js", "no node and npm here")
     return tally.finish()
 
 

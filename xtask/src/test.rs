@@ -63,7 +63,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         eprintln!("\n{broken} test program(s) ended with an error");
     }
     println!(
-        "\n{passed} passed, {failed} failed, {ignored} ignored{}",
+        "\n{passed} passed, {failed} failed, {ignored} skipped{}",
         match not_run {
             Some(_) => ", the stories were NOT RUN",
             None => "",

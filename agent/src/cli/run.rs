@@ -74,7 +74,7 @@ pub struct Args {
     /// Run the command as this user
     #[arg(long, value_name = "NAME|UID")]
     user: Option<String>,
-    /// Write who ended the run, and with which status, to a new file, as JSON
+    /// Write who ended the run, and with which status, to this file, as JSON
     #[arg(long, value_name = "FILE")]
     status_file: Option<PathBuf>,
     /// Do not tell of denials while they happen
@@ -220,8 +220,8 @@ fn code_of(error: &RunError) -> u8 {
         | RunError::Enter(_)
         | RunError::Start { .. }
         | RunError::File(_) => NOT_ENFORCED,
-        RunError::Watch(_) => INTERNAL,
-        RunError::Evidence(_) => NO_EVIDENCE,
+        RunError::Watch(_) | RunError::Survivors(_) => INTERNAL,
+        RunError::Report(_) | RunError::Evidence(_) => NO_EVIDENCE,
     }
 }
 

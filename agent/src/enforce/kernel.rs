@@ -178,6 +178,17 @@ pub enum KernelError {
     File(#[from] fs::FileError),
 }
 
+impl KernelError {
+    /// Whether it says that this program is gone. What cannot be asked about counts as gone.
+    #[must_use]
+    pub fn is_about(&self, program: &str) -> bool {
+        match self {
+            Self::Detached { program: gone } => *gone == program,
+            _ => true,
+        }
+    }
+}
+
 /// The end of a verifier log says what is wrong; the rest can be megabytes.
 fn tail(error: &ProgramError) -> String {
     match error {

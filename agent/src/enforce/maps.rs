@@ -449,7 +449,8 @@ impl ClientLookup for DnsClients {
             job: self.job,
             port,
             protocol,
-            reserved: [0; 5],
+            reserved: 0,
+            reserved2: 0,
         };
         self.map
             .get(&Wire(key), 0)

@@ -186,6 +186,14 @@ impl Host {
         }
     }
 
+    /// Asks the kernel once more whether every enforcing program is where it was.
+    ///
+    /// # Errors
+    /// One is not: there was a time without it.
+    pub fn holds(&self) -> Result<(), kernel::KernelError> {
+        kernel::check_links(&self.root, &self.pins)
+    }
+
     /// Every hook of this host, for the report.
     fn layers(&self) -> Vec<Layer> {
         HOOKS

@@ -1,6 +1,7 @@
 //! What the report says of its own limits.
 
-use crate::enforce::Enforced;
+use crate::enforce::kernel::KernelError;
+use crate::enforce::{Enforced, chain};
 use crate::report::{Coverage, Layer};
 
 /// Ways out that no layer of this version watches. Each is a sentence for a reviewer.
@@ -13,8 +14,9 @@ const BLIND_SPOTS: [&str; 5] = [
     "Containers started through an engine run outside the job's cgroup and are not enforced.",
     "A connection that was open before the job and reaches it as standard input, output or error, \
      or is passed to it over a Unix socket, is not judged as the job's.",
-    "Nothing stops a process of the job from signalling processes of the same user outside it, \
-     cordon included; the job stays denied then, and there is no report.",
+    "Processes of the same user outside the job are open to it: it can signal them, cordon \
+     included (the job stays denied then, and there is no report), and where the host lets it trace \
+     them or take their descriptors, it can act through them.",
 ];
 
 /// Said where the command runs as root.
@@ -22,12 +24,20 @@ const ROOT: &str = "The command ran as root. It has no capability for networks, 
                     BPF, and cgroup and BPF file systems are read-only to it, but files and \
                     processes of root are open to it.";
 
-/// The coverage of one job.
+/// The coverage of one job. `holds` is what the kernel said of the programs when the command had
+/// ended: the proof before its start says nothing of the time between.
 #[must_use]
-pub fn coverage(enforced: &Enforced, as_root: bool) -> Coverage {
+pub fn coverage(enforced: &Enforced, holds: Result<(), KernelError>, as_root: bool) -> Coverage {
     let mut layers = enforced.layers.clone();
     layers.extend(process_layers());
-    let mut blind_spots: Vec<String> = BLIND_SPOTS.iter().map(|text| squeeze(text)).collect();
+    let mut blind_spots: Vec<String> = Vec::new();
+    if let Err(error) = holds {
+        blind_spots.push(format!("ENFORCEMENT HAD A GAP: {}", chain(&error)));
+        for layer in &mut layers {
+            layer.active &= !error.is_about(&layer.name);
+        }
+    }
+    blind_spots.extend(BLIND_SPOTS.iter().map(|text| squeeze(text)));
     if as_root {
         blind_spots.push(squeeze(ROOT));
     }

@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use super::coverage::coverage;
 use super::id::JobId;
 use super::watch::Watch;
+use crate::cgroup;
 use crate::config::Config;
 use crate::dns::{self, Bound, Resolution};
 use crate::enforce::maps::Leases;
@@ -102,6 +103,12 @@ pub enum RunError {
     /// A file.
     #[error(transparent)]
     File(#[from] fs::FileError),
+    /// The job ran, and something it left behind could not be ended.
+    #[error("the job ran, and what it left behind could not be ended")]
+    Survivors(#[source] cgroup::CgroupError),
+    /// The job ran; its report could not be made.
+    #[error("the job ran, but its report could not be made")]
+    Report(#[source] Box<dyn std::error::Error>),
     /// The job ran; its evidence could not be written.
     #[error("the job ran, but its evidence could not be written")]
     Evidence(#[from] SinkError),
@@ -110,7 +117,7 @@ pub enum RunError {
 /// Runs a job. Returns when no process of it is left.
 ///
 /// # Errors
-/// See [`RunError`]; the command ran only for [`RunError::Watch`] and [`RunError::Evidence`].
+/// See [`RunError`]; the command ran only for those that say so.
 pub fn run(request: &Request, tell: Tell<'_>) -> Result<Ended, RunError> {
     privilege::require()?;
     spawn::withhold_inherited_sockets()?;
@@ -185,9 +192,22 @@ async fn run_placed(
     let listener = bound.serve(resolution)?;
     let ran = release(request, &enforced, place, &mut watch, signals, tell).await?;
     // No process is left: nothing more can be asked, and what was said is in the ring.
-    listener.shutdown().await;
+    let dns = listener.shutdown().await;
     watch.finish(tell).map_err(RunError::Watch)?;
-    seal(request, host, &enforced, place, &watch, ran)
+    let report = report(request, host, &enforced, place, &watch, dns, &ran)?;
+    let written = request.evidence.write(&report, &request.key)?;
+    let Ran {
+        outcome,
+        not_started,
+        ..
+    } = ran;
+    Ok(Ended {
+        outcome,
+        not_started,
+        report,
+        written,
+        leftovers: None,
+    })
 }
 
 /// Sends the job's DNS, in this network namespace, to the listener's sockets.
@@ -249,7 +269,7 @@ async fn release(
             None => (Outcome::NotStarted, Some(error)),
         },
     };
-    let survivors = place.cgroup.kill().map_err(enforce::EnforceError::from)?;
+    let survivors = place.cgroup.kill().map_err(RunError::Survivors)?;
     Ok(Ran {
         outcome,
         not_started,
@@ -269,87 +289,61 @@ fn start(command: &[OsString], entry: Entry) -> io::Result<tokio::process::Child
     tokio::process::Command::from(command).spawn()
 }
 
-/// Reads the kernel's counters, builds the report, signs and writes it.
-fn seal(
+/// Reads the kernel's counters and builds the report.
+fn report(
     request: &Request,
     host: &Host,
     enforced: &Enforced,
     place: &Place,
     watch: &Watch,
-    ran: Ran,
-) -> Result<Ended, RunError> {
-    let clock = |source| RunError::Start {
-        what: "the kernel has no boot clock",
-        source,
-    };
-    let flows = enforced.maps.flows().map_err(enforce::EnforceError::from)?;
-    let losses = host
-        .kernel
-        .maps
-        .losses(place.cgroup.id())
-        .map_err(enforce::EnforceError::from)?;
+    dns: dns::Counts,
+    ran: &Ran,
+) -> Result<Report, RunError> {
+    let unread = |error: enforce::maps::MapsError| RunError::Report(error.into());
+    let flows = enforced.maps.flows().map_err(unread)?;
+    let losses = host.kernel.maps.losses(place.cgroup.id()).map_err(unread)?;
     let as_root = request
         .account
         .as_ref()
         .map_or_else(caller_is_root, Account::is_root);
-    let Ran {
-        outcome,
-        not_started,
-        started,
-        finished,
-        survivors,
-    } = ran;
-    let report = build(Facts {
+    Ok(build(Facts {
         policy: &request.policy,
         ruleset: &request.ruleset,
-        coverage: coverage(enforced, as_root),
-        job: JobFacts {
-            id: place.id.clone(),
-            command: request
-                .command
-                .first()
-                .map(|program| program.to_string_lossy().into_owned())
-                .unwrap_or_default(),
-            arguments: request.command.len().saturating_sub(1),
-            started,
-            finished,
-            outcome,
-            survivors,
-        },
-        platform: platform()?,
+        coverage: coverage(enforced, host.holds(), as_root),
+        job: job_facts(request, place, ran),
+        platform: platform().map_err(RunError::Report)?,
         ledger: &watch.ledger,
         flows: &flows,
         losses,
-        calendar: Calendar::now().map_err(clock)?,
-    });
-    let written = request.evidence.write(&report, &request.key)?;
-    Ok(Ended {
-        outcome,
-        not_started,
-        report,
-        written,
-        leftovers: None,
-    })
+        dns,
+        calendar: Calendar::now().map_err(|error| RunError::Report(error.into()))?,
+    }))
+}
+
+fn job_facts(request: &Request, place: &Place, ran: &Ran) -> JobFacts {
+    let program = request.command.first();
+    JobFacts {
+        id: place.id.clone(),
+        command: program.map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+        arguments: request.command.len().saturating_sub(1),
+        started: ran.started,
+        finished: ran.finished,
+        outcome: ran.outcome,
+        survivors: ran.survivors,
+    }
 }
 
 fn caller_is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
-fn platform() -> Result<Platform, RunError> {
-    let system = nix::sys::utsname::uname()
-        .map_err(io::Error::from)
-        .map_err(|source| RunError::Start {
-            what: "the kernel does not say what it is",
-            source,
-        })?;
-    let executable = PathBuf::from("/proc/self/exe");
-    let digest = fs::sha256(&executable)?;
+fn platform() -> Result<Platform, Box<dyn std::error::Error>> {
+    let system = nix::sys::utsname::uname()?;
     Ok(Platform {
         kernel: system.release().to_string_lossy().into_owned(),
         architecture: system.machine().to_string_lossy().into_owned(),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        agent_sha256: object::hex(&digest),
+        agent_sha256: object::hex(&fs::sha256(Path::new("/proc/self/exe"))?),
         object_sha256: object::sha256(),
         key_protection: "file".to_owned(),
     })

@@ -14,6 +14,7 @@ use super::{
     PolicyFacts, ProcessChain, ProfileFacts, Report, RuleFacts, SCHEMA, SocketDenied, Summary,
 };
 use crate::attribution::Chain;
+use crate::dns::Counts;
 use crate::events::ledger::{Ledger, NameKey, NameLine, SocketKey, Who, a_rule_could_allow};
 use crate::policy::{Origin, Policy, ProfileSource, Rule, Ruleset, remedy};
 use crate::sys::clock::{BootTime, Calendar};
@@ -37,6 +38,8 @@ pub struct Facts<'a> {
     pub flows: &'a [(FlowKey, FlowCounters)],
     /// What the kernel could not itemise.
     pub losses: job::Losses,
+    /// What the DNS listener did not answer.
+    pub dns: Counts,
     /// For times.
     pub calendar: Calendar,
 }
@@ -80,6 +83,9 @@ fn losses(facts: &Facts<'_>) -> Losses {
         undecodable: dropped.undecodable,
         details: dropped.details,
         names: dropped.names,
+        questions_refused: facts.dns.refused.saturating_add(facts.dns.closed),
+        questions_malformed: facts.dns.malformed,
+        memory: facts.losses.memory,
     }
 }
 

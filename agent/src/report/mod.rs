@@ -87,7 +87,7 @@ pub struct Coverage {
 pub struct Layer {
     /// Name of the hook or mechanism, for example `connect4`.
     pub name: String,
-    /// Whether it was active for the whole run.
+    /// Whether it was active before the command started and still when it had ended.
     pub active: bool,
     /// What it does, or why it was not there.
     pub detail: String,
@@ -108,6 +108,13 @@ pub struct Losses {
     pub details: u64,
     /// DNS questions answered but not listed, because the ledger's bound was reached.
     pub names: u64,
+    /// DNS questions refused because too many were being answered at once, and connections to the
+    /// listener closed for the same reason: not listed.
+    pub questions_refused: u64,
+    /// DNS messages that were not one question.
+    pub questions_malformed: u64,
+    /// Denials because the kernel had no memory to keep a verdict; their destination may be listed.
+    pub memory: u64,
 }
 
 impl Losses {
@@ -118,7 +125,8 @@ impl Losses {
     }
 }
 
-/// Totals.
+/// Totals. `denied` is counted by the kernel apart from any list; the sums of allowed flows are
+/// those of the list, so that [`Losses::flows`] are not in them.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Summary {

@@ -7,7 +7,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 /// An address in its one canonical form: IPv4 is always IPv4-mapped (`::ffff:a.b.c.d`).
 ///
 /// A v4 socket, a v6 socket that names a mapped address and the packet on the wire therefore meet
-/// the same map entries; there is no second spelling a job could use.
+/// the same map entries; there is no second spelling a job could use. Aligned to words, so that a
+/// program copies it in two steps and not in sixteen.
 #[derive(
     Clone,
     Copy,
@@ -22,7 +23,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
     Immutable,
     IntoBytes,
 )]
-#[repr(transparent)]
+#[repr(C, align(8))]
 pub struct Address(pub [u8; 16]);
 
 const _: () = assert!(size_of::<Address>() == 16);
@@ -32,13 +33,26 @@ pub const MAPPED_BITS: u32 = 96;
 
 impl Address {
     /// `::`
-    pub const UNSPECIFIED: Self = Self([0; 16]);
+    pub const UNSPECIFIED: Self = Self(0u128.to_be_bytes());
 
     /// The mapped form of an IPv4 address, from its bytes in network order.
     #[must_use]
     #[inline(always)]
-    pub const fn from_v4([a, b, c, d]: [u8; 4]) -> Self {
-        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
+    pub const fn from_v4(v4: [u8; 4]) -> Self {
+        // As one number: byte by byte it becomes a call to memset in a BPF program.
+        let mapped = 0xffff_0000_0000 | u32::from_be_bytes(v4) as u128;
+        Self(mapped.to_be_bytes())
+    }
+
+    /// `127.0.0.1` for an IPv4 address, `::1` for another.
+    #[must_use]
+    #[inline(always)]
+    pub const fn loopback_like(&self) -> Self {
+        if self.is_v4() {
+            Self::from_v4([127, 0, 0, 1])
+        } else {
+            Self(1u128.to_be_bytes())
+        }
     }
 
     /// Whether this is an IPv4 address.

@@ -43,8 +43,12 @@ pub struct DnsClientKey {
     /// IP protocol.
     pub protocol: u8,
     /// Always zero.
-    pub reserved: [u8; 5],
+    pub reserved: u8,
+    /// Always zero.
+    pub reserved2: u32,
 }
+
+const _: () = assert!(size_of::<DnsClientKey>() == 16);
 
 /// Value of `DNS_CLIENTS`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]

@@ -17,8 +17,8 @@ pub mod record;
 pub mod ruleset;
 pub mod verdict;
 
-/// Version of everything in this module. Part of the pin directory's name and of each record, so
-/// that an agent never reads maps or records of another layout.
+/// Version of everything in this module, in each record. Maps are told apart by the digest of the
+/// whole object, which is part of the pin directory's name.
 pub const ABI_VERSION: u32 = 1;
 
 /// IP protocol number of TCP.

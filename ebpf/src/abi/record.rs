@@ -128,7 +128,9 @@ pub struct SocketRefused {
     /// Why.
     pub reason: Reason,
     /// Always zero.
-    pub reserved: [u8; 6],
+    pub reserved: u16,
+    /// Always zero.
+    pub reserved2: u32,
     /// Name of the thread, NUL-padded.
     pub comm: [u8; 16],
 }

@@ -147,14 +147,10 @@ fn judge_call(ctx: &SockAddrContext, hook: Hook) -> i32 {
         return redirect(ctx, id, &job, &call, socket);
     }
     let ends = Ends {
-        source: if call.address.is_v4() {
-            Address::from_v4([127, 0, 0, 1])
-        } else {
-            Address([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1])
-        },
-        source_port: 0,
-        destination: call.address,
-        destination_port: call.port,
+        near: call.address.loopback_like(),
+        near_port: 0,
+        far: call.address,
+        far_port: call.port,
         protocol: call.protocol,
     };
     // SAFETY: a `cgroup_sock_addr` context.
@@ -230,11 +226,7 @@ fn redirect(ctx: &SockAddrContext, id: u64, job: &Job, call: &Call, socket: &mut
         keep(socket, call, decision, job.mode.verdict(decision.reason));
         return settle(id, job, call, decision);
     }
-    let loopback = if v4 {
-        Address::from_v4([127, 0, 0, 1])
-    } else {
-        Address([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1])
-    };
+    let loopback = call.address.loopback_like();
     socket.dns_server = call.address;
     socket.dns_port = call.port;
     socket.peer = loopback;

@@ -65,12 +65,12 @@ fn judge_packet(ctx: &SkBuffContext, hook: Hook) -> i32 {
         return REFUSE;
     };
     // SAFETY: as above.
-    let head = unsafe { read_head(skb) };
+    let head = unsafe { read_head(skb, hook) };
     // SAFETY: a word of a live context.
     let len = u64::from(unsafe { (*skb).len });
     match socket {
         Some(socket) => {
-            if head.flaw == NO_FLAW && known_peer(socket, &head.ends, hook) {
+            if head.flaw == NO_FLAW && known_peer(socket, &head.ends) {
                 return pass_known(id, socket, &head.ends, hook, len);
             }
             let tgid = socket.tgid;
@@ -84,33 +84,24 @@ const NO_FLAW: Reason = Reason(0);
 
 /// Whether the packet is between the socket and the peer its verdict was about.
 #[inline(always)]
-fn known_peer(socket: &Socket, ends: &Ends, hook: Hook) -> bool {
-    let (address, port) = far_end(ends, hook);
+fn known_peer(socket: &Socket, ends: &Ends) -> bool {
     socket.state != PeerState::NONE
         && socket.protocol == ends.protocol
-        && socket.peer_port == port
-        && socket.peer == address
-}
-
-#[inline(always)]
-fn far_end(ends: &Ends, hook: Hook) -> (Address, u16) {
-    if hook == Hook::EGRESS {
-        (ends.destination, ends.destination_port)
-    } else {
-        (ends.source, ends.source_port)
-    }
+        && socket.peer_port == ends.far_port
+        && socket.peer == ends.far
 }
 
 /// The fast path: count, and remember who asks the DNS listener.
 #[inline(always)]
 fn pass_known(id: u64, socket: &Socket, ends: &Ends, hook: Hook, len: u64) -> i32 {
     let out = hook == Hook::EGRESS;
-    if out && socket.listener_port != 0 && socket.listener_port == ends.destination_port {
+    if out && socket.listener_port != 0 && socket.listener_port == ends.far_port {
         let key = DnsClientKey {
             job: id,
-            port: ends.source_port,
+            port: ends.near_port,
             protocol: ends.protocol,
-            reserved: [0; 5],
+            reserved: 0,
+            reserved2: 0,
         };
         // A full map drops its oldest entry; an error costs a report one process name.
         let _lost_name = DNS_CLIENTS.insert(
@@ -122,15 +113,14 @@ fn pass_known(id: u64, socket: &Socket, ends: &Ends, hook: Hook, len: u64) -> i3
             0,
         );
     }
-    let (address, port) = far_end(ends, hook);
     let verdict = if socket.state == PeerState::ALLOWED {
         Verdict::ALLOW
     } else {
         Verdict::WOULD_DENY
     };
     let key = FlowKey {
-        address,
-        port,
+        address: ends.far,
+        port: ends.far_port,
         protocol: ends.protocol,
         verdict,
         reason: socket.reason,
@@ -176,10 +166,9 @@ fn judge_unknown(
         return PASS;
     }
     let verdict = job.mode.verdict(decision.reason);
-    let (address, port) = far_end(&head.ends, hook);
     let key = FlowKey {
-        address,
-        port,
+        address: head.ends.far,
+        port: head.ends.far_port,
         protocol: head.ends.protocol,
         verdict,
         reason: decision.reason,
@@ -201,21 +190,14 @@ fn judge_unknown(
 /// when it left, and the answer to it is judged when it leaves.
 #[inline(always)]
 fn judge_inbound(ctx: &SkBuffContext, id: u64, ends: &Ends) -> Decision {
-    if ends.source.is_loopback() {
+    if ends.far.is_loopback() {
         return Decision {
             reason: Reason::OWN_SOCKET,
             rule: NO_RULE,
         };
     }
-    let back = Ends {
-        source: ends.destination,
-        source_port: ends.destination_port,
-        destination: ends.source,
-        destination_port: ends.source_port,
-        protocol: ends.protocol,
-    };
     // SAFETY: the context of a `cgroup_skb` program.
-    let decision = unsafe { judge::judge(ctx.as_ptr(), id, &back) };
+    let decision = unsafe { judge::judge(ctx.as_ptr(), id, ends) };
     if decision.reason.allows() {
         decision
     } else {
@@ -231,97 +213,88 @@ fn judge_inbound(ctx: &SkBuffContext, id: u64, ends: &Ends) -> Decision {
 /// # Safety
 /// `skb` is the context of a `cgroup_skb` program.
 #[inline(always)]
-unsafe fn read_head(skb: *mut __sk_buff) -> Head {
-    // SAFETY: the caller's.
-    unsafe {
-        match kernel::packet_bytes::<1>(skb, 0) {
-            Some([first]) if first >> 4 == 4 => read_v4(skb),
-            Some([first]) if first >> 4 == 6 => read_v6(skb),
-            _ => malformed(),
-        }
-    }
-}
-
-#[inline(always)]
-fn malformed() -> Head {
-    let ends = Ends {
-        source: Address::UNSPECIFIED,
-        source_port: 0,
-        destination: Address::UNSPECIFIED,
-        destination_port: 0,
-        protocol: 0,
-    };
-    Head {
-        ends,
+unsafe fn read_head(skb: *mut __sk_buff, hook: Hook) -> Head {
+    let mut head = Head {
+        ends: Ends {
+            near: Address::UNSPECIFIED,
+            far: Address::UNSPECIFIED,
+            near_port: 0,
+            far_port: 0,
+            protocol: 0,
+        },
         flaw: Reason::MALFORMED,
+    };
+    // SAFETY: the caller's.
+    let ports_from = unsafe {
+        match kernel::packet_bytes::<1>(skb, 0) {
+            Some([first]) if first >> 4 == 4 => read_v4(skb, &mut head),
+            Some([first]) if first >> 4 == 6 => read_v6(skb, &mut head),
+            _ => 0,
+        }
+    };
+    if head.flaw == NO_FLAW {
+        // SAFETY: the caller's.
+        unsafe { read_ports(skb, ports_from, &mut head) };
     }
+    if hook == Hook::INGRESS {
+        let ends = &mut head.ends;
+        core::mem::swap(&mut ends.near, &mut ends.far);
+        core::mem::swap(&mut ends.near_port, &mut ends.far_port);
+    }
+    head
 }
 
+/// Fills in an IPv4 header as if sent by the job; returns where the ports are.
+///
 /// # Safety
 /// As [`read_head`].
 #[inline(always)]
-unsafe fn read_v4(skb: *mut __sk_buff) -> Head {
+unsafe fn read_v4(skb: *mut __sk_buff, head: &mut Head) -> u32 {
     // SAFETY: the caller's.
     let Some(ip) = (unsafe { kernel::packet_bytes::<20>(skb, 0) }) else {
-        return malformed();
+        return 0;
     };
-    let mut head = Head {
-        ends: Ends {
-            source: Address::from_v4([ip[12], ip[13], ip[14], ip[15]]),
-            source_port: 0,
-            destination: Address::from_v4([ip[16], ip[17], ip[18], ip[19]]),
-            destination_port: 0,
-            protocol: ip[9],
-        },
-        flaw: NO_FLAW,
-    };
+    head.ends.near = Address::from_v4([ip[12], ip[13], ip[14], ip[15]]);
+    head.ends.far = Address::from_v4([ip[16], ip[17], ip[18], ip[19]]);
+    head.ends.protocol = ip[9];
     // The kernel fragments after this hook: a fragment here was made by hand.
     let fragment = u16::from_be_bytes([ip[6], ip[7]]) & 0x3fff != 0;
-    if ip[0] & 0x0f != 5 {
-        head.flaw = Reason::IP_OPTIONS;
+    head.flaw = if ip[0] & 0x0f != 5 {
+        Reason::IP_OPTIONS
     } else if fragment {
-        head.flaw = Reason::EXTENSION_HEADER;
+        Reason::EXTENSION_HEADER
     } else {
-        // SAFETY: the caller's.
-        unsafe { read_ports(skb, 20, &mut head) };
-    }
-    head
+        NO_FLAW
+    };
+    20
 }
 
+/// The same for an IPv6 header.
+///
 /// # Safety
 /// As [`read_head`].
 #[inline(always)]
-unsafe fn read_v6(skb: *mut __sk_buff) -> Head {
+unsafe fn read_v6(skb: *mut __sk_buff, head: &mut Head) -> u32 {
     // SAFETY: the caller's.
-    let (ip, source, destination) = unsafe {
-        match (
-            kernel::packet_bytes::<8>(skb, 0),
-            kernel::packet_bytes::<16>(skb, 8),
-            kernel::packet_bytes::<16>(skb, 24),
-        ) {
-            (Some(ip), Some(source), Some(destination)) => (ip, source, destination),
-            _ => return malformed(),
-        }
+    let read = unsafe {
+        (
+            kernel::packet_bytes::<1>(skb, 6),
+            kernel::packet_address(skb, 8, &mut head.ends.near),
+            kernel::packet_address(skb, 24, &mut head.ends.far),
+        )
     };
-    let mut head = Head {
-        ends: Ends {
-            source: Address(source),
-            source_port: 0,
-            destination: Address(destination),
-            destination_port: 0,
-            protocol: ip[6],
-        },
-        flaw: NO_FLAW,
+    let (Some([next]), true, true) = read else {
+        return 0;
     };
+    head.ends.protocol = next;
     // Hop-by-hop, routing, fragment, ESP, AH, destination options, mobility, HIP, shim6: each can
     // hide or change where the packet goes.
-    if matches!(ip[6], 0 | 43 | 44 | 50 | 51 | 60 | 135 | 139 | 140) {
-        head.flaw = Reason::EXTENSION_HEADER;
+    head.flaw = if matches!(next, 0 | 43 | 44 | 50 | 51 | 60 | 135 | 139 | 140) {
+        Reason::EXTENSION_HEADER
     } else {
-        // SAFETY: the caller's.
-        unsafe { read_ports(skb, 40, &mut head) };
-    }
-    head
+        NO_FLAW
+    };
+    40
 }
 
 /// TCP and UDP have their ports first; nothing else leaves a job.
@@ -337,8 +310,8 @@ unsafe fn read_ports(skb: *mut __sk_buff, from: u32, head: &mut Head) {
     // SAFETY: the caller's.
     match unsafe { kernel::packet_bytes::<4>(skb, from) } {
         Some([a, b, c, d]) => {
-            head.ends.source_port = u16::from_be_bytes([a, b]);
-            head.ends.destination_port = u16::from_be_bytes([c, d]);
+            head.ends.near_port = u16::from_be_bytes([a, b]);
+            head.ends.far_port = u16::from_be_bytes([c, d]);
         }
         None => head.flaw = Reason::MALFORMED,
     }

@@ -68,7 +68,8 @@ fn refuse(id: u64, job: &Job, reason: Reason, [family, kind, protocol]: [u32; 3]
         uid: caller.uid,
         verdict,
         reason,
-        reserved: [0; 6],
+        reserved: 0,
+        reserved2: 0,
         comm: caller.comm,
     });
     judge::answer(verdict)

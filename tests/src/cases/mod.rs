@@ -8,6 +8,7 @@ use crate::runner::Story;
 mod audit;
 mod connect;
 mod dns;
+mod doctor;
 mod harness;
 mod lease;
 mod life;
@@ -23,6 +24,7 @@ mod two_jobs;
 pub fn all() -> Vec<Story> {
     [
         harness::stories(),
+        doctor::stories(),
         connect::stories(),
         dns::stories(),
         ranges::stories(),

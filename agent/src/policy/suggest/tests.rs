@@ -154,7 +154,7 @@ fn a_suggested_profile_reads_like_this() {
         "\
 # Suggested from job job-7 of 2026-01-02T03:04:05Z (mode audit, command make).
 # Read every rule before you use it: what a job did is not what it should do.
-# The report is not whole, so rules or programs may be missing: 3 records, 0 flows, 0 undecodable, 0 details and 0 names lost.
+# The report is not whole, so rules or programs may be missing: 3 records, 0 flows, 0 undecodable, 0 details and 0 names lost, 0 questions refused.
 name = \"suggested\"
 mode = \"enforce\"
 

@@ -57,10 +57,14 @@ fn losses(losses: &Losses) -> String {
         undecodable,
         details,
         names,
+        questions_refused,
+        questions_malformed: _,
+        memory: _,
     } = losses;
     format!(
         "The report is not whole, so rules or programs may be missing: {records} records, {flows} flows, \
-         {undecodable} undecodable, {details} details and {names} names lost."
+         {undecodable} undecodable, {details} details and {names} names lost, {questions_refused} \
+         questions refused."
     )
 }
 

@@ -69,6 +69,9 @@ pub fn losses(losses: &Losses) -> String {
         undecodable,
         details,
         names,
+        questions_refused,
+        questions_malformed,
+        memory,
     } = *losses;
     let parts = [
         (records, "event without its process"),
@@ -76,6 +79,9 @@ pub fn losses(losses: &Losses) -> String {
         (undecodable, "undecodable record"),
         (details, "detail dropped"),
         (names, "name not listed"),
+        (questions_refused, "question too many"),
+        (questions_malformed, "DNS message that is no question"),
+        (memory, "denial for want of memory"),
     ];
     let lost: Vec<_> = parts
         .into_iter()
@@ -85,7 +91,10 @@ pub fn losses(losses: &Losses) -> String {
     if lost.is_empty() {
         return "none: the lists are whole".into();
     }
-    format!("INCOMPLETE: {}. The totals are exact.", lost.join(", "))
+    format!(
+        "INCOMPLETE: {}. What was denied is counted nevertheless.",
+        lost.join(", ")
+    )
 }
 
 fn trust(page: &mut Page, report: &Report) {
