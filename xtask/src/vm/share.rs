@@ -19,18 +19,17 @@ pub(super) struct Share {
 /// is.
 const MOST: usize = 8;
 
-/// One share for each guest. With a choice of stories there is one guest; so is there where the
-/// stories cannot be listed (they ask for root).
+/// One share for each guest. With a filter there is one guest, since a filter and the names of other
+/// shares do not go together; so is there where the stories cannot be listed (they ask for root).
 pub(super) fn shares(built: &Built, chosen: &[OsString], guests: Option<usize>) -> Vec<Share> {
     let guests = guests.unwrap_or_else(|| {
         thread::available_parallelism().map_or(1, |processors| processors.get().min(MOST))
     });
-    let names = if chosen.is_empty() {
-        list(built)
-    } else {
-        Vec::new()
-    };
-    if names.is_empty() || guests < 2 {
+    let names = list(built, chosen);
+    let has_filter = chosen
+        .iter()
+        .any(|word| !word.as_encoded_bytes().starts_with(b"--"));
+    if names.is_empty() || guests < 2 || has_filter {
         let stories = (!names.is_empty()).then_some(names.len());
         return vec![Share {
             arguments: chosen.to_vec(),
@@ -38,14 +37,14 @@ pub(super) fn shares(built: &Built, chosen: &[OsString], guests: Option<usize>) 
         }];
     }
     (0..guests.min(names.len()))
-        .map(|guest| share(&names, guest, guests))
+        .map(|guest| share(chosen, &names, guest, guests))
         .collect()
 }
 
-fn list(built: &Built) -> Vec<String> {
+fn list(built: &Built, chosen: &[OsString]) -> Vec<String> {
     let list = built
         .stories()
-        .and_then(|mut stories| capture(stories.arg("--list")));
+        .and_then(|mut stories| capture(stories.arg("--list").args(chosen)));
     list.unwrap_or_default()
         .lines()
         .filter_map(|line| line.strip_suffix(": test"))
@@ -55,12 +54,13 @@ fn list(built: &Built) -> Vec<String> {
 
 /// Every `guests`-th story, since those of one subject take as long as each other. What is not in it
 /// is skipped by name.
-fn share(names: &[String], guest: usize, guests: usize) -> Share {
+fn share(chosen: &[OsString], names: &[String], guest: usize, guests: usize) -> Share {
     let others = names
         .iter()
         .enumerate()
         .filter(|(index, _)| index.checked_rem(guests) != Some(guest));
-    let mut arguments = vec![OsString::from("--exact")];
+    let mut arguments = chosen.to_vec();
+    arguments.push(OsString::from("--exact"));
     for (_, name) in others.clone() {
         arguments.extend([OsString::from("--skip"), OsString::from(name)]);
     }
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn every_story_is_in_exactly_one_share() {
         let names: Vec<String> = (0..7).map(|index| format!("story_{index}")).collect();
-        let shares: Vec<Share> = (0..3).map(|guest| share(&names, guest, 3)).collect();
+        let shares: Vec<Share> = (0..3).map(|guest| share(&[], &names, guest, 3)).collect();
         for name in &names {
             let skipping = shares
                 .iter()
