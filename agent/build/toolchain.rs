@@ -127,6 +127,9 @@ impl Toolchain {
         let mut flags = vec![
             linker,
             OsString::from("-Clink-arg=--btf"),
+            // The linker's default turns clearing even a few bytes into a call, and a call costs a
+            // stack frame of which Linux 6.1 counts every byte.
+            OsString::from("-Clink-arg=--disable-expand-memcpy-in-order"),
             OsString::from(format!("--cfg=bpf_target_arch=\"{architecture}\"")),
             remap(workspace, "."),
         ];

@@ -38,13 +38,27 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 pub(crate) fn build(options: &Options) -> Result<Built> {
     setup::bpf_toolchain()?;
     step("build the BPF programs, the agent and the stories", || {
-        let mut build = cargo()?;
-        build
-            .args(["build", "--package", "cordon", "--package", "cordon-tests"])
-            .args(options.release.then_some("--release"))
-            .env("CORDON_REQUIRE_OBJECT", "1");
-        execute(&mut build)
+        execute(cargo_build(options)?.env("CORDON_REQUIRE_OBJECT", "1"))
     })?;
+    built(options)
+}
+
+/// Builds all that builds here: without a BPF toolchain, an agent that runs no job.
+pub(crate) fn build_what_can_be(options: &Options) -> Result<Built> {
+    step("build the agent", || execute(&mut cargo_build(options)?))?;
+    built(options)
+}
+
+/// Always the same packages: another choice would have other features, and build all anew.
+fn cargo_build(options: &Options) -> Result<std::process::Command> {
+    let mut build = cargo()?;
+    build
+        .args(["build", "--package", "cordon", "--package", "cordon-tests"])
+        .args(options.release.then_some("--release"));
+    Ok(build)
+}
+
+fn built(options: &Options) -> Result<Built> {
     let profile = if options.release { "release" } else { "debug" };
     let folder = workspace::target()?.join(profile);
     Ok(Built {

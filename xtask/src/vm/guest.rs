@@ -3,7 +3,7 @@
 //! **Invariant**: a guest without a verdict, or with two, has failed; so has one that ran no story.
 
 use std::io::{BufRead as _, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
@@ -31,19 +31,72 @@ struct Console {
     tally: Tally,
 }
 
-/// Runs the stories in a guest.
-///
-/// QEMU 7.2 emulates a crash of its own making now and then (a double fault where the memory is
-/// sound; seen with 6.12 guests), so a guest that crashes before its verdict is started once more,
-/// and says so.
-pub(super) fn run(kernel: &Kernel, initramfs: &Path, timeout: Duration) -> Result<Tally> {
-    let console = boot(kernel, initramfs, timeout)?;
-    match (&console.crash, console.verdicts.is_empty()) {
-        (Some(crash), true) => {
-            eprintln!("the guest crashed ({crash}); once more, since the emulator is known for it");
-            judge(boot(kernel, initramfs, timeout)?)
+/// A guest to boot.
+#[derive(Debug)]
+pub(super) struct Guest {
+    /// How its lines are marked.
+    pub(super) name: String,
+    /// Its file system.
+    pub(super) initramfs: PathBuf,
+    /// How many stories it is to count, where that is known.
+    pub(super) stories: Option<usize>,
+}
+
+impl Guest {
+    /// Runs the stories of the guest.
+    ///
+    /// QEMU 7.2 emulates a crash of its own making now and then (a double fault where the memory is
+    /// sound; seen with 6.12 guests), so a guest that crashes before its verdict is started once
+    /// more, and says so.
+    pub(super) fn run(&self, kernel: &Kernel, timeout: Duration) -> Result<Tally> {
+        let mut console = self.boot(kernel, timeout)?;
+        if let (Some(crash), true) = (&console.crash, console.verdicts.is_empty()) {
+            eprintln!(
+                "guest {} crashed ({crash}); once more, since the emulator is known for it",
+                self.name
+            );
+            console = self.boot(kernel, timeout)?;
         }
-        _ => judge(console),
+        let tally = judge(console)?;
+        let counted = tally.passed.saturating_add(tally.ignored);
+        match self.stories {
+            Some(stories) if u64::try_from(stories).ok() != Some(counted) => {
+                bail!("{counted} stories were counted, {stories} were to be run")
+            }
+            _ => Ok(tally),
+        }
+    }
+
+    fn boot(&self, kernel: &Kernel, timeout: Duration) -> Result<Console> {
+        let mut qemu = emulator(kernel, &self.initramfs)
+            .spawn()
+            .context("cannot start QEMU")?;
+        let console = qemu.stdout.take().context("QEMU has no console")?;
+        let watched = self.watch(&lines(console), timeout);
+        // After the last line it ends by itself; after a timeout it does not.
+        if watched.is_err() {
+            stop(&mut qemu)?;
+        }
+        qemu.wait().context("cannot wait for QEMU")?;
+        watched
+    }
+
+    fn watch(&self, lines: &Receiver<String>, timeout: Duration) -> Result<Console> {
+        let start = Instant::now();
+        let mut console = Console::default();
+        loop {
+            let left = timeout.saturating_sub(start.elapsed());
+            match lines.recv_timeout(left) {
+                Ok(line) => {
+                    println!("{} | {line}", self.name);
+                    console.read(&line);
+                }
+                Err(RecvTimeoutError::Disconnected) => return Ok(console),
+                Err(RecvTimeoutError::Timeout) => {
+                    bail!("it took longer than {} s", timeout.as_secs())
+                }
+            }
+        }
     }
 }
 
@@ -63,20 +116,6 @@ fn judge(console: Console) -> Result<Tally> {
         [verdict] => bail!("the stories ended with {verdict}"),
         [_, _, ..] => bail!("the guest gave {} verdicts: {verdicts:?}", verdicts.len()),
     }
-}
-
-fn boot(kernel: &Kernel, initramfs: &Path, timeout: Duration) -> Result<Console> {
-    let mut qemu = emulator(kernel, initramfs)
-        .spawn()
-        .context("cannot start QEMU")?;
-    let console = qemu.stdout.take().context("QEMU has no console")?;
-    let watched = watch(&lines(console), timeout);
-    // After the last line it ends by itself; after a timeout it does not.
-    if watched.is_err() {
-        stop(&mut qemu)?;
-    }
-    qemu.wait().context("cannot wait for QEMU")?;
-    watched
 }
 
 fn emulator(kernel: &Kernel, initramfs: &Path) -> Command {
@@ -114,24 +153,6 @@ fn lines(console: impl Read + Send + 'static) -> Receiver<String> {
         }
     });
     receiver
-}
-
-fn watch(lines: &Receiver<String>, timeout: Duration) -> Result<Console> {
-    let start = Instant::now();
-    let mut console = Console::default();
-    loop {
-        let left = timeout.saturating_sub(start.elapsed());
-        match lines.recv_timeout(left) {
-            Ok(line) => {
-                println!("guest | {line}");
-                console.read(&line);
-            }
-            Err(RecvTimeoutError::Disconnected) => return Ok(console),
-            Err(RecvTimeoutError::Timeout) => {
-                bail!("the guest took longer than {} s", timeout.as_secs())
-            }
-        }
-    }
 }
 
 impl Console {

@@ -31,15 +31,15 @@ const FILES: [(&str, &str); 5] = [
     ("etc/resolv.conf", ""),
 ];
 
-/// Writes the archive and returns its path.
+/// Writes the archive.
 pub(super) fn pack(
-    folder: &Path,
+    path: &Path,
     kernel: &Kernel,
     built: &Built,
     arguments: &[OsString],
-) -> Result<PathBuf> {
-    let path = folder.join("initramfs.cpio");
-    let file = File::create(&path).with_context(|| format!("cannot make `{}`", path.display()))?;
+) -> Result<()> {
+    let folder = path.parent().context("an archive without a folder")?;
+    let file = File::create(path).with_context(|| format!("cannot make `{}`", path.display()))?;
     let mut archive = Archive::new(BufWriter::new(file));
     for name in FOLDERS {
         archive.folder(name)?;
@@ -74,11 +74,11 @@ pub(super) fn pack(
     archive
         .finish()
         .with_context(|| format!("cannot write `{}`", path.display()))?;
-    Ok(path)
+    Ok(())
 }
 
 fn script(arguments: &[OsString]) -> String {
-    let mut line = String::from("/bin/cordon-tests");
+    let mut line = String::from("/bin/cordon-tests --vm");
     for argument in arguments {
         line.push_str(" '");
         line.push_str(&argument.to_string_lossy().replace('\'', r"'\''"));

@@ -6,17 +6,23 @@
 //! verdict. Failures are collected over all kernels.
 
 use std::ffi::OsString;
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, anyhow, bail};
 
+use self::guest::Guest;
+use self::kernel::Kernel;
+use self::share::Share;
 use crate::exec::step;
+use crate::test::Tally;
 use crate::{build, setup, workspace};
 
 mod archive;
 mod guest;
 mod initramfs;
 mod kernel;
+mod share;
 
 /// Run the stories on Debian kernels in QEMU.
 #[derive(Debug, clap::Args)]
@@ -24,6 +30,9 @@ pub(crate) struct Options {
     /// A kernel series of Debian; may be given several times
     #[arg(long = "kernel", default_value = "6.1", value_name = "SERIES")]
     kernels: Vec<String>,
+    /// Guests at once, each with its share of the stories; as many as processors without it
+    #[arg(long, value_name = "NUMBER")]
+    guests: Option<usize>,
     /// What one guest may take before it is ended
     #[arg(long, default_value_t = 600, value_name = "SECONDS")]
     timeout: u64,
@@ -54,17 +63,65 @@ fn run_on(series: &str, built: &build::Built, options: &Options) -> Result<()> {
     let kernel = step(&format!("kernel {series}"), || {
         kernel::obtain(series, &folder)
     })?;
-    let initramfs = step("initramfs", || {
-        initramfs::pack(&folder, &kernel, built, &options.arguments)
+    let shares = share::shares(built, &options.arguments, options.guests);
+    let guests = step("initramfs", || {
+        let pack = |(index, share): (usize, &Share)| {
+            let name = if shares.len() == 1 {
+                series.to_owned()
+            } else {
+                format!("{series} {}/{}", index.saturating_add(1), shares.len())
+            };
+            let path = folder.join(format!("initramfs-{index}.cpio"));
+            initramfs::pack(&path, &kernel, built, &share.arguments)?;
+            Ok(Guest {
+                name,
+                initramfs: path,
+                stories: share.stories,
+            })
+        };
+        shares
+            .iter()
+            .enumerate()
+            .map(pack)
+            .collect::<Result<Vec<_>>>()
     })?;
     let timeout = Duration::from_secs(options.timeout);
     let tally = step(&format!("stories on Linux {}", kernel.version), || {
-        guest::run(&kernel, &initramfs, timeout)
-    })
-    .with_context(|| format!("Linux {}", kernel.version))?;
+        run_all(&kernel, &guests, timeout)
+    })?;
     println!(
-        "Linux {}: {} passed, {} failed",
-        kernel.version, tally.passed, tally.failed
+        "Linux {}: {} passed, {} failed, {} skipped",
+        kernel.version, tally.passed, tally.failed, tally.ignored
     );
     Ok(())
+}
+
+/// Runs guests side by side; each that fails is named, and the others go on.
+fn run_all(kernel: &Kernel, guests: &[Guest], timeout: Duration) -> Result<Tally> {
+    let outcomes: Vec<Result<Tally>> = thread::scope(|scope| {
+        let running: Vec<_> = guests
+            .iter()
+            .map(|guest| scope.spawn(|| guest.run(kernel, timeout)))
+            .collect();
+        running
+            .into_iter()
+            .map(|guest| {
+                guest
+                    .join()
+                    .unwrap_or_else(|_| Err(anyhow!("its thread panicked")))
+            })
+            .collect()
+    });
+    let mut tally = Tally::default();
+    let mut failed = Vec::new();
+    for (guest, outcome) in guests.iter().zip(outcomes) {
+        match outcome {
+            Ok(counted) => tally.add(counted),
+            Err(error) => failed.push(format!("guest {}: {error:#}", guest.name)),
+        }
+    }
+    if !failed.is_empty() {
+        bail!("{}", failed.join("\n"));
+    }
+    Ok(tally)
 }
