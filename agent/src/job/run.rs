@@ -176,7 +176,7 @@ async fn run_placed(
         .take()
         .ok_or_else(|| cannot_watch(io::Error::other("the job's ring is taken")))?;
     let pump = Pump::new(ring).map_err(cannot_watch)?;
-    let (mut watch, log) = Watch::new(pump, Arc::clone(&enforced.maps.leases));
+    let (mut watch, log) = Watch::new(pump, Arc::clone(&enforced.maps.leases), place.cgroup.name());
     let names: Arc<dyn dns::NamePolicy> = Arc::<Ruleset>::clone(&request.ruleset);
     let leases: Arc<dyn dns::LeaseSink> = Arc::<Leases>::clone(&enforced.maps.leases);
     let resolution = Resolution {
