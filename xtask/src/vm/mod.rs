@@ -24,10 +24,14 @@ mod initramfs;
 mod kernel;
 mod share;
 
+/// Kernels that are supported and tested besides the machine's own: Debian's old stable, stable and
+/// newest.
+const ALL: [&str; 3] = ["6.1", "6.12", kernel::NEWEST];
+
 /// Run the stories on Debian kernels in QEMU.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// A kernel series of Debian; may be given several times
+    /// A kernel series of Debian, `newest`, or `all`; may be given several times
     #[arg(long = "kernel", default_value = "6.1", value_name = "SERIES")]
     kernels: Vec<String>,
     /// Guests at once, each with its share of the stories; as many as processors without it
@@ -46,16 +50,28 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     setup::emulator()?;
     let built = build::build(&build::Options { release: false })?;
     let mut failed = Vec::new();
-    for series in &options.kernels {
+    for series in series(&options.kernels) {
         if let Err(error) = run_on(series, &built, options) {
             eprintln!("kernel {series}: {error:#}");
-            failed.push(series.as_str());
+            failed.push(series);
         }
     }
     if !failed.is_empty() {
         bail!("failed on kernel {}", failed.join(", "));
     }
     Ok(())
+}
+
+/// The series that were asked for; `all` stands for each that is supported and tested.
+fn series(asked: &[String]) -> Vec<&str> {
+    let each = |name: &'static str| -> &str { name };
+    asked
+        .iter()
+        .flat_map(|series| match series.as_str() {
+            "all" => ALL.map(each).to_vec(),
+            one => vec![one],
+        })
+        .collect()
 }
 
 fn run_on(series: &str, built: &build::Built, options: &Options) -> Result<()> {
