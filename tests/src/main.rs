@@ -22,6 +22,7 @@ mod bench;
 mod cases;
 mod client;
 mod demo;
+mod escape;
 mod harness;
 mod runner;
 mod supervisor;
@@ -39,6 +40,14 @@ enum Mode {
     Demo(demo::Args),
     /// Measure what cordon costs
     Bench(bench::Args),
+    /// Try every known way around enforcement
+    Escape(escape::Args),
+    /// Run hostile programs as a job (used by `escape`)
+    #[command(hide = true)]
+    EscapeJob(escape::hostile::Args),
+    /// Be one hostile program (used by `escape`)
+    #[command(hide = true)]
+    EscapeCase(escape::hostile::One),
     /// Do steps as a job (used by stories)
     #[command(hide = true)]
     Client(client::Args),
@@ -49,12 +58,17 @@ enum Mode {
 
 fn main() -> ExitCode {
     let result = match std::env::args().nth(1).as_deref() {
-        Some("demo" | "bench" | "client" | "enter") => match Cli::parse().mode {
-            Mode::Client(args) => client::run(&args),
-            Mode::Enter(place) => place.become_command().map(|()| ExitCode::SUCCESS),
-            Mode::Demo(args) => supervisor::supervised(|| demo::run(&args)),
-            Mode::Bench(args) => supervisor::supervised(|| bench::run(&args)),
-        },
+        Some("demo" | "bench" | "client" | "enter" | "escape" | "escape-job" | "escape-case") => {
+            match Cli::parse().mode {
+                Mode::Escape(args) => escape::run(&args),
+                Mode::EscapeJob(args) => escape::hostile::run(&args),
+                Mode::EscapeCase(args) => escape::hostile::one(&args),
+                Mode::Client(args) => client::run(&args),
+                Mode::Enter(place) => place.become_command().map(|()| ExitCode::SUCCESS),
+                Mode::Demo(args) => supervisor::supervised(|| demo::run(&args)),
+                Mode::Bench(args) => supervisor::supervised(|| bench::run(&args)),
+            }
+        }
         _ => supervisor::supervised(runner::run),
     };
     result.unwrap_or_else(|error| {
