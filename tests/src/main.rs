@@ -30,6 +30,9 @@ mod supervisor;
 /// Modes of the program; anything else is for the test runner.
 #[derive(Debug, Parser)]
 struct Cli {
+    /// The machine is an emulated guest
+    #[arg(long, hide = true)]
+    vm: bool,
     #[command(subcommand)]
     mode: Mode,
 }
@@ -57,17 +60,10 @@ enum Mode {
 }
 
 fn main() -> ExitCode {
-    let result = match std::env::args().nth(1).as_deref() {
+    let first = std::env::args().skip(1).find(|word| word != runner::GUEST);
+    let result = match first.as_deref() {
         Some("demo" | "bench" | "client" | "enter" | "escape" | "escape-job" | "escape-case") => {
-            match Cli::parse().mode {
-                Mode::Escape(args) => escape::run(&args),
-                Mode::EscapeJob(args) => escape::hostile::run(&args),
-                Mode::EscapeCase(args) => escape::hostile::one(&args),
-                Mode::Client(args) => client::run(&args),
-                Mode::Enter(place) => place.become_command().map(|()| ExitCode::SUCCESS),
-                Mode::Demo(args) => supervisor::supervised(|| demo::run(&args)),
-                Mode::Bench(args) => supervisor::supervised(|| bench::run(&args)),
-            }
+            command(Cli::parse())
         }
         _ => supervisor::supervised(runner::run),
     };
@@ -75,4 +71,16 @@ fn main() -> ExitCode {
         eprintln!("cordon-tests: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+fn command(Cli { vm, mode }: Cli) -> anyhow::Result<ExitCode> {
+    match mode {
+        Mode::Escape(args) => escape::run(&args, vm),
+        Mode::EscapeJob(args) => escape::hostile::run(&args),
+        Mode::EscapeCase(args) => escape::hostile::one(&args),
+        Mode::Client(args) => client::run(&args),
+        Mode::Enter(place) => place.become_command().map(|()| ExitCode::SUCCESS),
+        Mode::Demo(args) => supervisor::supervised(|| demo::run(&args)),
+        Mode::Bench(args) => supervisor::supervised(|| bench::run(&args)),
+    }
 }

@@ -43,9 +43,6 @@ use wire::{Machine, Tap, Window, attribute};
 pub struct Args {
     /// Only cases whose id holds this
     filter: Option<String>,
-    /// The machine is an emulated guest: slow
-    #[arg(long)]
-    vm: bool,
     /// Only name the cases
     #[arg(long)]
     list: bool,
@@ -70,8 +67,8 @@ const SHORT_TTL: u32 = 1;
 /// A case with its number in the catalogue.
 type Numbered<'c> = (u16, &'c Case);
 
-/// Runs the suite, or one of its lesser tasks.
-pub fn run(args: &Args) -> Result<ExitCode> {
+/// Runs the suite, or one of its lesser tasks. An emulated guest is slow.
+pub fn run(args: &Args, emulated: bool) -> Result<ExitCode> {
     let cases = cases::all();
     if args.list {
         for case in &cases {
@@ -82,17 +79,17 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if !args.render.is_empty() {
         return table::render(&cases, &args.render, args.page.as_deref());
     }
-    supervisor::supervised(|| suite(args, &cases))
+    supervisor::supervised(|| suite(args, emulated, &cases))
 }
 
-fn suite(args: &Args, cases: &[Case]) -> Result<ExitCode> {
+fn suite(args: &Args, emulated: bool, cases: &[Case]) -> Result<ExitCode> {
     let filter = args.filter.as_deref().unwrap_or_default();
     let chosen: Vec<Numbered<'_>> = (0_u16..)
         .zip(cases)
         .filter(|(_, case)| case.id.contains(filter))
         .collect();
     ensure!(!chosen.is_empty(), "no case has `{filter}` in its id");
-    let environment = Environment::detect(args.vm)?;
+    let environment = Environment::detect(emulated)?;
     let kernel = nix::sys::utsname::uname()?;
     let kernel = kernel.release().to_string_lossy().into_owned();
     let suite = Suite::new(&environment, cases, chosen)?;
