@@ -48,6 +48,15 @@ enum Mode {
     /// Run hostile programs as a job (used by `escape`)
     #[command(hide = true)]
     EscapeJob(escape::hostile::Args),
+    /// Help a job from outside (used by `escape`)
+    #[command(hide = true)]
+    EscapeAccomplice(escape::accomplice::Args),
+    /// Send a word to the attacker (used by `escape`)
+    #[command(hide = true)]
+    EscapeSend {
+        /// The word
+        word: String,
+    },
     /// Be one hostile program (used by `escape`)
     #[command(hide = true)]
     EscapeCase(escape::hostile::One),
@@ -62,9 +71,10 @@ enum Mode {
 fn main() -> ExitCode {
     let first = std::env::args().skip(1).find(|word| word != runner::GUEST);
     let result = match first.as_deref() {
-        Some("demo" | "bench" | "client" | "enter" | "escape" | "escape-job" | "escape-case") => {
-            command(Cli::parse())
-        }
+        Some(
+            "demo" | "bench" | "client" | "enter" | "escape" | "escape-job" | "escape-case"
+            | "escape-accomplice" | "escape-send",
+        ) => command(Cli::parse()),
         _ => supervisor::supervised(runner::run),
     };
     result.unwrap_or_else(|error| {
@@ -76,6 +86,8 @@ fn main() -> ExitCode {
 fn command(Cli { vm, mode }: Cli) -> anyhow::Result<ExitCode> {
     match mode {
         Mode::Escape(args) => escape::run(&args, vm),
+        Mode::EscapeAccomplice(args) => escape::accomplice::run(args),
+        Mode::EscapeSend { word } => Ok(escape::accomplice::send(&word)),
         Mode::EscapeJob(args) => escape::hostile::run(&args),
         Mode::EscapeCase(args) => escape::hostile::one(&args),
         Mode::Client(args) => client::run(&args),

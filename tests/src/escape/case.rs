@@ -22,6 +22,8 @@ pub struct Case {
     pub proof: Proof,
     /// What stops it where the kernel's programs write no record.
     pub unrecorded: &'static [Unrecorded],
+    /// Whether the kernel may send something of it seconds later.
+    pub lingers: bool,
     /// The hostile program.
     pub attack: Attack,
 }
@@ -69,6 +71,7 @@ impl Case {
             technique,
             proof: Proof::Frame,
             unrecorded: &[],
+            lingers: false,
             attack,
         }
     }
@@ -76,6 +79,12 @@ impl Case {
     /// Success is what the program gets, not what it sends.
     pub const fn done(mut self) -> Self {
         self.proof = Proof::Done;
+        self
+    }
+
+    /// The kernel repeats it by itself for a while.
+    pub const fn lingering(mut self) -> Self {
+        self.lingers = true;
         self
     }
 

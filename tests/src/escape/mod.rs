@@ -15,24 +15,31 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use clap::ValueEnum as _;
 
 use crate::harness::environment::Environment;
 use crate::harness::job::{Finished, Job};
-use crate::harness::network::{GOOD_V4, GOOD_V6, OTHER_V4};
+use crate::harness::namespace::Namespace;
+use crate::harness::network::{EVIL_MAC, GOOD_V4, GOOD_V6, OTHER_V4, ip};
 use crate::harness::rules::{cidr, host};
 use crate::harness::world::World;
 use crate::supervisor;
 
+pub mod accomplice;
 pub mod case;
 pub mod cases;
 pub mod hostile;
 mod judge;
+mod packet;
 mod sys;
 mod table;
+mod uring;
 mod wire;
 
+use accomplice::Role;
 use case::Case;
 use hostile::Attempt;
 use judge::{Evidence, Observed, Privilege, Row};
@@ -56,6 +63,9 @@ pub struct Args {
 
 /// Seconds all cases may take in one run, on a machine of today.
 const PATIENCE: u32 = 150;
+
+/// How long the kernel repeats a report about a multicast group.
+const LINGER: Duration = Duration::from_millis(2500);
 
 /// The port of the allowed host that the profile of the suite names.
 pub const ALLOWED_PORT: u16 = 8080;
@@ -139,6 +149,17 @@ impl<'c> Suite<'c> {
             symlink(&environment.own, hostile::link(world.directory(), case.id))?;
         }
         let profile = world.profile("escape", &rules())?;
+        std::fs::write(
+            world.directory().join("other-cgroup"),
+            world.cgroup().host().as_os_str().as_encoded_bytes(),
+        )?;
+        more_addresses(&world)?;
+        for (role, machine) in [
+            (Role::Neighbour, &world.network.job),
+            (Role::Attacker, &world.network.evil),
+        ] {
+            start_accomplice(&world, role, machine)?;
+        }
         let taps = [
             Tap::new(Machine::Evil, &world.network.evil)?,
             Tap::new(Machine::Good, &world.network.good)?,
@@ -203,6 +224,9 @@ impl<'c> Suite<'c> {
     fn observe(&self, finished: &Finished) -> Result<BTreeMap<u16, Observed>> {
         let settle = hostile::settle(self.world.environment.slowness);
         sleep(settle * 4);
+        if self.chosen.iter().any(|(_, case)| case.lingers) {
+            sleep(LINGER);
+        }
         let mut observed: BTreeMap<u16, Observed> = BTreeMap::new();
         let mut windows = Vec::new();
         for line in finished.stdout.lines() {
@@ -237,6 +261,36 @@ impl<'c> Suite<'c> {
         }
         Ok(observed)
     }
+}
+
+/// Starts one; it ends with the world's cgroups.
+fn start_accomplice(world: &World, role: Role, machine: &Namespace) -> Result<()> {
+    let name = role.to_possible_value().context("a role without a name")?;
+    let words: Vec<OsString> = vec![
+        world.environment.own.clone().into(),
+        "escape-accomplice".into(),
+        name.get_name().into(),
+        "--directory".into(),
+        world.directory().into(),
+        "--cgroup".into(),
+        world.cgroup().host().into(),
+    ];
+    let mut running = world.job().on(machine).command(words).start()?;
+    running.until(&accomplice::ready(world.directory(), role))
+}
+
+/// The attacker's link-local address, known to both ends.
+fn more_addresses(world: &World) -> Result<()> {
+    let address = cases::place::EVIL_LINK_LOCAL;
+    let mac = EVIL_MAC.map(|byte| format!("{byte:02x}")).join(":");
+    let far = format!("address add {address}/64 dev job nodad\n");
+    let near = format!(
+        "address add fe80::1/64 dev evil nodad\n\
+         neighbour add {address} lladdr {mac} dev evil nud permanent\n"
+    );
+    let back = "neighbour add fe80::1 lladdr 02:00:00:00:01:01 dev job nud permanent\n";
+    world.network.evil.run(|| ip(&format!("{far}{back}")))?;
+    world.network.job.run(|| ip(&near))
 }
 
 /// What the job is allowed: the good host, and a name with a short lease.

@@ -6,10 +6,11 @@
     reason = "the suite makes system calls with arguments that no safe wrapper would accept"
 )]
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
 use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockaddrLike as _, SockaddrStorage, getsockname};
 
 use super::case::{Refused, at};
 
@@ -243,4 +244,202 @@ pub fn sendmmsg(socket: &OwnedFd, messages: &[Message<'_>]) -> Sys<usize> {
             call: "sendmmsg",
             errno: Errno::EINVAL,
         })
+}
+
+/// Number of a network device.
+pub fn interface(name: &str) -> Sys<u32> {
+    nix::net::if_::if_nametoindex(name).map_err(at("if_nametoindex"))
+}
+
+/// Family of a socket.
+fn family(socket: &OwnedFd) -> Sys<Option<AddressFamily>> {
+    let name: SockaddrStorage = getsockname(socket.as_raw_fd()).map_err(at("getsockname"))?;
+    Ok(name.family())
+}
+
+/// `ioctl(2)` with a request that reads and writes the bytes given.
+pub fn ioctl(fd: &OwnedFd, request: u64, argument: &mut [u8]) -> Sys<()> {
+    let start = argument.as_mut_ptr();
+    // SAFETY: the callers' requests take a structure no longer than `argument`.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), request, start) };
+    Errno::result(result).map(drop).map_err(at("ioctl"))
+}
+
+/// Memory shared with the kernel, unmapped on drop.
+#[derive(Debug)]
+pub struct Shared {
+    start: *mut u8,
+    length: usize,
+}
+
+impl Shared {
+    /// `mmap(2)` of a file, readable and writable.
+    pub fn new(fd: &OwnedFd, length: usize, offset: i64) -> Sys<Self> {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_SHARED | libc::MAP_POPULATE;
+        let (anywhere, fd) = (std::ptr::null_mut(), fd.as_raw_fd());
+        // SAFETY: a new mapping at a place the kernel chooses touches no memory there is.
+        let start = unsafe { libc::mmap(anywhere, length, protection, flags, fd, offset) };
+        if start == libc::MAP_FAILED {
+            return Err(at("mmap")(Errno::last()));
+        }
+        Ok(Self {
+            start: start.cast(),
+            length,
+        })
+    }
+
+    /// Reads four bytes.
+    pub fn get(&self, offset: usize) -> u32 {
+        assert!(offset + 4 <= self.length && offset.is_multiple_of(4));
+        // SAFETY: inside the mapping, as just asserted, which is aligned to a page.
+        unsafe { self.start.add(offset).cast::<u32>().read_volatile() }
+    }
+
+    /// Writes bytes.
+    pub fn put(&self, offset: usize, bytes: &[u8]) {
+        assert!(offset + bytes.len() <= self.length);
+        for (index, byte) in bytes.iter().enumerate() {
+            // SAFETY: inside the mapping, as just asserted.
+            unsafe { self.start.add(offset + index).write_volatile(*byte) };
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // SAFETY: exactly the mapping that `new` made, which nothing else refers to.
+        unsafe { libc::munmap(self.start.cast(), self.length) };
+    }
+}
+
+/// A system call by its number, with integers and with the addresses of buffers.
+///
+/// # Safety
+/// Addresses among the arguments must be of memory that the call may use as it does.
+pub unsafe fn numbered(call: &'static str, number: i64, arguments: [usize; 6]) -> Sys<i64> {
+    let [a, b, c, d, e, f] = arguments;
+    // SAFETY: the caller's promise.
+    let result = unsafe { libc::syscall(number, a, b, c, d, e, f) };
+    Errno::result(result).map_err(at(call))
+}
+
+/// Takes a source port, by which frames without data are known; and leaves no waiting connection that
+/// would keep the port from the next run.
+pub fn from_own_port(socket: &OwnedFd, port: u16) -> Sys<()> {
+    set_int(socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    let at_once = [1_i32, 0].map(i32::to_ne_bytes).concat();
+    set(socket, libc::SOL_SOCKET, libc::SO_LINGER, &at_once)?;
+    let any = if family(socket)? == Some(AddressFamily::Inet) {
+        SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port)
+    } else {
+        SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)
+    };
+    bind(socket, &address(any))
+}
+
+/// Runs `act` in a child process, which then ends; the child's id.
+pub fn forked(act: impl FnOnce()) -> Sys<nix::unistd::Pid> {
+    // SAFETY: a hostile program has one thread, so that its copy may do what it could do.
+    match unsafe { nix::unistd::fork() }.map_err(at("fork"))? {
+        nix::unistd::ForkResult::Parent { child } => Ok(child),
+        nix::unistd::ForkResult::Child => {
+            act();
+            // SAFETY: ends this process at once: no destructor of the parent's copy runs.
+            unsafe { libc::_exit(0) }
+        }
+    }
+}
+
+/// Waits for a child.
+pub fn wait(child: nix::unistd::Pid) -> Sys<()> {
+    nix::sys::wait::waitpid(child, None)
+        .map(drop)
+        .map_err(at("waitpid"))
+}
+
+/// Reads a descriptor that a peer gives.
+pub fn receive(stream: &std::os::unix::net::UnixStream) -> Sys<OwnedFd> {
+    use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+    let mut control = nix::cmsg_space!(i32);
+    let mut byte = [0];
+    let mut parts = [std::io::IoSliceMut::new(&mut byte)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut control), flags)
+        .map_err(at("recvmsg"))?;
+    let fds = message
+        .cmsgs()
+        .map_err(at("recvmsg"))?
+        .find_map(|piece| match piece {
+            ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
+            _ => None,
+        });
+    let fd = fds.ok_or_else(|| at("recvmsg")(Errno::ENODATA))?;
+    // SAFETY: the kernel has just put this descriptor into the process, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// 32-bit system calls from a 64-bit program: `int 0x80`, past filters of 64-bit numbers.
+pub mod compat {
+    use std::arch::asm;
+
+    use nix::errno::Errno;
+
+    use super::{Sys, at};
+
+    const SOCKET: u32 = 359;
+    const SENDTO: u32 = 369;
+
+    /// Memory below 4 GiB, for pointers of 32 bits; given back by the end of the process.
+    fn low(bytes: &[u8]) -> Sys<u32> {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT;
+        // SAFETY: a new mapping at a place the kernel chooses touches no memory there is.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), 4096, protection, flags, -1, 0) };
+        if start == libc::MAP_FAILED {
+            return Err(at("mmap")(Errno::last()));
+        }
+        assert!(bytes.len() <= 4096);
+        // SAFETY: the mapping is writable and long enough, as just asserted, and new.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), start.cast(), bytes.len()) };
+        u32::try_from(start as usize).map_err(|_high| at("mmap")(Errno::ENOMEM))
+    }
+
+    fn call(name: &'static str, number: u32, arguments: [u32; 6]) -> Sys<u32> {
+        let [b, c, d, s, i, p] = arguments;
+        let result: i32;
+        // SAFETY: the kernel reads memory only at the pointers given, which `low` made; rbx and rbp
+        // are restored, since the compiler keeps them for itself.
+        unsafe {
+            asm!(
+                "push rbx",
+                "push rbp",
+                "mov ebx, {b:e}",
+                "mov ebp, {p:e}",
+                "int 0x80",
+                "pop rbp",
+                "pop rbx",
+                b = in(reg) b,
+                p = in(reg) p,
+                inlateout("eax") number.cast_signed() => result,
+                in("ecx") c,
+                in("edx") d,
+                in("esi") s,
+                in("edi") i,
+                out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+            );
+        }
+        if result < 0 {
+            return Err(at(name)(Errno::from_raw(-result)));
+        }
+        Ok(result.cast_unsigned())
+    }
+
+    /// Sends a datagram.
+    pub fn datagram(data: &[u8], to: &[u8]) -> Sys<()> {
+        let socket = call("int 0x80 socket", SOCKET, [2, 2, 0, 0, 0, 0])?;
+        let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or_default();
+        let arguments = [socket, low(data)?, length(data), 0, low(to)?, length(to)];
+        call("int 0x80 sendto", SENDTO, arguments).map(drop)
+    }
 }

@@ -7,12 +7,37 @@ use super::ALLOWED_PORT;
 use super::case::Case;
 use crate::harness::network::{GOOD_V4, at};
 
+mod beside;
+mod families;
+mod life;
+mod link;
+mod names;
+mod options;
+mod outside;
+pub mod place;
+mod raw;
 mod tcp;
 mod udp;
+mod uring;
 
 /// Every case, in the order of running: what makes noise for others comes last.
 pub fn all() -> Vec<Case> {
-    [tcp::CASES, udp::CASES].concat()
+    [
+        tcp::CASES,
+        udp::CASES,
+        uring::CASES,
+        raw::CASES,
+        options::CASES,
+        link::CASES,
+        families::CASES,
+        names::CASES,
+        place::CASES,
+        beside::CASES,
+        outside::CASES,
+        life::CASES,
+        life::NOISE,
+    ]
+    .concat()
 }
 
 /// Where the job may go.
