@@ -7,9 +7,9 @@ use aya_ebpf::helpers::generated as helper;
 use cordon_ebpf::abi::address::Address;
 use cordon_ebpf::abi::flow::{FlowCounters, FlowKey};
 use cordon_ebpf::abi::job::{Job, SocketRole};
-use cordon_ebpf::abi::record::{Connection, Hook, RecordHeader, RecordKind};
+use cordon_ebpf::abi::record::{Call, CallRefused, Connection, Hook, RecordHeader, RecordKind};
 use cordon_ebpf::abi::ruleset::Grants;
-use cordon_ebpf::abi::verdict::Verdict;
+use cordon_ebpf::abi::verdict::{Reason, Verdict};
 use cordon_ebpf::decide::{Decision, Destination, Listener, Tables, decide};
 
 use crate::kernel::{self, Ends};
@@ -262,6 +262,32 @@ pub(crate) fn settle(job: u64, key: &FlowKey, event: &Event, hook: Hook, caller:
         reserved: 0,
         comm: caller.comm,
     });
+}
+
+/// Refuses a call that is about no destination: counts it, records it, and returns the verdict, which
+/// in audit mode lets pass.
+#[inline(always)]
+pub(crate) fn refuse_call(
+    id: u64,
+    job: &Job,
+    call: Call,
+    reason: Reason,
+    arguments: [u64; 2],
+) -> Verdict {
+    let caller = Caller::current();
+    let verdict = job.mode.verdict(reason);
+    count_loss(id, |losses| &mut losses.denied);
+    send(id, || CallRefused {
+        header: RecordHeader::new(RecordKind::CALL_REFUSED, kernel::now(), id, caller.pid_tgid),
+        call,
+        verdict,
+        reason,
+        reserved: 0,
+        uid: caller.uid,
+        arguments,
+        comm: caller.comm,
+    });
+    verdict
 }
 
 /// What the program returns for a verdict. Anything but a known pass refuses.

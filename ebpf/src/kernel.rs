@@ -9,10 +9,10 @@ use aya_ebpf::Global;
 use aya_ebpf::bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock_tuple};
 use aya_ebpf::helpers::generated as helper;
 use cordon_ebpf::abi::address::Address;
-use cordon_ebpf::abi::job::{Socket, SocketRole};
+use cordon_ebpf::abi::job::{KeptKey, Socket, SocketRole};
 use cordon_ebpf::abi::{TCP, UDP};
 
-use crate::maps::SOCKETS;
+use crate::maps::{KEPT_KEY, MEMBERS, SOCKETS};
 
 /// Cgroup id of the slice, set by the loader.
 #[unsafe(no_mangle)]
@@ -20,6 +20,12 @@ static SLICE_ID: Global<u64> = Global::new(0);
 /// Depth of the slice below the root of the hierarchy, set by the loader.
 #[unsafe(no_mangle)]
 static SLICE_LEVEL: Global<u32> = Global::new(0);
+
+/// Key of the kept verdicts; an array always has its entry.
+#[inline(always)]
+pub(crate) fn kept_key() -> Option<KeptKey> {
+    KEPT_KEY.get(0).copied()
+}
 
 /// Boot time in ns. It goes on through suspend, as TTLs do.
 #[inline(always)]
@@ -53,10 +59,27 @@ pub(crate) fn comm() -> [u8; 16] {
     }
 }
 
-/// The job of the calling process: the cgroup below the slice, the slice itself for a process that
-/// is directly in it (no job has that id, so it is denied), or 0 outside.
+/// The job of the calling process: that of its cgroup, or, for a process that was taken out of the
+/// slice, the job it or its ancestors ran in. 0 outside.
 #[inline(always)]
 pub(crate) fn current_job() -> u64 {
+    match current_cgroup_job() {
+        0 => member((pid_tgid() >> 32) as u32),
+        job => job,
+    }
+}
+
+/// The job a process belongs to by descent, or 0.
+#[inline(always)]
+pub(crate) fn member(tgid: u32) -> u64 {
+    // SAFETY: copied at once.
+    unsafe { MEMBERS.get(tgid) }.copied().unwrap_or(0)
+}
+
+/// The job of the calling process' cgroup: the one below the slice, the slice itself for a process
+/// that is directly in it (no job has that id, so it is denied), or 0 outside.
+#[inline(always)]
+pub(crate) fn current_cgroup_job() -> u64 {
     let (slice, level) = (SLICE_ID.load(), SLICE_LEVEL.load().cast_signed());
     // SAFETY: the helper takes a number.
     if unsafe { helper::bpf_get_current_ancestor_cgroup_id(level) } != slice {
@@ -220,6 +243,8 @@ pub(crate) unsafe fn socket_at(ctx: *mut c_void, ends: &Ends) -> (u64, SocketRol
             return NOBODY;
         }
         let found = match socket_storage(sk.cast(), false) {
+            // What came from outside is nobody's own, whoever uses it: its maker may listen too.
+            Some(kept) if kept.role == SocketRole::FOREIGN => NOBODY,
             Some(kept) => (kept.job, kept.role),
             None => NOBODY,
         };
@@ -279,11 +304,4 @@ pub(crate) fn add(counter: &mut u64, n: u64) {
 pub(crate) fn address_from_words(words: [u32; 4]) -> Address {
     // SAFETY: the same 16 bytes; a byte has no invalid value.
     Address(unsafe { words.as_ptr().cast::<[u8; 16]>().read() })
-}
-
-/// The four words of an address.
-#[inline(always)]
-pub(crate) fn words_of(address: &Address) -> [u32; 4] {
-    // SAFETY: the same 16 bytes; a word has no invalid value.
-    unsafe { address.0.as_ptr().cast::<[u32; 4]>().read_unaligned() }
 }

@@ -18,3 +18,4 @@ extern crate std;
 
 pub mod abi;
 pub mod decide;
+pub mod option;

@@ -3,13 +3,13 @@
 
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::{
-    HashMap, HashOfMaps, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SkStorage,
+    Array, HashMap, HashOfMaps, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SkStorage,
 };
 use aya_ebpf::macros::btf_map;
 use cordon_ebpf::abi::address::Address;
 use cordon_ebpf::abi::flow::{FlowCounters, FlowKey};
-use cordon_ebpf::abi::job::{DnsClient, DnsClientKey, Job, Losses, Socket};
-use cordon_ebpf::abi::record::{Exec, RecordHeader};
+use cordon_ebpf::abi::job::{DnsClient, DnsClientKey, Job, KeptKey, Losses, Socket};
+use cordon_ebpf::abi::record::{Exec, Moved, RecordHeader};
 use cordon_ebpf::abi::ruleset::{Grants, Resolver, ResolverKey};
 
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
@@ -71,9 +71,20 @@ pub(crate) static RESOLVERS: HashMap<ResolverKey, Resolver, { JOBS_MAX * 4 }> = 
 /// Who sent a DNS query. Only for reports, so the oldest may go.
 #[btf_map]
 pub(crate) static DNS_CLIENTS: LruHashMap<DnsClientKey, DnsClient, 16384> = LruHashMap::new();
+/// Key of the kept verdicts: random, written once by the agent that loads the object. A map, so that
+/// it outlives an exchange of the programs.
+#[btf_map]
+pub(crate) static KEPT_KEY: Array<KeptKey, 1> = Array::new();
 /// What is kept with each socket of a job.
 #[btf_map]
 pub(crate) static SOCKETS: SkStorage<Socket> = SkStorage::new();
+/// Process -> job it belongs to by descent, whatever its cgroup is by now. Full: a process that
+/// leaves the slice is not followed; counted in [`Losses::members`].
+#[btf_map]
+pub(crate) static MEMBERS: HashMap<u32, u64, 65536, NO_PREALLOC> = HashMap::new();
 /// Room for one exec record, too large for the stack.
 #[btf_map]
 pub(crate) static EXEC: PerCpuArray<Exec, 1> = PerCpuArray::new();
+/// Room for one record of a move.
+#[btf_map]
+pub(crate) static MOVED: PerCpuArray<Moved, 1> = PerCpuArray::new();

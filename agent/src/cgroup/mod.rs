@@ -86,6 +86,13 @@ impl Cgroup {
         &self.path
     }
 
+    /// Name of its directory.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let name = self.path.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
     /// The kernel's id: the inode number of the directory.
     #[must_use]
     pub fn id(&self) -> u64 {

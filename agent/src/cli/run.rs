@@ -17,11 +17,12 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::enforce::{self, chain, kernel};
-use crate::events::ledger::{News, a_rule_could_allow};
+use crate::events::ledger::{Incident, News, a_rule_could_allow};
 use crate::job::run::{Ended, Request, RunError, run};
 use crate::policy::{Library, Mode, Policy, compile, remedy};
 use crate::report::build::{protocol, socket_kind};
 use crate::report::escape::escape;
+use crate::report::incident::about;
 use crate::report::signer::SigningKey;
 use crate::report::sink::EvidenceDir;
 use crate::report::{NameVerdict, Outcome};
@@ -324,6 +325,19 @@ fn describe(news: &News, mode: Mode) -> String {
                 socket_kind(*socket),
                 who(&chain.executables)
             )
+        }
+        News::Incident { incident, chain } => {
+            let what = about(incident);
+            let by = who(&chain.executables);
+            match incident {
+                Incident::Call { call, reason, .. } => {
+                    let (call, reason) = (call.name(), reason.name());
+                    format!("{verb} {call}: {reason}: {}, by {by}", escape(&what))
+                }
+                Incident::Left { .. } => {
+                    format!("a process left the job's cgroup: {}, {by}", escape(&what))
+                }
+            }
         }
         News::Name { key, chain } => {
             let chain = chain.as_ref().map(|chain| who(&chain.executables));

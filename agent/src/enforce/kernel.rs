@@ -5,11 +5,8 @@ use std::io;
 use std::os::fd::AsFd as _;
 
 use aya::maps::{Map, MapData, MapError};
-use aya::programs::links::{FdLink, LinkError};
-use aya::programs::{
-    BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, CgroupSockAddr,
-    Program, ProgramError,
-};
+use aya::programs::links::FdLink;
+use aya::programs::{Program, ProgramError};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 
 use super::btf::Types;
@@ -58,7 +55,7 @@ const fn tracepoint(name: &'static str, detail: &'static str) -> Hook {
 
 /// Every program. The packet hooks come first: from the first moment on, nothing passes the wire
 /// that has no verdict.
-pub const HOOKS: [Hook; 13] = [
+pub const HOOKS: [Hook; 18] = [
     cgroup("egress", 1, "every IP packet a job sends"),
     cgroup("ingress", 0, "every IP packet a job is sent"),
     cgroup(
@@ -66,6 +63,13 @@ pub const HOOKS: [Hook; 13] = [
         2,
         "refuses raw, ping and other sockets than TCP and UDP",
     ),
+    cgroup(
+        "setsockopt",
+        22,
+        "refuses options that change where packets go, and multicast memberships",
+    ),
+    cgroup("post_bind4", 12, "marks IPv4 sockets a job binds"),
+    cgroup("post_bind6", 13, "marks IPv6 sockets a job binds"),
     cgroup(
         "connect4",
         10,
@@ -100,18 +104,28 @@ pub const HOOKS: [Hook; 13] = [
     cgroup("getpeername6", 30, "shows the DNS server that was asked"),
     tracepoint(
         "sched_process_fork",
-        "process chains of processes that are gone",
+        "children of a job's processes stay the job's, whatever their cgroup; process chains",
     ),
     tracepoint(
         "sched_process_exec",
-        "process chains of processes that are gone",
+        "a job's processes stay the job's, whatever their cgroup; process chains",
+    ),
+    tracepoint(
+        "sched_process_exit",
+        "forgets processes of jobs, so that their numbers can be used again",
+    ),
+    tracepoint(
+        "cgroup_attach_task",
+        "notices processes that leave the job's cgroup",
     ),
 ];
 
 /// Constants of the object, with the kernel structure member each is the offset of.
-pub const OFFSETS: [(&str, &str, &str); 3] = [
+pub const OFFSETS: [(&str, &str, &str); 5] = [
     ("OFFSET_TASK_PID", "task_struct", "pid"),
     ("OFFSET_TASK_TGID", "task_struct", "tgid"),
+    ("OFFSET_TASK_SIGNAL", "task_struct", "signal"),
+    ("OFFSET_SIGNAL_LIVE", "signal_struct", "live"),
     ("OFFSET_BINPRM_FILENAME", "linux_binprm", "filename"),
 ];
 
@@ -154,6 +168,18 @@ pub enum KernelError {
         program: &'static str,
         /// What the kernel said.
         source: Box<ProgramError>,
+    },
+    /// The kernel does not attach a program.
+    #[error(
+        "cannot attach program {program} to the root cgroup; `bpftool cgroup show` lists what is \
+         attached there already"
+    )]
+    Attach {
+        /// Its name.
+        program: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
     },
     /// A link cannot be pinned.
     #[error("cannot pin the link of {program}")]
@@ -242,6 +268,10 @@ fn load_parts(root: &Root, slice: &Cgroup, pins: &Pins) -> Result<Kernel, Kernel
             .map_err(io::Error::other)
             .map_err(fs::FileError::on("pin map", &path))?;
     }
+    let key = ebpf
+        .map_mut("KEPT_KEY")
+        .ok_or(KernelError::NoMap { map: "KEPT_KEY" })?;
+    maps::set_kept_key(key, fs::random_words()?)?;
     let directory = fs::open(root.cgroup.path())?;
     let btf = Btf::from_sys_fs()
         .map_err(EbpfError::BtfError)
@@ -257,6 +287,7 @@ fn load_parts(root: &Root, slice: &Cgroup, pins: &Pins) -> Result<Kernel, Kernel
         }
     }
     pins.mark_complete()?;
+    // Only now: the programs name maps by their descriptors until they are loaded.
     let maps = Maps::from(|name| {
         ebpf.take_map(name).ok_or_else(|| MapError::InvalidName {
             name: name.to_owned(),
@@ -313,6 +344,7 @@ pub fn load_program<'a>(
         Program::CgroupSkb(program) => program.load(),
         Program::CgroupSock(program) => program.load(),
         Program::CgroupSockAddr(program) => program.load(),
+        Program::CgroupSockopt(program) => program.load(),
         Program::BtfTracePoint(program) => program.load(name, btf),
         _ => return Err(KernelError::NoProgram { program: name }),
     };
@@ -331,61 +363,41 @@ fn attach(
     pins: &Pins,
 ) -> Result<(), KernelError> {
     let name = hook.name;
-    let refused = |source| KernelError::Load {
+    let path = pins.link(name);
+    let pin = |source| KernelError::Pin {
         program: name,
-        source: Box::new(source),
+        source,
     };
-    let link = match load_program(ebpf, hook, btf)? {
-        Program::CgroupSkb(program) => link_skb(program, hook, root),
-        Program::CgroupSock(program) => link_sock(program, root),
-        Program::CgroupSockAddr(program) => link_sock_addr(program, root),
-        Program::BtfTracePoint(program) => link_tracepoint(program),
-        _ => return Err(KernelError::NoProgram { program: name }),
+    let program = load_program(ebpf, hook, btf)?;
+    match (hook.attach, program) {
+        // Linked by hand: aya hands out the links of only some kinds of cgroup programs.
+        (Attach::Cgroup(attach_type), program) => {
+            let source = |source| KernelError::Attach {
+                program: name,
+                source,
+            };
+            let program = program.fd().map_err(io::Error::other).map_err(source)?;
+            let link =
+                bpf::link_to_cgroup(program.as_fd(), root.as_fd(), attach_type).map_err(source)?;
+            bpf::pin(link.as_fd(), &path).map_err(pin)
+        }
+        (Attach::Tracepoint, Program::BtfTracePoint(program)) => {
+            let link: FdLink = program
+                .attach()
+                .and_then(|id| program.take_link(id))
+                .map_err(Box::new)
+                .map_err(|source| KernelError::Load {
+                    program: name,
+                    source,
+                })?
+                .into();
+            link.pin(path)
+                .map(drop)
+                .map_err(io::Error::other)
+                .map_err(pin)
+        }
+        (Attach::Tracepoint, _) => Err(KernelError::NoProgram { program: name }),
     }
-    .map_err(refused)?;
-    let link = link
-        .map_err(io::Error::other)
-        .map_err(|source| KernelError::Pin {
-            program: name,
-            source,
-        })?;
-    link.pin(pins.link(name))
-        .map_err(io::Error::other)
-        .map_err(|source| KernelError::Pin {
-            program: name,
-            source,
-        })?;
-    Ok(())
-}
-
-type Linked = Result<Result<FdLink, LinkError>, ProgramError>;
-
-// `Single`: cgroup links always stack, whatever the mode says; other modes are refused by kernels
-// from 5.7 on.
-
-fn link_skb(program: &mut CgroupSkb, hook: Hook, root: &File) -> Linked {
-    let way = if hook.name == "egress" {
-        CgroupSkbAttachType::Egress
-    } else {
-        CgroupSkbAttachType::Ingress
-    };
-    let id = program.attach(root, way, CgroupAttachMode::Single)?;
-    Ok(program.take_link(id)?.try_into())
-}
-
-fn link_sock(program: &mut CgroupSock, root: &File) -> Linked {
-    let id = program.attach(root, CgroupAttachMode::Single)?;
-    Ok(program.take_link(id)?.try_into())
-}
-
-fn link_sock_addr(program: &mut CgroupSockAddr, root: &File) -> Linked {
-    let id = program.attach(root, CgroupAttachMode::Single)?;
-    Ok(program.take_link(id)?.try_into())
-}
-
-fn link_tracepoint(program: &mut BtfTracePoint) -> Linked {
-    let id = program.attach()?;
-    Ok(Ok(program.take_link(id)?.into()))
 }
 
 /// Opens what another cordon pinned.

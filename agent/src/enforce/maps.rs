@@ -5,10 +5,10 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 
 use aya::maps::lpm_trie::Key;
-use aya::maps::{HashMap, HashOfMaps, LpmTrie, Map, MapData, MapError, RingBuf, SkStorage};
+use aya::maps::{Array, HashMap, HashOfMaps, LpmTrie, Map, MapData, MapError, RingBuf, SkStorage};
 use cordon_ebpf::abi::address::Address;
 use cordon_ebpf::abi::flow::{FlowCounters, FlowKey};
-use cordon_ebpf::abi::job::{DnsClient, DnsClientKey, Job, Losses, Socket, SocketRole};
+use cordon_ebpf::abi::job::{DnsClient, DnsClientKey, Job, KeptKey, Losses, Socket, SocketRole};
 use cordon_ebpf::abi::ruleset::{Grants, Resolver, ResolverKey};
 
 use crate::dns::{ClientLookup, Lease, LeaseError, LeaseSink};
@@ -18,7 +18,7 @@ use crate::sys::clock::BootTime;
 use crate::sys::pod::Wire;
 
 /// Names of all maps that are pinned.
-pub const NAMES: [&str; 9] = [
+pub const NAMES: [&str; 11] = [
     "JOBS",
     "LEASES",
     "NETS",
@@ -27,6 +27,8 @@ pub const NAMES: [&str; 9] = [
     "LOSSES",
     "RESOLVERS",
     "DNS_CLIENTS",
+    "KEPT_KEY",
+    "MEMBERS",
     "SOCKETS",
 ];
 
@@ -79,7 +81,18 @@ pub struct Maps {
     losses: HashMap<MapData, u64, Wire<Losses>>,
     resolvers: HashMap<MapData, Wire<ResolverKey>, Wire<Resolver>>,
     dns_clients: Arc<HashMap<MapData, Wire<DnsClientKey>, Wire<DnsClient>>>,
+    members: HashMap<MapData, u32, u64>,
     sockets: SkStorage<MapData, Wire<Socket>>,
+}
+
+/// Sets the key of the kept verdicts, once, before the first program is attached.
+///
+/// # Errors
+/// The map cannot be written.
+pub fn set_kept_key(map: &mut Map, key: KeptKey) -> Result<(), MapsError> {
+    Array::<_, KeptKey>::try_from(map)
+        .and_then(|mut map| map.set(0, key, 0))
+        .map_err(failed("fill", "KEPT_KEY"))
 }
 
 /// One job's own maps.
@@ -119,8 +132,34 @@ impl Maps {
             losses: take!("LOSSES"),
             resolvers: take!("RESOLVERS"),
             dns_clients: Arc::new(take!("DNS_CLIENTS")),
+            members: take!("MEMBERS"),
             sockets: take!("SOCKETS"),
         })
+    }
+
+    /// Processes that belong to a job by descent, whatever their cgroup is.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn members(&self, job: u64) -> Result<Vec<u32>, MapsError> {
+        self.members
+            .iter()
+            .filter(|entry| !matches!(entry, Ok((_, owner)) if *owner != job))
+            .map(|entry| entry.map(|(tgid, _)| tgid))
+            .collect::<Result<_, _>>()
+            .map_err(failed("list", "MEMBERS"))
+    }
+
+    /// Whether a process still belongs to a job.
+    #[must_use]
+    pub fn is_member(&self, job: u64, tgid: u32) -> bool {
+        self.members.get(&tgid, 0).is_ok_and(|owner| owner == job)
+    }
+
+    /// Forgets a process that is gone.
+    pub fn forget_member(&mut self, tgid: u32) {
+        // Not there is as good as removed.
+        let _gone = self.members.remove(&tgid);
     }
 
     /// Puts a job in force. Its tables are filled before the kernel can find them, and the job

@@ -1,7 +1,9 @@
 //! Ring records to events. Total: every slice of bytes is an event or a counted reason why not.
 
 use cordon_ebpf::abi::ABI_VERSION;
-use cordon_ebpf::abi::record::{Connection, Exec, Fork, RecordHeader, RecordKind, SocketRefused};
+use cordon_ebpf::abi::record::{
+    CallRefused, Connection, Exec, Fork, Moved, RecordHeader, RecordKind, SocketRefused,
+};
 use cordon_ebpf::for_each_record;
 use zerocopy::FromBytes as _;
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use cordon_ebpf::abi::flow::FlowKey;
-use cordon_ebpf::abi::record::{Connection, Hook, SocketRefused};
+use cordon_ebpf::abi::record::{Call, CallRefused, Connection, Hook, Moved, SocketRefused};
 use cordon_ebpf::abi::verdict::{Reason, Verdict};
 
 use super::decode::{DecodeError, Event, text};
@@ -73,6 +73,27 @@ pub struct SocketKey {
     pub protocol: u32,
 }
 
+/// Something that is about no destination.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Incident {
+    /// A call that was refused, or in audit mode would have been.
+    Call {
+        /// Which.
+        call: Call,
+        /// What it was about; see [`Call`].
+        arguments: [u64; 2],
+        /// Why it was refused.
+        reason: Reason,
+        /// What happened.
+        verdict: Verdict,
+    },
+    /// A process was taken out of the job's cgroup. It is still judged as the job's.
+    Left {
+        /// Where to: path below the root of the cgroup hierarchy.
+        path: String,
+    },
+}
+
 /// Details the ledger could not keep.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Dropped {
@@ -107,6 +128,13 @@ pub enum News {
         /// Who.
         chain: Chain,
     },
+    /// A call, or a move.
+    Incident {
+        /// What.
+        incident: Incident,
+        /// Who.
+        chain: Chain,
+    },
     /// A name.
     Name {
         /// The name and what became of it.
@@ -120,10 +148,14 @@ pub enum News {
 #[derive(Debug, Default)]
 pub struct Ledger {
     processes: Processes,
+    /// Name of the job's cgroup: moves inside of it are none.
+    home: String,
     /// Who was behind each line of the kernel's flow table.
     pub connections: BTreeMap<FlowKey, Who>,
     /// Refused sockets.
     pub sockets: BTreeMap<SocketKey, Who>,
+    /// Refused calls, and moves.
+    pub incidents: BTreeMap<Incident, Who>,
     /// Names asked.
     pub names: BTreeMap<NameKey, NameLine>,
     /// Names by the addresses they were answered with.
@@ -133,6 +165,15 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// The ledger of the job whose cgroup has this name.
+    #[must_use]
+    pub fn of(home: String) -> Self {
+        Self {
+            home,
+            ..Self::default()
+        }
+    }
+
     /// Takes one record.
     pub fn take(
         &mut self,
@@ -142,6 +183,8 @@ impl Ledger {
         match event {
             Ok(Event::Connection(record)) => self.connection(record, living),
             Ok(Event::SocketRefused(record)) => self.socket(record, living),
+            Ok(Event::CallRefused(record)) => self.call(record, living),
+            Ok(Event::Moved(record)) => self.moved(record, living),
             Ok(Event::Fork(record)) => {
                 self.processes.forked(record.header.tgid, record.child);
                 None
@@ -282,6 +325,37 @@ impl Ledger {
                 verdict: record.verdict,
                 chain,
             })
+    }
+
+    fn call(&mut self, record: &CallRefused, living: &impl Living) -> Option<News> {
+        let chain = self.chain(record.header.tgid, &record.comm, living);
+        let incident = Incident::Call {
+            call: record.call,
+            arguments: record.arguments,
+            reason: record.reason,
+            verdict: record.verdict,
+        };
+        self.incident(incident, chain)
+    }
+
+    fn moved(&mut self, record: &Moved, living: &impl Living) -> Option<News> {
+        let len = (record.path_len as usize).min(record.path.len());
+        let path = text(record.path.get(..len).unwrap_or_default());
+        if !self.home.is_empty() && path.split('/').any(|part| part == self.home) {
+            return None;
+        }
+        let chain = self.chain(record.header.tgid, &[0; 16], living);
+        self.incident(Incident::Left { path }, chain)
+    }
+
+    fn incident(&mut self, incident: Incident, chain: Chain) -> Option<News> {
+        let who = line(
+            &mut self.incidents,
+            incident.clone(),
+            &mut self.dropped.details,
+        )?;
+        who.count(&chain, &mut self.dropped.details)
+            .then_some(News::Incident { incident, chain })
     }
 
     /// The chain of a process; where nothing else is known, the thread's own name.

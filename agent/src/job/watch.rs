@@ -57,9 +57,9 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Watches a job that has not been released yet.
+    /// Watches a job that has not been released yet; `home` is the name of its cgroup.
     #[must_use]
-    pub fn new(pump: Pump, leases: Arc<Leases>) -> (Self, Questions) {
+    pub fn new(pump: Pump, leases: Arc<Leases>, home: String) -> (Self, Questions) {
         let (sender, questions) = mpsc::channel(QUESTIONS);
         let lost = Arc::<AtomicU64>::default();
         let log = Questions {
@@ -72,7 +72,7 @@ impl Watch {
                 questions,
                 lost,
                 leases,
-                ledger: Ledger::default(),
+                ledger: Ledger::of(home),
             },
             log,
         )

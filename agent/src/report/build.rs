@@ -10,12 +10,15 @@ use cordon_ebpf::abi::verdict::{Reason, Verdict};
 
 use super::explain::explanation;
 use super::{
-    Coverage, Denial, Destination, Flow, JobFacts, Losses, NameAsked, NameVerdict, Platform,
-    PolicyFacts, ProcessChain, ProfileFacts, Report, RuleFacts, SCHEMA, SocketDenied, Summary,
+    Coverage, Denial, Destination, Flow, IncidentSeen, JobFacts, Losses, NameAsked, NameVerdict,
+    Platform, PolicyFacts, ProcessChain, ProfileFacts, Report, RuleFacts, SCHEMA, SocketDenied,
+    Summary, incident,
 };
 use crate::attribution::Chain;
 use crate::dns::Counts;
-use crate::events::ledger::{Ledger, NameKey, NameLine, SocketKey, Who, a_rule_could_allow};
+use crate::events::ledger::{
+    Incident, Ledger, NameKey, NameLine, SocketKey, Who, a_rule_could_allow,
+};
 use crate::policy::{Origin, Policy, ProfileSource, Rule, Ruleset, remedy};
 use crate::sys::clock::{BootTime, Calendar};
 
@@ -49,6 +52,7 @@ pub struct Facts<'a> {
 pub fn build(facts: Facts<'_>) -> Report {
     let (denials, flows) = (denials(&facts), flows(&facts));
     let (dns, sockets) = (names(&facts), sockets(&facts));
+    let incidents = incidents(&facts);
     let summary = summary(&facts, &flows, &dns);
     let losses = losses(&facts);
     let policy = policy(&facts, &flows, &dns);
@@ -71,6 +75,7 @@ pub fn build(facts: Facts<'_>) -> Report {
         flows,
         dns,
         sockets,
+        incidents,
         platform,
     }
 }
@@ -86,6 +91,7 @@ fn losses(facts: &Facts<'_>) -> Losses {
         questions_refused: facts.dns.refused.saturating_add(facts.dns.closed),
         questions_malformed: facts.dns.malformed,
         memory: facts.losses.memory,
+        members: facts.losses.members,
     }
 }
 
@@ -300,6 +306,29 @@ fn sockets(facts: &Facts<'_>) -> Vec<SocketDenied> {
         processes: chains(Some(who)),
     };
     facts.ledger.sockets.iter().map(line).collect()
+}
+
+fn incidents(facts: &Facts<'_>) -> Vec<IncidentSeen> {
+    let line = |(incident, who): (&Incident, &Who)| {
+        let (call, verdict, reason) = match incident {
+            Incident::Call {
+                call,
+                reason,
+                verdict,
+                ..
+            } => (call.name(), verdict.name(), reason.name()),
+            Incident::Left { .. } => ("leave-cgroup", "noted", "moved"),
+        };
+        IncidentSeen {
+            call: call.to_owned(),
+            about: incident::about(incident),
+            verdict: verdict.to_owned(),
+            reason: reason.to_owned(),
+            count: who.chains.values().copied().fold(0, u64::saturating_add),
+            processes: chains(Some(who)),
+        }
+    };
+    facts.ledger.incidents.iter().map(line).collect()
 }
 
 /// A socket's kind in the kernel's words.

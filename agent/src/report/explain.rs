@@ -62,6 +62,26 @@ fn denial(reason: Reason) -> &'static str {
         Reason::MALFORMED => {
             "The packet's headers were cut short, so nobody can say where it goes."
         }
+        Reason::SOCKET_OPTION => {
+            "The option sends packets along another way than their address says, or makes the \
+             kernel itself send some, as joining a multicast group does."
+        }
+        Reason::FOREIGN_SOCKET => {
+            "The connection was made outside the job. A job uses only connections it made itself."
+        }
+        Reason::FOREIGN_UNIX => {
+            "The Unix socket belongs to somebody outside the job, who could act for it: a \
+             container engine, a bus, a resolver. A job reaches only its own."
+        }
+        Reason::FOREIGN_PROCESS => "The process is not the job's.",
+        Reason::CONTROL => {
+            "The call would reach what enforcement itself stands on: BPF, or the file systems of \
+             cgroups and BPF."
+        }
+        Reason::ADDRESS_FAMILY => {
+            "Jobs get sockets of the families inet, inet6, unix and netlink. No rule can say where \
+             others lead."
+        }
         _ => "Refused for a reason this version of cordon has no words for. Unknown means denied.",
     }
 }

@@ -40,6 +40,24 @@ pub(super) fn report() -> Report {
             count: 1,
             processes: vec![chain(4190, &["/usr/bin/ping", "/usr/bin/make"], 1)],
         }],
+        incidents: vec![
+            IncidentSeen {
+                call: "setsockopt".into(),
+                about: "IPPROTO_IPV6 IPV6_RTHDR".into(),
+                verdict: "deny".into(),
+                reason: "socket-option".into(),
+                count: 2,
+                processes: vec![chain(4191, &["/usr/bin/python3.11", "/usr/bin/make"], 2)],
+            },
+            IncidentSeen {
+                call: "leave-cgroup".into(),
+                about: "moved to cgroup /system.slice; judged as the job's all the same".into(),
+                verdict: "noted".into(),
+                reason: "moved".into(),
+                count: 1,
+                processes: vec![chain(4192, &["/usr/bin/sleep", "/usr/bin/make"], 1)],
+            },
+        ],
         platform: Platform {
             kernel: "6.1.0-40-amd64".into(),
             architecture: "x86_64".into(),
@@ -77,6 +95,10 @@ pub(super) fn report_saying(text: &str) -> Report {
         name.processes = vec![chain(1, &[text], 1)];
     }
     report.sockets[0].kind = text.into();
+    for incident in &mut report.incidents {
+        incident.about = text.into();
+        incident.processes = vec![chain(1, &[text], 1)];
+    }
     report
 }
 

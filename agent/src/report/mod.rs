@@ -18,6 +18,7 @@ pub mod escape;
 pub mod explain;
 #[cfg(test)]
 mod fixture;
+pub mod incident;
 pub mod json;
 pub mod predicate;
 pub mod signer;
@@ -55,6 +56,10 @@ pub struct Report {
     pub dns: Vec<NameAsked>,
     /// Sockets the job was refused by kind.
     pub sockets: Vec<SocketDenied>,
+    /// Calls that were refused and are about no destination, and processes that left the job's
+    /// cgroup.
+    #[serde(default)]
+    pub incidents: Vec<IncidentSeen>,
     /// What ran: kernel, agent, BPF object.
     pub platform: Platform,
 }
@@ -115,6 +120,9 @@ pub struct Losses {
     pub questions_malformed: u64,
     /// Denials because the kernel had no memory to keep a verdict; their destination may be listed.
     pub memory: u64,
+    /// Processes the kernel could not note as the job's: they are judged by their cgroup alone.
+    #[serde(default)]
+    pub members: u64,
 }
 
 impl Losses {
@@ -370,6 +378,24 @@ pub enum NameVerdict {
     Failed,
     /// The answer could not be leased (too many addresses or rules): not given to the job.
     NotLeased,
+}
+
+/// A call that is about no destination, or a process that left the job's cgroup.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct IncidentSeen {
+    /// The call, for example `setsockopt`; `leave-cgroup` for a process that was moved.
+    pub call: String,
+    /// What it was about.
+    pub about: String,
+    /// `deny`, `would-deny`, or `noted` for a process that was moved.
+    pub verdict: String,
+    /// The kernel's reason.
+    pub reason: String,
+    /// How often.
+    pub count: u64,
+    /// Who.
+    pub processes: Vec<ProcessChain>,
 }
 
 /// Sockets of one kind that were refused.

@@ -12,8 +12,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::fs::FileError;
 
+const BPF_OBJ_PIN: libc::c_int = 6;
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const BPF_LINK_CREATE: libc::c_int = 28;
 
 /// What the kernel says of a cgroup link: the head of `struct bpf_link_info`.
 #[derive(Clone, Copy, Debug, Default, Eq, FromBytes, Immutable, IntoBytes, PartialEq)]
@@ -56,21 +58,64 @@ fn bpf<T>(command: libc::c_int, attr: &mut T) -> io::Result<libc::c_int> {
     libc::c_int::try_from(result).map_err(io::Error::other)
 }
 
+/// Attaches a program to a cgroup (`BPF_LINK_CREATE`). It stacks with those of others, and holds as
+/// long as the link is open or pinned.
+///
+/// # Errors
+/// The kernel refuses it: another program type, too many programs, no permission.
+pub fn link_to_cgroup(
+    program: BorrowedFd<'_>,
+    cgroup: BorrowedFd<'_>,
+    attach_type: u32,
+) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Attr {
+        program: u32,
+        target: u32,
+        attach_type: u32,
+        flags: u32,
+    }
+    let mut attr = Attr {
+        program: program.as_raw_fd().cast_unsigned(),
+        target: cgroup.as_raw_fd().cast_unsigned(),
+        attach_type,
+        flags: 0,
+    };
+    let fd = bpf(BPF_LINK_CREATE, &mut attr)?;
+    // SAFETY: the kernel just made this descriptor for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Gives an object a name in bpffs (`BPF_OBJ_PIN`).
+///
+/// # Errors
+/// The name is taken, or not in bpffs.
+pub fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = PathAttr {
+        path: name.as_ptr() as u64,
+        fd: object.as_raw_fd().cast_unsigned(),
+        flags: 0,
+    };
+    bpf(BPF_OBJ_PIN, &mut attr).map(drop)
+}
+
+#[repr(C)]
+struct PathAttr {
+    path: u64,
+    fd: u32,
+    flags: u32,
+}
+
 /// Opens a pinned object (`BPF_OBJ_GET`).
 ///
 /// # Errors
 /// There is no such pin, or it may not be opened.
 pub fn open_pin(path: &Path) -> Result<OwnedFd, FileError> {
-    #[repr(C)]
-    struct Attr {
-        path: u64,
-        fd: u32,
-        flags: u32,
-    }
     let name = CString::new(path.as_os_str().as_bytes())
         .map_err(io::Error::from)
         .map_err(FileError::on("open pin", path))?;
-    let mut attr = Attr {
+    let mut attr = PathAttr {
         path: name.as_ptr() as u64,
         fd: 0,
         flags: 0,

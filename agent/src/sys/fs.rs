@@ -162,6 +162,23 @@ pub fn create_dir_all(path: &Path) -> Result<(), FileError> {
     std::fs::create_dir_all(path).map_err(FileError::on("create directory", path))
 }
 
+/// Random numbers of the kernel.
+///
+/// # Errors
+/// The device cannot be read.
+pub fn random_words<const N: usize>() -> Result<[u32; N], FileError> {
+    let path = Path::new("/dev/urandom");
+    let mut file = open(path)?;
+    let mut words = [0; N];
+    for word in &mut words {
+        let mut bytes = [0; 4];
+        file.read_exact(&mut bytes)
+            .map_err(FileError::on("read", path))?;
+        *word = u32::from_ne_bytes(bytes);
+    }
+    Ok(words)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

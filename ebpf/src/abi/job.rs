@@ -30,6 +30,8 @@ pub struct Losses {
     pub memory: u64,
     /// Verdicts of all kinds that refused (or, in audit mode, would have).
     pub denied: u64,
+    /// Processes that could not be noted as the job's.
+    pub members: u64,
 }
 
 /// Who sent a DNS query: key of `DNS_CLIENTS`, written when the packet leaves for the listener.
@@ -72,6 +74,55 @@ open_enum! {
     }
 }
 
+/// Secret numbers of one loaded object, for [`Kept`].
+pub type KeptKey = [u32; 6];
+
+/// A kept verdict in one word that is written and read whole.
+///
+/// Two threads can use one UDP socket at once. Kept in several fields, the permission of one call
+/// could end up beside the address of the other; here it is worthless with any peer but its own.
+/// The peer is hashed (NH, as in UMAC, RFC 4418, two dependent products) under a key that no job
+/// sees.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]
+#[repr(transparent)]
+pub struct Kept(pub u64);
+
+impl Kept {
+    /// No verdict.
+    pub const NONE: Self = Self(0);
+
+    /// A verdict about one peer.
+    #[must_use]
+    #[inline(always)]
+    pub fn new(key: &KeptKey, peer: &Address, port: u16, protocol: u8, state: PeerState) -> Self {
+        let [a, b, c, d] = peer.words();
+        let [k0, k1, k2, k3, k4, k5] = *key;
+        let ends = (u32::from(port) << 8) | u32::from(protocol);
+        let product = |x: u32, y: u32, kx: u32, ky: u32| {
+            u64::from(x.wrapping_add(kx)).wrapping_mul(u64::from(y.wrapping_add(ky)))
+        };
+        let sum = product(a, b, k0, k1)
+            .wrapping_add(product(c, d, k2, k3))
+            .wrapping_add(product(ends, !ends, k4, k5));
+        // The middle of a product is its best part; the lowest byte makes room for the state.
+        let mixed = sum ^ (sum >> 29);
+        Self((mixed & !0xff) | state.0 as u64)
+    }
+
+    /// What it says of this peer; [`PeerState::NONE`] if it is about another.
+    #[must_use]
+    #[inline(always)]
+    pub fn about(self, key: &KeptKey, peer: &Address, port: u16, protocol: u8) -> PeerState {
+        let state = PeerState((self.0 & 0xff) as u8);
+        let same = Self::new(key, peer, port, protocol, state).0 == self.0;
+        if same && (state.0 == PeerState::ALLOWED.0 || state.0 == PeerState::AUDITED.0) {
+            state
+        } else {
+            PeerState::NONE
+        }
+    }
+}
+
 open_enum! {
     /// Whose socket it is.
     pub struct SocketRole(pub u8) {
@@ -79,6 +130,8 @@ open_enum! {
         JOB = 0, "job";
         /// The job's DNS listener, made by the agent.
         RESOLVER = 1, "resolver";
+        /// Made outside the job and used inside: judged as the job's, never taken for its own.
+        FOREIGN = 2, "foreign";
     }
 }
 
@@ -88,6 +141,8 @@ open_enum! {
 pub struct Socket {
     /// Cgroup id of the job that owns it.
     pub job: u64,
+    /// The kept verdict, bound to its peer.
+    pub kept: Kept,
     /// Peer of the kept verdict.
     pub peer: Address,
     /// Address of the DNS server the job asked, while its DNS is redirected.
@@ -102,8 +157,8 @@ pub struct Socket {
     pub dns_port: u16,
     /// Port of the listener the DNS was redirected to; 0 while it is not redirected.
     pub listener_port: u16,
-    /// What the kept verdict says.
-    pub state: PeerState,
+    /// Always zero.
+    pub reserved: u8,
     /// Protocol of the kept verdict.
     pub protocol: u8,
     /// Reason of the kept verdict.
@@ -112,4 +167,60 @@ pub struct Socket {
     pub role: SocketRole,
 }
 
-const _: () = assert!(size_of::<Socket>() == 56);
+const _: () = assert!(size_of::<Socket>() == 64);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const KEY: KeptKey = [
+        0x9e37_79b9,
+        0x7f4a_7c15,
+        0xf39c_c060,
+        0x5ced_c834,
+        0x1082_276b,
+        0xf3a2_7251,
+    ];
+
+    proptest! {
+        #[test]
+        fn a_kept_verdict_is_about_its_own_peer_alone(
+            peer: [u8; 16], other: [u8; 16], port: u16, other_port: u16, allowed: bool,
+        ) {
+            let state = if allowed { PeerState::ALLOWED } else { PeerState::AUDITED };
+            let (peer, other) = (Address(peer), Address(other));
+            let kept = Kept::new(&KEY, &peer, port, 6, state);
+            prop_assert_eq!(kept.about(&KEY, &peer, port, 6), state);
+            prop_assert_eq!(kept.about(&KEY, &peer, port, 17), PeerState::NONE);
+            if other_port != port {
+                prop_assert_eq!(kept.about(&KEY, &peer, other_port, 6), PeerState::NONE);
+            }
+            if other != peer {
+                prop_assert_eq!(kept.about(&KEY, &other, port, 6), PeerState::NONE);
+            }
+        }
+    }
+
+    #[test]
+    fn no_verdict_lets_nothing_pass_and_neither_does_an_unknown_state() {
+        let peer = Address::from_v4([203, 0, 113, 10]);
+        assert_eq!(Kept::NONE.about(&KEY, &peer, 443, 6), PeerState::NONE);
+        for state in [0, 3, 255] {
+            let kept = Kept::new(&KEY, &peer, 443, 6, PeerState(state));
+            assert_eq!(kept.about(&KEY, &peer, 443, 6), PeerState::NONE);
+        }
+    }
+
+    #[test]
+    fn each_part_of_the_key_matters() {
+        let peer = Address([7; 16]);
+        let kept = Kept::new(&KEY, &peer, 443, 6, PeerState::ALLOWED);
+        for part in 0..KEY.len() {
+            let mut key = KEY;
+            key[part] ^= 0x8000_0000;
+            assert_eq!(kept.about(&key, &peer, 443, 6), PeerState::NONE, "{part}");
+        }
+    }
+}

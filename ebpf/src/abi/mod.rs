@@ -19,7 +19,7 @@ pub mod verdict;
 
 /// Version of everything in this module, in each record. Maps are told apart by the digest of the
 /// whole object, which is part of the pin directory's name.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// IP protocol number of TCP.
 pub const TCP: u8 = 6;

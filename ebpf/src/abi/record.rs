@@ -16,10 +16,42 @@ open_enum! {
         CONNECTION = 0x01, "connection";
         /// [`SocketRefused`]
         SOCKET_REFUSED = 0x02, "socket-refused";
+        /// [`CallRefused`]
+        CALL_REFUSED = 0x03, "call-refused";
         /// [`Fork`]
         FORK = 0x10, "fork";
         /// [`Exec`]
         EXEC = 0x11, "exec";
+        /// [`Moved`]
+        MOVED = 0x12, "moved";
+    }
+}
+
+open_enum! {
+    /// A call that is about no destination of its own.
+    pub struct Call(pub u8) {
+        /// `setsockopt(2)`; arguments: level, option.
+        SET_OPTION = 1, "setsockopt";
+        /// Sending on a connected socket; arguments: family, type.
+        SEND = 2, "send";
+        /// Receiving on a connected socket; arguments: family, type.
+        RECEIVE = 3, "recv";
+        /// `connect(2)` or a send to a Unix socket; arguments: inode of the peer, device.
+        UNIX_CONNECT = 4, "connect-unix";
+        /// A descriptor that came over a Unix socket; arguments: inode, device.
+        RECEIVE_FILE = 5, "receive-fd";
+        /// A signal; arguments: process, signal.
+        SIGNAL = 6, "kill";
+        /// `ptrace(2)` and kin; arguments: process, mode.
+        TRACE = 7, "ptrace";
+        /// `bpf(2)`; arguments: command.
+        BPF = 8, "bpf";
+        /// Opening a file for writing; arguments: magic of the file system, inode.
+        OPEN = 9, "open";
+        /// Mounting; arguments: magic of the file system, if known.
+        MOUNT = 10, "mount";
+        /// Removing or renaming a file; arguments: magic of the file system, inode.
+        UNLINK = 11, "unlink";
     }
 }
 
@@ -137,6 +169,30 @@ pub struct SocketRefused {
 
 const _: () = assert!(size_of::<SocketRefused>() == 72);
 
+/// A call that was refused, and is about no destination.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]
+#[repr(C)]
+pub struct CallRefused {
+    /// Kind [`RecordKind::CALL_REFUSED`].
+    pub header: RecordHeader,
+    /// Which call.
+    pub call: Call,
+    /// What happened.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: Reason,
+    /// Always zero.
+    pub reserved: u8,
+    /// Real user id.
+    pub uid: u32,
+    /// What it was about; see [`Call`].
+    pub arguments: [u64; 2],
+    /// Name of the thread, NUL-padded.
+    pub comm: [u8; 16],
+}
+
+const _: () = assert!(size_of::<CallRefused>() == 72);
+
 /// A new process (threads are not recorded).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]
 #[repr(C)]
@@ -170,6 +226,22 @@ pub struct Exec {
 
 const _: () = assert!(size_of::<Exec>() == 312);
 
+/// A process of the job was put into a cgroup, its own or another.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]
+#[repr(C)]
+pub struct Moved {
+    /// Kind [`RecordKind::MOVED`]; `tgid` is the process that was moved.
+    pub header: RecordHeader,
+    /// Who moved it.
+    pub mover: u32,
+    /// Bytes of `path` that are meant, without the NUL.
+    pub path_len: u32,
+    /// Path of the cgroup below the root of its hierarchy, cut at [`PATH_BYTES`].
+    pub path: [u8; PATH_BYTES],
+}
+
+const _: () = assert!(size_of::<Moved>() == 296);
+
 /// Lists every record kind with its struct, once. `$then!` receives the whole list.
 #[macro_export]
 macro_rules! for_each_record {
@@ -177,8 +249,10 @@ macro_rules! for_each_record {
         $then! {
             CONNECTION => Connection,
             SOCKET_REFUSED => SocketRefused,
+            CALL_REFUSED => CallRefused,
             FORK => Fork,
             EXEC => Exec,
+            MOVED => Moved,
         }
     };
 }

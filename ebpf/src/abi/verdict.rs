@@ -54,6 +54,18 @@ open_enum! {
         NO_MEMORY = 28, "no-memory";
         /// Headers too short to be judged.
         MALFORMED = 29, "malformed-packet";
+        /// A socket option that changes where packets go, or makes the kernel send some.
+        SOCKET_OPTION = 30, "socket-option";
+        /// An open connection that was made outside the job.
+        FOREIGN_SOCKET = 31, "socket-not-own";
+        /// A Unix socket of somebody else.
+        FOREIGN_UNIX = 32, "unix-socket-not-own";
+        /// A process outside the job.
+        FOREIGN_PROCESS = 33, "process-not-own";
+        /// What enforcement itself stands on: BPF, cgroup and BPF file systems, mounts of them.
+        CONTROL = 34, "control";
+        /// An address family jobs do not get.
+        ADDRESS_FAMILY = 35, "address-family";
     }
 }
 

@@ -9,7 +9,7 @@ use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
 use cordon_ebpf::abi::address::Address;
 use cordon_ebpf::abi::flow::{FlowKey, NO_RULE};
-use cordon_ebpf::abi::job::{Job, PeerState, Socket, SocketRole};
+use cordon_ebpf::abi::job::{Job, Kept, PeerState, Socket, SocketRole};
 use cordon_ebpf::abi::record::Hook;
 use cordon_ebpf::abi::ruleset::ResolverKey;
 use cordon_ebpf::abi::verdict::{Reason, Verdict};
@@ -113,11 +113,12 @@ fn judge_call(ctx: &SockAddrContext, hook: Hook) -> i32 {
     let sk = unsafe { (*ctx.sock_addr).__bindgen_anon_1.sk };
     let current = kernel::current_job();
     // SAFETY: `sk` is a full socket in these hooks.
-    let owner = match unsafe { kernel::socket_storage(sk.cast(), false) } {
-        // The agent's listener: it answers whoever the job is.
-        Some(kept) if kept.role == SocketRole::RESOLVER => 0,
-        Some(kept) => kept.job,
-        None => 0,
+    let (owner, role) = match unsafe { kernel::socket_storage(sk.cast(), false) } {
+        // The agent's listener answers whoever the job is; in a job's hands it is one more socket
+        // from outside.
+        Some(kept) if kept.role == SocketRole::RESOLVER => (0, SocketRole::FOREIGN),
+        Some(kept) => (kept.job, kept.role),
+        None => (0, SocketRole::FOREIGN),
     };
     let id = if current != 0 { current } else { owner };
     if id == 0 {
@@ -142,6 +143,7 @@ fn judge_call(ctx: &SockAddrContext, hook: Hook) -> i32 {
     };
     let caller = kernel::pid_tgid();
     socket.job = id;
+    socket.role = role;
     socket.tgid = (caller >> 32) as u32;
     if call.port == DNS_PORT && (call.protocol == UDP || call.protocol == TCP) {
         return redirect(ctx, id, &job, &call, socket);
@@ -190,17 +192,34 @@ fn settle(id: u64, job: &Job, call: &Call, decision: Decision) -> i32 {
 /// Keeps the verdict with the socket, for its packets.
 #[inline(always)]
 fn keep(socket: &mut Socket, call: &Call, decision: Decision, verdict: Verdict) {
-    socket.state = match verdict {
-        Verdict::ALLOW => PeerState::ALLOWED,
-        Verdict::WOULD_DENY => PeerState::AUDITED,
-        _ => PeerState::NONE,
-    };
     socket.peer = call.address;
     socket.peer_port = call.port;
     socket.protocol = call.protocol;
     socket.rule = decision.rule;
     socket.reason = decision.reason;
     socket.listener_port = 0;
+    let state = match verdict {
+        // Who listens on loopback can change between call and packet, and for UDP depends on the
+        // sender's port: each packet is judged.
+        Verdict::ALLOW if decision.reason == Reason::OWN_SOCKET && call.protocol == UDP => {
+            PeerState::NONE
+        }
+        Verdict::ALLOW => PeerState::ALLOWED,
+        Verdict::WOULD_DENY => PeerState::AUDITED,
+        _ => PeerState::NONE,
+    };
+    seal(socket, &call.address, call.port, call.protocol, state);
+}
+
+/// Writes the word that lets packets pass.
+#[inline(always)]
+fn seal(socket: &mut Socket, peer: &Address, port: u16, protocol: u8, state: PeerState) {
+    let kept = match kernel::kept_key() {
+        Some(key) if state != PeerState::NONE => Kept::new(&key, peer, port, protocol, state),
+        _ => Kept::NONE,
+    };
+    // SAFETY: an aligned word of a live entry; volatile, so that it is written whole and once.
+    unsafe { (&raw mut socket.kept).write_volatile(kept) };
 }
 
 /// Sends DNS to the job's own listener, whatever server was asked.
@@ -233,9 +252,9 @@ fn redirect(ctx: &SockAddrContext, id: u64, job: &Job, call: &Call, socket: &mut
     socket.peer_port = port;
     socket.listener_port = port;
     socket.protocol = call.protocol;
-    socket.state = PeerState::ALLOWED;
     socket.rule = NO_RULE;
     socket.reason = Reason::RESOLVER;
+    seal(socket, &loopback, port, call.protocol, PeerState::ALLOWED);
     write_destination(ctx, call.hook, &loopback, port);
     PASS
 }
@@ -243,7 +262,7 @@ fn redirect(ctx: &SockAddrContext, id: u64, job: &Job, call: &Call, socket: &mut
 /// Rewrites where the call goes.
 #[inline(always)]
 fn write_destination(ctx: &SockAddrContext, hook: Hook, address: &Address, port: u16) {
-    let [a, b, c, d] = kernel::words_of(address);
+    let [a, b, c, d] = address.words();
     // SAFETY: stores of whole words to fields these hooks may write.
     unsafe {
         let call = ctx.sock_addr;

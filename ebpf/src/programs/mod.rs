@@ -2,6 +2,8 @@
 
 pub(crate) mod connect;
 pub(crate) mod packet;
+pub(crate) mod post_bind;
 pub(crate) mod process;
 pub(crate) mod reply;
 pub(crate) mod sock_create;
+pub(crate) mod sock_option;

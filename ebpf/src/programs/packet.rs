@@ -34,6 +34,8 @@ pub(crate) fn ingress(ctx: SkBuffContext) -> i32 {
 struct Head {
     ends: Ends,
     flaw: Reason,
+    /// Whether it opens a TCP connection.
+    opens: bool,
 }
 
 #[inline(always)]
@@ -70,8 +72,9 @@ fn judge_packet(ctx: &SkBuffContext, hook: Hook) -> i32 {
     let len = u64::from(unsafe { (*skb).len });
     match socket {
         Some(socket) => {
-            if head.flaw == NO_FLAW && known_peer(socket, &head.ends) {
-                return pass_known(id, socket, &head.ends, hook, len);
+            let state = known_peer(socket, &head);
+            if state != PeerState::NONE {
+                return pass_known(id, socket, &head.ends, hook, len, state);
             }
             let tgid = socket.tgid;
             judge_unknown(ctx, id, &job, &head, hook, len, tgid)
@@ -82,18 +85,38 @@ fn judge_packet(ctx: &SkBuffContext, hook: Hook) -> i32 {
 
 const NO_FLAW: Reason = Reason(0);
 
-/// Whether the packet is between the socket and the peer its verdict was about.
+/// Where the flags are in a TCP header.
+const TCP_FLAGS: u32 = 13;
+const TCP_SYN: u8 = 2;
+
+/// What the kept verdict says of the packet; [`PeerState::NONE`] if it is about another peer, or the
+/// packet must be judged by itself.
 #[inline(always)]
-fn known_peer(socket: &Socket, ends: &Ends) -> bool {
-    socket.state != PeerState::NONE
-        && socket.protocol == ends.protocol
-        && socket.peer_port == ends.far_port
-        && socket.peer == ends.far
+fn known_peer(socket: &Socket, head: &Head) -> PeerState {
+    // A connection to loopback begins with its packet: between call and packet, the job's own
+    // listener can have made room for somebody else's.
+    if head.flaw != NO_FLAW || (head.opens && socket.reason == Reason::OWN_SOCKET) {
+        return PeerState::NONE;
+    }
+    let ends = &head.ends;
+    // SAFETY: an aligned word of a live entry; volatile, so that it is read whole and once.
+    let kept = unsafe { (&raw const socket.kept).read_volatile() };
+    match kernel::kept_key() {
+        Some(key) => kept.about(&key, &ends.far, ends.far_port, ends.protocol),
+        None => PeerState::NONE,
+    }
 }
 
 /// The fast path: count, and remember who asks the DNS listener.
 #[inline(always)]
-fn pass_known(id: u64, socket: &Socket, ends: &Ends, hook: Hook, len: u64) -> i32 {
+fn pass_known(
+    id: u64,
+    socket: &Socket,
+    ends: &Ends,
+    hook: Hook,
+    len: u64,
+    state: PeerState,
+) -> i32 {
     let out = hook == Hook::EGRESS;
     if out && socket.listener_port != 0 && socket.listener_port == ends.far_port {
         let key = DnsClientKey {
@@ -113,7 +136,7 @@ fn pass_known(id: u64, socket: &Socket, ends: &Ends, hook: Hook, len: u64) -> i3
             0,
         );
     }
-    let verdict = if socket.state == PeerState::ALLOWED {
+    let verdict = if state == PeerState::ALLOWED {
         Verdict::ALLOW
     } else {
         Verdict::WOULD_DENY
@@ -223,6 +246,7 @@ unsafe fn read_head(skb: *mut __sk_buff, hook: Hook) -> Head {
             protocol: 0,
         },
         flaw: Reason::MALFORMED,
+        opens: false,
     };
     // SAFETY: the caller's.
     let ports_from = unsafe {
@@ -314,5 +338,12 @@ unsafe fn read_ports(skb: *mut __sk_buff, from: u32, head: &mut Head) {
             head.ends.far_port = u16::from_be_bytes([c, d]);
         }
         None => head.flaw = Reason::MALFORMED,
+    }
+    if head.ends.protocol == TCP {
+        // SAFETY: the caller's.
+        match unsafe { kernel::packet_bytes::<1>(skb, from + TCP_FLAGS) } {
+            Some([flags]) => head.opens = flags & TCP_SYN != 0,
+            None => head.flaw = Reason::MALFORMED,
+        }
     }
 }

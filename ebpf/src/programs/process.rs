@@ -1,16 +1,18 @@
-//! Forks and execs of jobs, so that a report can name processes that are long gone.
+//! Processes of jobs: who descends from whom, so that one that leaves the job's cgroup stays the
+//! job's, and a report can name those that are long gone.
 //!
-//! *Hook*: `tp_btf`, `sched_process_fork` and `sched_process_exec`. *Minimum kernel*: 6.1 (ancestor cgroup
-//! here). *Return values*: none. *What it cannot see*: nothing is refused here; without it, chains
-//! come from /proc alone.
+//! *Hook*: `tp_btf`, `sched_process_fork`, `sched_process_exec`, `sched_process_exit`,
+//! `cgroup_attach_task`. *Minimum kernel*: 6.1 (ancestor cgroup here). *Return values*: none. *What it
+//! cannot see*: a process that somebody puts into a job and takes out again before it forks or
+//! executes anything.
 
 use aya_ebpf::Global;
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use cordon_ebpf::abi::record::{Exec, Fork, PATH_BYTES, RecordHeader, RecordKind};
+use cordon_ebpf::abi::record::{Exec, Fork, Moved, PATH_BYTES, RecordHeader, RecordKind};
 
-use crate::maps::EXEC;
+use crate::maps::{EXEC, MEMBERS, MOVED};
 use crate::{judge, kernel};
 
 /// Offset of `task_struct.pid`, set by the loader from the kernel's BTF.
@@ -19,6 +21,12 @@ static OFFSET_TASK_PID: Global<u64> = Global::new(0);
 /// Offset of `task_struct.tgid`.
 #[unsafe(no_mangle)]
 static OFFSET_TASK_TGID: Global<u64> = Global::new(0);
+/// Offset of `task_struct.signal`.
+#[unsafe(no_mangle)]
+static OFFSET_TASK_SIGNAL: Global<u64> = Global::new(0);
+/// Offset of `signal_struct.live`: threads of the process that have not ended.
+#[unsafe(no_mangle)]
+static OFFSET_SIGNAL_LIVE: Global<u64> = Global::new(0);
 /// Offset of `linux_binprm.filename`.
 #[unsafe(no_mangle)]
 static OFFSET_BINPRM_FILENAME: Global<u64> = Global::new(0);
@@ -43,6 +51,7 @@ pub(crate) fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
         )
     };
     if pid == tgid {
+        join(job, tgid);
         let header = RecordHeader::new(RecordKind::FORK, kernel::now(), job, kernel::pid_tgid());
         judge::send(job, || Fork {
             header,
@@ -59,6 +68,7 @@ pub(crate) fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
     if job == 0 {
         return 0;
     }
+    join(job, (kernel::pid_tgid() >> 32) as u32);
     let Some(record) = EXEC.get_ptr_mut(0) else {
         judge::count_loss(job, |losses| &mut losses.records);
         return 0;
@@ -77,6 +87,69 @@ pub(crate) fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+#[btf_tracepoint(function = "sched_process_exit")]
+pub(crate) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
+    let tgid = (kernel::pid_tgid() >> 32) as u32;
+    if kernel::member(tgid) == 0 {
+        return 0;
+    }
+    let task: *const u8 = ctx.arg(0);
+    // SAFETY: as in `sched_process_fork`.
+    let live = unsafe {
+        let signal = task
+            .add(OFFSET_TASK_SIGNAL.load() as usize)
+            .cast::<*const u8>()
+            .read_volatile();
+        signal
+            .add(OFFSET_SIGNAL_LIVE.load() as usize)
+            .cast::<u32>()
+            .read_volatile()
+    };
+    // Its first thread can end long before the others: only the last one ends the process.
+    if live == 0 {
+        // Not there is as good as removed.
+        let _gone = MEMBERS.remove(tgid);
+    }
+    0
+}
+
+#[btf_tracepoint(function = "cgroup_attach_task")]
+pub(crate) fn cgroup_attach_task(ctx: BtfTracePointContext) -> i32 {
+    let task: *const u32 = ctx.arg(2);
+    // SAFETY: as in `sched_process_fork`.
+    let tgid = unsafe {
+        task.byte_add(OFFSET_TASK_TGID.load() as usize)
+            .read_volatile()
+    };
+    let job = kernel::member(tgid);
+    if job == 0 {
+        return 0;
+    }
+    let Some(record) = MOVED.get_ptr_mut(0) else {
+        judge::count_loss(job, |losses| &mut losses.records);
+        return 0;
+    };
+    let path: *const u8 = ctx.arg(1);
+    // SAFETY: `record` is this CPU's own; the string helper fails on an address it cannot read.
+    unsafe {
+        let record = &mut *record;
+        let moved = u64::from(tgid) << 32;
+        record.header = RecordHeader::new(RecordKind::MOVED, kernel::now(), job, moved);
+        record.mover = (kernel::pid_tgid() >> 32) as u32;
+        record.path_len = read_path(&mut record.path, path);
+        judge::send_copy(job, record);
+    }
+    0
+}
+
+/// Notes that a process is the job's, wherever it goes.
+#[inline(always)]
+fn join(job: u64, tgid: u32) {
+    if MEMBERS.insert(tgid, job, 0).is_err() {
+        judge::count_loss(job, |losses| &mut losses.members);
+    }
+}
+
 /// Fills the whole record: what was there before belongs to another exec.
 ///
 /// # Safety
@@ -86,7 +159,17 @@ unsafe fn fill(record: &mut Exec, job: u64, name: *const u8) {
     record.header = RecordHeader::new(RecordKind::EXEC, kernel::now(), job, kernel::pid_tgid());
     record.uid = kernel::uid();
     record.comm = kernel::comm();
-    let path = record.path.as_mut_ptr();
+    // SAFETY: the caller's.
+    record.path_len = unsafe { read_path(&mut record.path, name) };
+}
+
+/// Copies a string of the kernel over all of `path`; returns its length without the NUL.
+///
+/// # Safety
+/// `name` is a kernel pointer of any value.
+#[inline(always)]
+unsafe fn read_path(path: &mut [u8; PATH_BYTES], name: *const u8) -> u32 {
+    let path = path.as_mut_ptr();
     let mut at = 0;
     while at < PATH_BYTES {
         // SAFETY: `at` stays inside the array. Volatile, or the loop becomes a call to memset.
@@ -97,9 +180,9 @@ unsafe fn fill(record: &mut Exec, job: u64, name: *const u8) {
     let len =
         unsafe { helper::bpf_probe_read_kernel_str(path.cast(), PATH_BYTES as u32, name.cast()) };
     // The length counts the NUL; an error is negative.
-    record.path_len = if len > 0 {
+    if len > 0 {
         (len - 1).cast_unsigned() as u32
     } else {
         0
-    };
+    }
 }

@@ -54,7 +54,7 @@ fn restore4(ctx: &SockAddrContext) -> i32 {
         if (*reply).user_ip4.to_ne_bytes() != [127, 0, 0, 1] {
             return PASS;
         }
-        let [.., last] = kernel::words_of(&server);
+        let [.., last] = server.words();
         (*reply).user_ip4 = last;
         (*reply).user_port = u32::from(port.to_be());
     }
@@ -74,7 +74,7 @@ fn restore6(ctx: &SockAddrContext) -> i32 {
         if !kernel::address_from_words(ip).is_loopback() {
             return PASS;
         }
-        let [a, b, c, d] = kernel::words_of(&server);
+        let [a, b, c, d] = server.words();
         (*reply).user_ip6[0] = a;
         (*reply).user_ip6[1] = b;
         (*reply).user_ip6[2] = c;

@@ -7,7 +7,7 @@ use crate::harness::world::World;
 use crate::runner::Story;
 
 /// Programs of the object; each is loaded and counted.
-const PROGRAMS: usize = 13;
+const PROGRAMS: usize = 18;
 
 pub fn stories() -> Vec<Story> {
     vec![Story::new(

@@ -15,6 +15,7 @@ mod lease;
 mod life;
 mod loopback;
 mod losses;
+mod membership;
 mod ranges;
 mod refusals;
 mod report;
@@ -31,6 +32,7 @@ pub fn all() -> Vec<Story> {
         ranges::stories(),
         lease::stories(),
         sockets::stories(),
+        membership::stories(),
         loopback::stories(),
         two_jobs::stories(),
         audit::stories(),

@@ -264,6 +264,11 @@ pub struct Running<'w> {
 }
 
 impl Running<'_> {
+    /// Number of the process that was started.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal to the process that was started (cordon, if it runs under cordon).
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let process = Pid::from_raw(i32::try_from(self.child.id())?);

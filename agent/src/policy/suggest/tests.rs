@@ -40,6 +40,7 @@ fn report(mode: ReportMode) -> Report {
         flows: Vec::new(),
         dns: Vec::new(),
         sockets: Vec::new(),
+        incidents: Vec::new(),
         platform: Platform {
             kernel: String::new(),
             architecture: String::new(),

@@ -60,6 +60,7 @@ fn losses(losses: &Losses) -> String {
         questions_refused,
         questions_malformed: _,
         memory: _,
+        members: _,
     } = losses;
     format!(
         "The report is not whole, so rules or programs may be missing: {records} records, {flows} flows, \

@@ -29,6 +29,7 @@ impl Predicate {
         let not_allowed = |name: &&NameAsked| name.answer != NameVerdict::Allowed;
         let (cordon_names, names) = budget.take(report.dns.iter().filter(not_allowed).cloned());
         let (cordon_sockets, sockets) = budget.take(report.sockets.iter().cloned());
+        let (cordon_incidents, incidents) = budget.take(report.incidents.iter().cloned());
         Self {
             cordon_mode: report.mode,
             cordon_coverage: report.coverage.clone(),
@@ -38,6 +39,7 @@ impl Predicate {
                 network: network_omitted,
                 names,
                 sockets,
+                incidents,
             },
             monitor: Monitor::new(&report.policy, report.mode),
             monitored_process: MonitoredProcess {
@@ -49,6 +51,7 @@ impl Predicate {
                 network,
                 cordon_names,
                 cordon_sockets,
+                cordon_incidents,
             },
             metadata: Metadata {
                 build_started_on: report.job.started,

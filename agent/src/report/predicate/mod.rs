@@ -12,7 +12,9 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Coverage, Losses, NameAsked, Platform, ReportMode, SocketDenied, Summary};
+use super::{
+    Coverage, IncidentSeen, Losses, NameAsked, Platform, ReportMode, SocketDenied, Summary,
+};
 
 mod assemble;
 
@@ -57,6 +59,8 @@ pub struct Omitted {
     pub names: usize,
     /// Of [`MonitorLog::cordon_sockets`].
     pub sockets: usize,
+    /// Of [`MonitorLog::cordon_incidents`].
+    pub incidents: usize,
 }
 
 /// Who watched, under which policy.
@@ -143,6 +147,8 @@ pub struct MonitorLog {
     pub cordon_names: Vec<NameAsked>,
     /// Sockets refused by kind.
     pub cordon_sockets: Vec<SocketDenied>,
+    /// Other calls that were refused, and processes that left the job's cgroup.
+    pub cordon_incidents: Vec<IncidentSeen>,
 }
 
 /// One destination: a network entry in the shape of runtime-trace v0.2.

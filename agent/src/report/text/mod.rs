@@ -72,6 +72,7 @@ pub fn losses(losses: &Losses) -> String {
         questions_refused,
         questions_malformed,
         memory,
+        members,
     } = *losses;
     let parts = [
         (records, "event without its process"),
@@ -82,6 +83,7 @@ pub fn losses(losses: &Losses) -> String {
         (questions_refused, "question too many"),
         (questions_malformed, "DNS message that is no question"),
         (memory, "denial for want of memory"),
+        (members, "process that could not be noted as the job's"),
     ];
     let lost: Vec<_> = parts
         .into_iter()
@@ -296,6 +298,7 @@ mod tests {
         report.flows.clear();
         report.dns.clear();
         report.sockets.clear();
+        report.incidents.clear();
         report.policy = PolicyFacts {
             name: "none".into(),
             ruleset_digest: String::new(),

@@ -15,6 +15,7 @@ pub(super) fn write(page: &mut Page, report: &Report) {
     allowed(page, report);
     names(page, report);
     sockets(page, report);
+    incidents(page, report);
     unused(page, report);
 }
 
@@ -193,6 +194,43 @@ fn sockets(page: &mut Page, report: &Report) {
                     escape(&socket.kind).into_owned(),
                     socket.count.to_string(),
                     processes(&socket.processes),
+                ],
+                tone: Tone::Bad,
+                notes: vec![],
+            })
+            .collect(),
+    });
+}
+
+fn incidents(page: &mut Page, report: &Report) {
+    if report.incidents.is_empty() {
+        return;
+    }
+    let seen = report.incidents.iter().map(|incident| incident.count);
+    let seen = count(seen.fold(0, u64::saturating_add), "time");
+    heading(
+        page,
+        "Other calls refused, and processes that left the job's cgroup",
+        report.incidents.len(),
+        "kind",
+        &seen,
+    );
+    page.table(&Table {
+        columns: [
+            Column::Text("CALL"),
+            Column::Text("ABOUT"),
+            Column::Number("TIMES"),
+            Column::Text("PROCESS"),
+        ],
+        rows: report
+            .incidents
+            .iter()
+            .map(|incident| Row {
+                cells: [
+                    escape(&incident.call).into_owned(),
+                    escape(&incident.about).into_owned(),
+                    incident.count.to_string(),
+                    processes(&incident.processes),
                 ],
                 tone: Tone::Bad,
                 notes: vec![],
