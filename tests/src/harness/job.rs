@@ -34,6 +34,7 @@ pub struct Job<'w> {
     machine: &'w Namespace,
     shown: bool,
     without_bpf: bool,
+    patience: u32,
 }
 
 impl<'w> Job<'w> {
@@ -49,6 +50,7 @@ impl<'w> Job<'w> {
             machine: &world.network.job,
             shown: false,
             without_bpf: false,
+            patience: PATIENCE_SECONDS,
         }
     }
 
@@ -115,6 +117,13 @@ impl<'w> Job<'w> {
         self
     }
 
+    /// Gives it this many seconds (on a machine of today) instead of the usual ones.
+    #[must_use]
+    pub fn patience(mut self, seconds: u32) -> Self {
+        self.patience = seconds;
+        self
+    }
+
     /// The command is a client that does these steps.
     pub fn steps(self, steps: &[Step]) -> Result<Self> {
         let own = self.world.environment.own.clone();
@@ -159,6 +168,7 @@ impl<'w> Job<'w> {
             world,
             child,
             started: Instant::now(),
+            patience: self.patience,
             stdout,
             stderr,
             evidence,
@@ -247,6 +257,7 @@ pub struct Running<'w> {
     world: &'w World,
     child: Child,
     started: Instant,
+    patience: u32,
     stdout: PathBuf,
     stderr: PathBuf,
     evidence: PathBuf,
@@ -275,7 +286,7 @@ impl Running<'_> {
     }
 
     fn until_that(&mut self, what: &str, is: impl Fn(&str) -> bool) -> Result<()> {
-        let deadline = Instant::now() + self.world.environment.seconds(PATIENCE_SECONDS);
+        let deadline = Instant::now() + self.world.environment.seconds(self.patience);
         loop {
             let stderr = fs::read_to_string(&self.stderr)?;
             if is(&stderr) {
@@ -302,7 +313,7 @@ impl Running<'_> {
 
     /// Waits for the end.
     pub fn wait(mut self) -> Result<Finished> {
-        let deadline = self.started + self.world.environment.seconds(PATIENCE_SECONDS);
+        let deadline = self.started + self.world.environment.seconds(self.patience);
         let status = loop {
             if let Some(status) = self.child.try_wait()? {
                 break status;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use super::kernel::Kernel;
+use crate::escape::Results;
 use crate::test::{Tally, parse_result};
 
 /// The line by which `init.sh` tells how the stories ended.
@@ -29,6 +30,7 @@ struct Console {
     verdicts: Vec<String>,
     crash: Option<String>,
     tally: Tally,
+    results: Results,
 }
 
 /// A guest to boot.
@@ -40,6 +42,8 @@ pub(super) struct Guest {
     pub(super) initramfs: PathBuf,
     /// How many stories it is to count, where that is known.
     pub(super) stories: Option<usize>,
+    /// Whether what the escape suite finds in it is kept.
+    pub(super) keeps: bool,
 }
 
 impl Guest {
@@ -56,6 +60,10 @@ impl Guest {
                 self.name
             );
             console = self.boot(kernel, timeout)?;
+        }
+        if self.keeps {
+            let file = console.results.keep(&kernel.version)?;
+            eprintln!("results are in {}", file.display());
         }
         let tally = judge(console)?;
         let counted = tally.passed.saturating_add(tally.ignored);
@@ -88,8 +96,10 @@ impl Guest {
             let left = timeout.saturating_sub(start.elapsed());
             match lines.recv_timeout(left) {
                 Ok(line) => {
-                    println!("{} | {line}", self.name);
-                    console.read(&line);
+                    if !console.results.take(&line) {
+                        println!("{} | {line}", self.name);
+                        console.read(&line);
+                    }
                 }
                 Err(RecvTimeoutError::Disconnected) => return Ok(console),
                 Err(RecvTimeoutError::Timeout) => {
@@ -105,6 +115,7 @@ fn judge(console: Console) -> Result<Tally> {
         verdicts,
         crash,
         tally,
+        results: _,
     } = console;
     if let Some(crash) = crash {
         bail!("the guest's kernel crashed: {crash}");

@@ -24,6 +24,25 @@ pub(super) struct Kernel {
 /// What the stories' worlds are made of, where the kernel has it as a module.
 const MODULES: [&str; 5] = ["veth", "dummy", "tcp_diag", "udp_diag", "raw_diag"];
 
+/// What hostile programs could use, where the kernel has it as a module: a real host loads such a
+/// module when a program asks for it, and the guest has nothing that would.
+const ESCAPE_MODULES: [&str; 14] = [
+    "sctp",
+    "dccp_ipv4",
+    "dccp_ipv6",
+    "tun",
+    "vsock",
+    "vsock_loopback",
+    "tipc",
+    "rds",
+    "rds_tcp",
+    "kcm",
+    "smc",
+    "af_key",
+    "algif_hash",
+    "l2tp_ip",
+];
+
 /// The series that stands for the newest kernel Debian has, in any of its releases.
 pub(super) const NEWEST: &str = "newest";
 
@@ -31,7 +50,7 @@ pub(super) const NEWEST: &str = "newest";
 const RELEASES: [&str; 3] = ["sid", "trixie-backports", "bookworm-backports"];
 
 /// Takes the unpacked kernel, or the newest one of the series that Debian has.
-pub(super) fn obtain(series: &str, folder: &Path) -> Result<Kernel> {
+pub(super) fn obtain(series: &str, folder: &Path, escape: bool) -> Result<Kernel> {
     if series != NEWEST && !is_series(series) {
         bail!("`{series}` is no kernel series: say 6.1, 6.12, `{NEWEST}` or `all`");
     }
@@ -56,7 +75,7 @@ pub(super) fn obtain(series: &str, folder: &Path) -> Result<Kernel> {
         .into_iter()
         .find(|folder| folder.join("kernel").is_dir())
         .with_context(|| format!("no modules in `{}`", unpacked.display()))?;
-    let modules = needed_modules(&folder)?;
+    let modules = needed_modules(&folder, escape)?;
     Ok(Kernel {
         version,
         image,
@@ -127,11 +146,12 @@ fn find_image(unpacked: &Path) -> Option<(String, PathBuf)> {
 }
 
 /// The wanted modules and what they depend on; those that are built in are in no file.
-fn needed_modules(folder: &Path) -> Result<Vec<PathBuf>> {
+fn needed_modules(folder: &Path, escape: bool) -> Result<Vec<PathBuf>> {
     let mut files = BTreeMap::new();
     list_modules(&folder.join("kernel"), &mut files)?;
     let mut ordered = Vec::new();
-    for name in MODULES {
+    let more = if escape { &ESCAPE_MODULES[..] } else { &[] };
+    for name in MODULES.iter().chain(more) {
         add_module(name, &files, &mut ordered)?;
     }
     Ok(ordered)

@@ -40,6 +40,9 @@ pub(crate) struct Options {
     /// What one guest may take before it is ended
     #[arg(long, default_value_t = 600, value_name = "SECONDS")]
     timeout: u64,
+    /// Run the escape suite instead of the stories, and keep its results
+    #[arg(long)]
+    escape: bool,
     /// What is passed on to the stories: a filter, mostly
     #[arg(last = true)]
     arguments: Vec<OsString>,
@@ -77,9 +80,13 @@ fn series(asked: &[String]) -> Vec<&str> {
 fn run_on(series: &str, built: &build::Built, options: &Options) -> Result<()> {
     let folder = workspace::target()?.join("vm").join(series);
     let kernel = step(&format!("kernel {series}"), || {
-        kernel::obtain(series, &folder)
+        kernel::obtain(series, &folder, options.escape)
     })?;
-    let shares = share::shares(built, &options.arguments, options.guests);
+    let shares = if options.escape {
+        vec![Share::escape(&options.arguments)]
+    } else {
+        share::shares(built, &options.arguments, options.guests)
+    };
     let guests = step("initramfs", || {
         let pack = |(index, share): (usize, &Share)| {
             let name = if shares.len() == 1 {
@@ -93,6 +100,7 @@ fn run_on(series: &str, built: &build::Built, options: &Options) -> Result<()> {
                 name,
                 initramfs: path,
                 stories: share.stories,
+                keeps: options.escape && options.arguments.is_empty(),
             })
         };
         shares

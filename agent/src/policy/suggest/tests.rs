@@ -78,6 +78,7 @@ fn denial(destination: Destination, program: &str) -> Denial {
         remedy: None,
         attempts: 1,
         packets: 0,
+        hooks: Vec::new(),
         first_seen: time,
         last_seen: time,
         processes: by(program),

