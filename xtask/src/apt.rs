@@ -31,7 +31,7 @@ impl Apt {
             .join(suites.join("-"));
         let config = folder.join("apt.conf");
         let apt = Self {
-            config: Some(config.clone()),
+            config: Some(config),
         };
         if folder.join("complete").exists() {
             return Ok(apt);
@@ -42,10 +42,11 @@ impl Apt {
             fs::create_dir_all(&path)
                 .with_context(|| format!("cannot make `{}`", path.display()))?;
         }
-        let sources: String = suites
+        let sources: Vec<_> = suites
             .iter()
             .map(|suite| format!("deb {key}{address} {suite} main\n"))
             .collect();
+        let sources = sources.concat();
         let settings = format!(
             "Dir::State \"{0}/state\";\nDir::State::status \"{0}/status\";\nDir::Cache \"{0}/cache\";\n\
              Dir::Etc::sourcelist \"{0}/sources.list\";\nDir::Etc::sourceparts \"-\";\n\
