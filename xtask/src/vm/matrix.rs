@@ -73,22 +73,18 @@ pub(super) fn table(kernels: &[(String, Told)]) -> String {
         .chain([HEAD.len()])
         .max()
         .unwrap_or_default();
-    let mut text = format!("{:width$}", HEAD);
-    for (kernel, _) in kernels {
-        text.push_str(&format!("  {kernel}"));
-    }
-    text.push('\n');
+    let line = |first: &str, cells: &mut dyn Iterator<Item = String>| {
+        let line = format!("{first:width$}  {}", cells.collect::<Vec<_>>().join("  "));
+        format!("{}\n", line.trim_end())
+    };
+    let mut text = line(HEAD, &mut kernels.iter().map(|(kernel, _)| kernel.clone()));
     for name in names {
-        text.push_str(&format!("{name:width$}"));
-        for (kernel, told) in kernels {
+        let mut cells = kernels.iter().map(|(kernel, told)| {
             let verdict = told.stories.get(name).copied().unwrap_or("not run");
             let column = kernel.len();
-            text.push_str(&format!("  {verdict:column$}"));
-        }
-        while text.ends_with(' ') {
-            text.pop();
-        }
-        text.push('\n');
+            format!("{verdict:column$}")
+        });
+        text.push_str(&line(name, &mut cells));
     }
     text
 }
