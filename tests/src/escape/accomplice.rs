@@ -134,7 +134,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Role::Neighbour => {
             relay_tcp(TcpListener::bind(at(Ipv6Addr::UNSPECIFIED, RELAY_PORT))?);
             relay_udp(UdpSocket::bind(at(Ipv6Addr::UNSPECIFIED, RELAY_PORT))?);
-            let relay = |stream| forward(&heard(stream));
+            let relay = |stream: UnixStream| forward(&heard(&stream));
             serve(Service::Relay, &directory, relay)?;
             serve_on(
                 UnixListener::bind_addr(&abstract_relay(&directory)?)?,
@@ -149,7 +149,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         }
         Role::Attacker => {
             serve(Service::Connect, &directory, |stream| {
-                if let Some(port) = asked_port(stream)
+                if let Some(port) = asked_port(&stream)
                     && let Ok(mut stream) =
                         TcpStream::connect_timeout(&port, Duration::from_millis(700))
                 {
@@ -157,7 +157,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
                 }
             })?;
             serve(Service::Datagram, &directory, |stream| {
-                if let Some(port) = asked_port(stream)
+                if let Some(port) = asked_port(&stream)
                     && let Ok(socket) = UdpSocket::bind(at(EVIL_V4, 0))
                 {
                     drop(socket.send_to(b"any news?", port));
@@ -197,7 +197,7 @@ where
 }
 
 /// What the peer says in one go.
-fn heard(mut stream: UnixStream) -> Vec<u8> {
+fn heard(mut stream: &UnixStream) -> Vec<u8> {
     let mut bytes = vec![0; 256];
     let length = stream.read(&mut bytes).unwrap_or_default();
     bytes.truncate(length);
@@ -313,7 +313,7 @@ fn move_out(mut stream: &UnixStream, cgroup: &Path) {
     drop(stream.write_all(answer));
 }
 
-fn asked_port(stream: UnixStream) -> Option<SocketAddr> {
+fn asked_port(stream: &UnixStream) -> Option<SocketAddr> {
     let port = <[u8; 2]>::try_from(heard(stream)).ok()?;
     Some(at(JOB_V4, u16::from_be_bytes(port)))
 }

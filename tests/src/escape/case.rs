@@ -41,20 +41,38 @@ pub enum Proof {
 }
 
 /// A layer of the report's coverage that stops a technique without a record. It must be active there,
-/// and this system call must have failed with this error because of it.
+/// and the program must have seen just this because of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Unrecorded {
     /// Its name in the coverage.
     pub layer: &'static str,
-    /// The system call.
-    pub call: &'static str,
-    /// Its error.
-    pub errno: Errno,
+    /// What the program sees.
+    pub seen: Seen,
 }
 
-/// [`Unrecorded`], shorter.
+/// What a program sees of a layer.
+#[derive(Clone, Copy, Debug)]
+pub enum Seen {
+    /// A system call that fails with this error.
+    Error(&'static str, Errno),
+    /// No error: what it did went elsewhere, for this reason.
+    Nothing(&'static str),
+}
+
+/// A layer by which a system call fails.
 pub const fn by(layer: &'static str, call: &'static str, errno: Errno) -> Unrecorded {
-    Unrecorded { layer, call, errno }
+    Unrecorded {
+        layer,
+        seen: Seen::Error(call, errno),
+    }
+}
+
+/// A layer by which what the program does goes elsewhere.
+pub const fn elsewhere(layer: &'static str, why: &'static str) -> Unrecorded {
+    Unrecorded {
+        layer,
+        seen: Seen::Nothing(why),
+    }
 }
 
 impl Case {

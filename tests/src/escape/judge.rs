@@ -6,7 +6,7 @@ use std::path::Path;
 use cordon::report::{ProcessChain, Report};
 use serde::{Deserialize, Serialize};
 
-use super::case::{Case, Proof, number_of, tag};
+use super::case::{Case, Proof, Refused, Seen, Unrecorded, number_of, tag};
 use super::hostile::Attempt;
 
 /// One case in one run.
@@ -110,6 +110,14 @@ impl Evidence {
                 evidence.record(number, "sock_create (socket-kind)".to_owned());
             }
         }
+        for incident in &report.incidents {
+            // A process that was moved is noted, not refused.
+            if incident.verdict == "deny" {
+                for number in by_process(&incident.processes) {
+                    evidence.record(number, format!("{} ({})", incident.call, incident.reason));
+                }
+            }
+        }
         for asked in &report.dns {
             for number in (0_u16..).take(cases.len()) {
                 if asked.name.contains(&tag(number)) {
@@ -131,14 +139,20 @@ impl Evidence {
         if let Some(records) = self.records.get(&number) {
             return Some(records.iter().cloned().collect::<Vec<_>>().join("; "));
         }
-        let seen = |call: &str, errno: nix::errno::Errno| {
-            attempt.call.as_deref() == Some(call)
-                && attempt.errno.as_deref() == Some(format!("{errno:?}").as_str())
+        let declared = |declared: &&Unrecorded| {
+            self.layers.contains(declared.layer)
+                && match declared.seen {
+                    Seen::Error(call, errno) => {
+                        attempt.error() == Refused { call, errno }.to_string()
+                    }
+                    Seen::Nothing(_) => attempt.went_through(),
+                }
         };
-        let declared = case.unrecorded.iter().find(|declared| {
-            seen(declared.call, declared.errno) && self.layers.contains(declared.layer)
-        });
-        declared.map(|declared| declared.layer.to_owned())
+        let Unrecorded { layer, seen } = case.unrecorded.iter().find(declared)?;
+        Some(match seen {
+            Seen::Error(..) => (*layer).to_owned(),
+            Seen::Nothing(why) => format!("{layer} ({why})"),
+        })
     }
 }
 

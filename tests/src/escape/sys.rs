@@ -12,7 +12,7 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockaddrLike as _, SockaddrStorage, getsockname};
 
-use super::case::{Refused, at};
+use super::case::{Refused, at, io_at};
 
 type Sys<T> = Result<T, Refused>;
 
@@ -339,14 +339,14 @@ pub fn from_own_port(socket: &OwnedFd, port: u16) -> Sys<()> {
 }
 
 /// Runs `act` in a child process, which then ends; the child's id.
-pub fn forked(act: impl FnOnce()) -> Sys<nix::unistd::Pid> {
+pub fn forked<T>(act: impl FnOnce() -> Sys<T>) -> Sys<nix::unistd::Pid> {
     // SAFETY: a hostile program has one thread, so that its copy may do what it could do.
     match unsafe { nix::unistd::fork() }.map_err(at("fork"))? {
         nix::unistd::ForkResult::Parent { child } => Ok(child),
         nix::unistd::ForkResult::Child => {
-            act();
+            let status = i32::from(act().is_err());
             // SAFETY: ends this process at once: no destructor of the parent's copy runs.
-            unsafe { libc::_exit(0) }
+            unsafe { libc::_exit(status) }
         }
     }
 }
@@ -442,4 +442,34 @@ pub mod compat {
         let arguments = [socket, low(data)?, length(data), 0, low(to)?, length(to)];
         call("int 0x80 sendto", SENDTO, arguments).map(drop)
     }
+}
+
+/// A file in memory with these bytes, to be read from its start.
+pub fn memory_file(bytes: &[u8]) -> Sys<OwnedFd> {
+    use std::io::{Seek as _, Write as _};
+    let flags = nix::sys::memfd::MFdFlags::empty();
+    let fd = nix::sys::memfd::memfd_create(c"escape", flags).map_err(at("memfd_create"))?;
+    let mut file = std::fs::File::from(fd);
+    file.write_all(bytes).map_err(io_at("write"))?;
+    file.rewind().map_err(io_at("lseek"))?;
+    Ok(file.into())
+}
+
+/// `sendfile(2)`
+pub fn sendfile(socket: &OwnedFd, file: &OwnedFd, length: usize) -> Sys<()> {
+    let (to, from) = (socket.as_raw_fd(), file.as_raw_fd());
+    // SAFETY: two descriptors, no offset, a length.
+    let sent = unsafe { libc::sendfile(to, from, std::ptr::null_mut(), length) };
+    size(sent).map(drop).map_err(at("sendfile"))
+}
+
+/// `splice(2)` through a pipe.
+pub fn splice(socket: &OwnedFd, bytes: &[u8]) -> Sys<()> {
+    let (read, write) = nix::unistd::pipe().map_err(at("pipe"))?;
+    nix::unistd::write(&write, bytes).map_err(at("write"))?;
+    let (from, to) = (read.as_raw_fd(), socket.as_raw_fd());
+    let nowhere = std::ptr::null_mut;
+    // SAFETY: two descriptors, no offsets, a length.
+    let sent = unsafe { libc::splice(from, nowhere(), to, nowhere(), bytes.len(), 0) };
+    size(sent).map(drop).map_err(at("splice"))
 }

@@ -29,6 +29,8 @@ pub const SENDMSG: u8 = 9;
 pub const CONNECT: u8 = 16;
 /// `IORING_OP_SEND`
 pub const SEND: u8 = 26;
+/// `IORING_OP_SEND_ZC`
+pub const SEND_ZC: u8 = 47;
 /// `IORING_OP_SOCKET`
 pub const SOCKET: u8 = 45;
 
@@ -40,12 +42,31 @@ pub struct Ring {
     submission: Shared,
     completion: Shared,
     parameters: [u32; 30],
+    flags: u8,
+}
+
+/// Who does the work.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Worker {
+    /// The caller, if it can be done at once.
+    Caller,
+    /// A worker thread of the ring (`IOSQE_ASYNC`).
+    Pool,
+    /// A thread that polls the ring (`IORING_SETUP_SQPOLL`).
+    Poller,
 }
 
 impl Ring {
     /// `io_uring_setup(2)`
-    pub fn new() -> Result<Self, Refused> {
+    pub fn new(worker: Worker) -> Result<Self, Refused> {
+        const SETUP_SQPOLL: u32 = 2;
+        const SQE_ASYNC: u8 = 16;
         let mut parameters = [0_u32; 30];
+        if worker == Worker::Poller {
+            // Flags, and after how many milliseconds it sleeps.
+            parameters[2] = SETUP_SQPOLL;
+            parameters[4] = 50;
+        }
         let arguments = [1, parameters.as_mut_ptr() as usize, 0, 0, 0, 0];
         // SAFETY: the second argument is the structure of 120 bytes that the call reads and fills.
         let fd = unsafe { numbered("io_uring_setup", libc::SYS_io_uring_setup, arguments) }?;
@@ -58,6 +79,7 @@ impl Ring {
             entries: Shared::new(&fd, 4096, 0x1000_0000)?,
             fd,
             parameters,
+            flags: if worker == Worker::Pool { SQE_ASYNC } else { 0 },
         })
     }
 
@@ -75,7 +97,7 @@ impl Ring {
             address,
             length,
         } = operation;
-        let mut entry = vec![code, 0, 0, 0];
+        let mut entry = vec![code, self.flags, 0, 0];
         entry.extend(fd.to_ne_bytes());
         entry.extend(offset.to_ne_bytes());
         entry.extend((address as u64).to_ne_bytes());
@@ -90,12 +112,13 @@ impl Ring {
         let next = self.submission.get(tail).wrapping_add(1);
         self.submission.put(tail, &next.to_ne_bytes());
         let ring = usize::try_from(self.fd.as_raw_fd()).unwrap_or_default();
+        // Wait for one, and wake a poller.
         // SAFETY: integers, and no signal mask.
         unsafe {
             numbered(
                 "io_uring_enter",
                 libc::SYS_io_uring_enter,
-                [ring, 1, 1, 1, 0, 0],
+                [ring, 1, 1, 3, 0, 0],
             )
         }?;
         let first = self.completion.get(head);
@@ -139,10 +162,10 @@ impl Ring {
         self.run("io_uring connect", operation).map(drop)
     }
 
-    /// Sends on a connected socket.
-    pub fn send(&self, socket: &OwnedFd, data: &[u8]) -> Result<(), Refused> {
+    /// Sends on a connected socket, by [`SEND`] or [`SEND_ZC`].
+    pub fn send(&self, code: u8, socket: &OwnedFd, data: &[u8]) -> Result<(), Refused> {
         let operation = Operation {
-            code: SEND,
+            code,
             fd: socket.as_raw_fd(),
             address: data.as_ptr() as usize,
             length: u32::try_from(data.len()).unwrap_or_default(),

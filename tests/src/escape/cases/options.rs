@@ -111,6 +111,29 @@ pub(super) const CASES: &[Case] = &[
     )
     .stopped_by(OPTION),
     Case::new(
+        "rthdr2-flowlabel",
+        &["G07"],
+        "IPV6_FLOWLABEL_MGR: a flow label that carries a routing header.",
+        |targets| {
+            // in6_flowlabel_req: destination, label, action (get), share (exclusive), flags
+            // (create), expires, linger, padding; ancillary data follow.
+            const LABEL: u32 = 0x1234;
+            let mut request = GOOD_V6.octets().to_vec();
+            request.extend(LABEL.to_be_bytes());
+            request.extend([0, 1, 1, 0]);
+            request.extend([0; 8]);
+            let header = mobile_routing(EVIL_V6);
+            request.extend(sys::ancillary(libc::IPPROTO_IPV6, libc::IPV6_RTHDR, &header));
+            let socket = sys::socket(libc::AF_INET6, libc::SOCK_DGRAM, 0)?;
+            sys::set(&socket, libc::IPPROTO_IPV6, IPV6_FLOWLABEL_MGR, &request)?;
+            sys::set_int(&socket, libc::IPPROTO_IPV6, IPV6_FLOWINFO_SEND, 1)?;
+            let mut to = good_v6();
+            to.splice(4..8, LABEL.to_be_bytes());
+            sys::sendto(&socket, targets.tag().as_bytes(), 0, &to).map(drop)
+        },
+    )
+    .stopped_by(OPTION),
+    Case::new(
         "hopopts",
         &["G07"],
         "Hop-by-hop options in front of UDP, to confuse who reads the packet.",
@@ -251,6 +274,9 @@ pub(super) const CASES: &[Case] = &[
         |targets| spoofed(libc::IP_FREEBIND, targets),
     ),
 ];
+
+const IPV6_FLOWLABEL_MGR: i32 = 32;
+const IPV6_FLOWINFO_SEND: i32 = 33;
 
 /// Two options of padding, as both kinds of headers hold them: 8 bytes.
 const PADDING: [u8; 8] = [0, 0, 1, 4, 0, 0, 0, 0];

