@@ -71,6 +71,24 @@ pub fn socket(family: i32, kind: i32, protocol: i32) -> Sys<OwnedFd> {
     Ok(socket)
 }
 
+/// A Unix socket, patient enough for a service that starts a program.
+pub fn unix(kind: i32) -> Sys<OwnedFd> {
+    let socket = socket(libc::AF_UNIX, kind, 0)?;
+    let limit = [5_i64, 0].map(i64::to_ne_bytes).concat();
+    set(&socket, libc::SOL_SOCKET, libc::SO_RCVTIMEO, &limit)?;
+    Ok(socket)
+}
+
+/// A path, or an abstract name with its leading NUL, as an address.
+pub fn unix_address(name: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![1, 0];
+    bytes.extend(name);
+    if !name.starts_with(&[0]) {
+        bytes.push(0);
+    }
+    bytes
+}
+
 /// `setsockopt(2)`
 pub fn set(socket: &OwnedFd, level: i32, option: i32, value: &[u8]) -> Sys<()> {
     let size = length(value.len()).map_err(at("setsockopt"))?;
@@ -359,7 +377,7 @@ pub fn wait(child: nix::unistd::Pid) -> Sys<()> {
 }
 
 /// Reads a descriptor that a peer gives.
-pub fn receive(stream: &std::os::unix::net::UnixStream) -> Sys<OwnedFd> {
+pub fn receive(stream: &OwnedFd) -> Sys<OwnedFd> {
     use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
     let mut control = nix::cmsg_space!(i32);
     let mut byte = [0];
