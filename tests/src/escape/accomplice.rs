@@ -170,7 +170,8 @@ fn visit(directory: &Path) -> Result<()> {
     std::fs::set_permissions(&visits, PermissionsExt::from_mode(0o1777))?;
     let directory = directory.to_owned();
     drop(spawn(move || {
-        loop {
+        // Until the world is gone.
+        while visits.is_dir() {
             for entry in std::fs::read_dir(&visits).into_iter().flatten().flatten() {
                 let name = entry.file_name().to_string_lossy().into_owned();
                 let port = name.split('-').nth(1).and_then(|port| port.parse().ok());
@@ -225,15 +226,15 @@ pub fn run(args: Args) -> Result<ExitCode> {
             serve(Service::Giver, &directory, give)?;
             serve(Service::Activation, &directory, activate)?;
             serve(Service::Mover, &directory, move |stream| {
-                move_out(&stream, &cgroup)
+                move_out(&stream, &cgroup);
             })?;
         }
         Role::Attacker => visit(&directory)?,
     }
     std::fs::write(ready(&directory, role), "")?;
-    loop {
-        sleep(Duration::from_secs(3600));
-    }
+    // A signal ends it.
+    nix::unistd::pause();
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Everybody may use its socket, as with many daemons.

@@ -55,7 +55,7 @@ pub(super) const CASES: &[Case] = &[
             let other = spawn(move || datagram(targets.at(EVIL_V4), &targets));
             other
                 .join()
-                .unwrap_or(Err(failed("pthread_create")(Errno::EAGAIN)))
+                .unwrap_or_else(|_panic| Err(failed("pthread_join")(Errno::EINVAL)))
         },
     ),
     Case::new(

@@ -1,4 +1,4 @@
-//! Below IP: packet sockets, AF_XDP, tun devices.
+//! Below IP: packet sockets and tun devices.
 
 use std::os::fd::OwnedFd;
 
