@@ -150,6 +150,6 @@ mod tests {
 
     #[test]
     fn no_results_are_not_kept() {
-        assert!(Results::default().keep("6.1").is_err());
+        Results::default().keep("6.1").unwrap_err();
     }
 }

@@ -4,8 +4,8 @@
 //! that a frame there still names its case. They run in the world's `host` cgroup, beside the job.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram, UnixListener, UnixStream};
@@ -22,6 +22,7 @@ use nix::sys::socket::{ControlMessage, MsgFlags, getsockopt, sendmsg, sockopt};
 use nix::unistd::{Pid, Uid};
 
 use super::case::{Refused, at as failed, io_at};
+use super::sys;
 use crate::harness::network::{EVIL_V4, JOB_V4, at};
 
 /// The port of the TCP and of the UDP relay, on every address of the job's machine.
@@ -66,10 +67,6 @@ pub enum Service {
     Activation,
     /// Moves whoever asks into its own cgroup.
     Mover,
-    /// At the attacker: connects to a port of the job's machine.
-    Connect,
-    /// At the attacker: sends a datagram to a port of the job's machine.
-    Datagram,
 }
 
 /// What a [`Service::Giver`] gives.
@@ -92,8 +89,6 @@ impl Service {
             Self::Giver => "giver.sock",
             Self::Activation => "activation.sock",
             Self::Mover => "mover.sock",
-            Self::Connect => "connect.sock",
-            Self::Datagram => "datagram.sock",
         }
     }
 
@@ -103,21 +98,108 @@ impl Service {
     }
 
     /// Connects a hostile program to it.
-    pub fn ask(self, directory: &Path, request: &[u8]) -> Result<UnixStream, Refused> {
-        let mut stream = UnixStream::connect(self.path(directory)).map_err(io_at("connect"))?;
-        let limit = Some(Duration::from_secs(2));
-        stream
-            .set_read_timeout(limit)
-            .map_err(io_at("setsockopt"))?;
-        stream.write_all(request).map_err(io_at("write"))?;
-        Ok(stream)
+    pub fn ask(self, directory: &Path, request: &[u8]) -> Result<OwnedFd, Refused> {
+        let socket = sys::unix(libc::SOCK_STREAM)?;
+        let path = self.path(directory);
+        sys::connect(
+            &socket,
+            &sys::unix_address(path.as_os_str().as_encoded_bytes()),
+        )?;
+        sys::send(&socket, request, 0)?;
+        Ok(socket)
     }
 }
 
-/// The relay's abstract address; of this world only.
-pub fn abstract_relay(directory: &Path) -> std::io::Result<UnixAddress> {
-    let name = directory.join("relay");
-    UnixAddress::from_abstract_name(name.as_os_str().as_encoded_bytes())
+/// What a job asks of the attacker. It asks by a file, because a job that may have no Unix socket of
+/// somebody else may still have an attacker who knows when to come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Visit {
+    /// A TCP connection.
+    Connection,
+    /// A datagram.
+    Datagram,
+}
+
+impl Visit {
+    /// The visitor takes the file away when the visit is over.
+    fn file(self, directory: &Path, port: u16) -> PathBuf {
+        visits(directory).join(format!("{self:?}-{port}"))
+    }
+
+    /// Asks for a visit to a port of the job's machine.
+    pub fn ask(self, directory: &Path, port: u16) -> Result<(), Refused> {
+        std::fs::write(self.file(directory, port), "").map_err(io_at("open"))
+    }
+
+    /// Waits until it is over.
+    pub fn over(self, directory: &Path, port: u16) {
+        for _ in 0..200 {
+            if !self.file(directory, port).exists() {
+                return;
+            }
+            sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Goes there.
+    fn pay(self, port: u16) {
+        let to = at(JOB_V4, port);
+        match self {
+            Self::Connection => {
+                let patience = Duration::from_millis(700);
+                if let Ok(mut stream) = TcpStream::connect_timeout(&to, patience) {
+                    hear(&mut stream);
+                }
+            }
+            Self::Datagram => {
+                if let Ok(socket) = UdpSocket::bind(at(EVIL_V4, 0)) {
+                    let patience = Some(Duration::from_millis(300));
+                    let sent = socket.set_read_timeout(patience).and_then(|()| {
+                        socket.send_to(b"any news?", to)?;
+                        socket.recv(&mut [0; 64])
+                    });
+                    drop(sent);
+                }
+            }
+        }
+    }
+}
+
+/// Where visits are asked for.
+fn visits(directory: &Path) -> PathBuf {
+    directory.join("visits")
+}
+
+/// Pays the visits that are asked for.
+fn visit(directory: &Path) -> Result<()> {
+    let visits = visits(directory);
+    std::fs::create_dir(&visits)?;
+    std::fs::set_permissions(&visits, PermissionsExt::from_mode(0o1777))?;
+    let directory = directory.to_owned();
+    drop(spawn(move || {
+        // Until the world is gone.
+        while visits.is_dir() {
+            for entry in std::fs::read_dir(&visits).into_iter().flatten().flatten() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                let port = name.split('-').nth(1).and_then(|port| port.parse().ok());
+                for kind in [Visit::Connection, Visit::Datagram] {
+                    if let Some(port) = port
+                        && entry.path() == kind.file(&directory, port)
+                    {
+                        kind.pay(port);
+                    }
+                }
+                drop(std::fs::remove_file(entry.path()));
+            }
+            sleep(Duration::from_millis(5));
+        }
+    }));
+    Ok(())
+}
+
+/// The relay's abstract address, with its leading NUL; of this world only.
+pub fn abstract_relay(directory: &Path) -> Vec<u8> {
+    [b"\0", directory.as_os_str().as_encoded_bytes()].concat()
 }
 
 /// The relay for datagrams.
@@ -190,9 +272,9 @@ fn be_victim() -> Result<ExitCode> {
     let socket = UdpSocket::bind(at(JOB_V4, 0))?;
     socket.connect(at(EVIL_V4, HOME))?;
     println!("{}", socket.as_raw_fd());
-    loop {
-        sleep(Duration::from_secs(3600));
-    }
+    // A signal ends it.
+    nix::unistd::pause();
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Serves until it is killed.
@@ -208,42 +290,25 @@ pub fn run(args: Args) -> Result<ExitCode> {
             relay_udp(UdpSocket::bind(at(Ipv6Addr::UNSPECIFIED, RELAY_PORT))?);
             let relay = |stream: UnixStream| forward(&heard(&stream));
             serve(Service::Relay, &directory, relay)?;
-            serve_on(
-                UnixListener::bind_addr(&abstract_relay(&directory)?)?,
-                relay,
-            );
+            let name = abstract_relay(&directory);
+            let name = name.get(1..).context("an abstract name")?;
+            let name = UnixAddress::from_abstract_name(name)?;
+            serve_on(UnixListener::bind_addr(&name)?, relay);
             relay_datagrams(&datagram_relay(&directory))?;
             serve(Service::Giver, &directory, give)?;
             serve(Service::Activation, &directory, activate)?;
             serve(Service::Mover, &directory, move |stream| {
-                move_out(&stream, &cgroup)
+                move_out(&stream, &cgroup);
             })?;
         }
         Role::Prey => keep_prey(&directory)?,
         Role::Victim => return be_victim(),
-        Role::Attacker => {
-            serve(Service::Connect, &directory, |stream| {
-                if let Some(port) = asked_port(&stream)
-                    && let Ok(mut stream) =
-                        TcpStream::connect_timeout(&port, Duration::from_millis(700))
-                {
-                    hear(&mut stream);
-                }
-            })?;
-            serve(Service::Datagram, &directory, |stream| {
-                if let Some(port) = asked_port(&stream)
-                    && let Ok(socket) = UdpSocket::bind(at(EVIL_V4, 0))
-                {
-                    drop(socket.send_to(b"any news?", port));
-                    sleep(Duration::from_millis(300));
-                }
-            })?;
-        }
+        Role::Attacker => visit(&directory)?,
     }
     std::fs::write(ready(&directory, role), "")?;
-    loop {
-        sleep(Duration::from_secs(3600));
-    }
+    // A signal ends it.
+    nix::unistd::pause();
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Everybody may use its socket, as with many daemons.
@@ -334,7 +399,7 @@ fn give(mut stream: UnixStream) {
     let mut which = [0];
     drop(stream.read(&mut which));
     let evil = at(EVIL_V4, HOME);
-    let fds = || -> Result<std::os::fd::OwnedFd> {
+    let fds = || -> Result<OwnedFd> {
         let [which] = which;
         Ok(if which == Gift::ConnectedUdp as u8 {
             let socket = UdpSocket::bind(at(Ipv4Addr::UNSPECIFIED, 0))?;
@@ -345,7 +410,7 @@ fn give(mut stream: UnixStream) {
         } else if which == Gift::Udp as u8 {
             UdpSocket::bind(at(Ipv4Addr::UNSPECIFIED, 0))?.into()
         } else {
-            super::sys::socket(libc::AF_INET, libc::SOCK_STREAM, 0)
+            sys::socket(libc::AF_INET, libc::SOCK_STREAM, 0)
                 .map_err(|refused| anyhow::anyhow!("{refused}"))?
         })
     };
@@ -385,9 +450,4 @@ fn move_out(mut stream: &UnixStream, cgroup: &Path) {
     }
     let answer: &[u8] = if moved.is_ok() { b"moved" } else { b"failed" };
     drop(stream.write_all(answer));
-}
-
-fn asked_port(stream: &UnixStream) -> Option<SocketAddr> {
-    let port = <[u8; 2]>::try_from(heard(stream)).ok()?;
-    Some(at(JOB_V4, u16::from_be_bytes(port)))
 }

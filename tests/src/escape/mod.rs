@@ -106,7 +106,17 @@ fn suite(args: &Args, emulated: bool, cases: &[Case]) -> Result<ExitCode> {
 
     let mut rows = Vec::new();
     for privilege in Privilege::ALL {
+        eprintln!(
+            "{} cases as {}, freely",
+            suite.chosen.len(),
+            privilege.name()
+        );
         let control = suite.control(privilege)?;
+        eprintln!(
+            "{} cases as {}, under cordon",
+            suite.chosen.len(),
+            privilege.name()
+        );
         let (enforced, evidence) = suite.enforced(privilege)?;
         for &(number, case) in &suite.chosen {
             let of = |run: &BTreeMap<u16, Observed>| run.get(&number).cloned().unwrap_or_default();

@@ -71,6 +71,24 @@ pub fn socket(family: i32, kind: i32, protocol: i32) -> Sys<OwnedFd> {
     Ok(socket)
 }
 
+/// A Unix socket, patient enough for a service that starts a program.
+pub fn unix(kind: i32) -> Sys<OwnedFd> {
+    let socket = socket(libc::AF_UNIX, kind, 0)?;
+    let limit = [5_i64, 0].map(i64::to_ne_bytes).concat();
+    set(&socket, libc::SOL_SOCKET, libc::SO_RCVTIMEO, &limit)?;
+    Ok(socket)
+}
+
+/// A path, or an abstract name with its leading NUL, as an address.
+pub fn unix_address(name: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![1, 0];
+    bytes.extend(name);
+    if !name.starts_with(&[0]) {
+        bytes.push(0);
+    }
+    bytes
+}
+
 /// `setsockopt(2)`
 pub fn set(socket: &OwnedFd, level: i32, option: i32, value: &[u8]) -> Sys<()> {
     let size = length(value.len()).map_err(at("setsockopt"))?;
@@ -291,18 +309,28 @@ impl Shared {
 
     /// Reads four bytes.
     pub fn get(&self, offset: usize) -> u32 {
-        assert!(offset + 4 <= self.length && offset.is_multiple_of(4));
-        // SAFETY: inside the mapping, as just asserted, which is aligned to a page.
-        unsafe { self.start.add(offset).cast::<u32>().read_volatile() }
+        u32::from_ne_bytes([0, 1, 2, 3].map(|index| self.byte(offset + index)))
     }
 
     /// Writes bytes.
     pub fn put(&self, offset: usize, bytes: &[u8]) {
-        assert!(offset + bytes.len() <= self.length);
         for (index, byte) in bytes.iter().enumerate() {
-            // SAFETY: inside the mapping, as just asserted.
-            unsafe { self.start.add(offset + index).write_volatile(*byte) };
+            let place = self.place(offset + index);
+            // SAFETY: inside the mapping, which is writable.
+            unsafe { place.write_volatile(*byte) };
         }
+    }
+
+    fn byte(&self, offset: usize) -> u8 {
+        let place = self.place(offset);
+        // SAFETY: inside the mapping, which is readable.
+        unsafe { place.read_volatile() }
+    }
+
+    fn place(&self, offset: usize) -> *mut u8 {
+        assert!(offset < self.length);
+        // SAFETY: inside the mapping, as just asserted.
+        unsafe { self.start.add(offset) }
     }
 }
 
@@ -317,10 +345,10 @@ impl Drop for Shared {
 ///
 /// # Safety
 /// Addresses among the arguments must be of memory that the call may use as it does.
-pub unsafe fn numbered(call: &'static str, number: i64, arguments: [usize; 6]) -> Sys<i64> {
-    let [a, b, c, d, e, f] = arguments;
-    // SAFETY: the caller's promise.
-    let result = unsafe { libc::syscall(number, a, b, c, d, e, f) };
+pub unsafe fn numbered(call: &'static str, number: i64, arguments: [usize; 4]) -> Sys<i64> {
+    let [first, second, third, fourth] = arguments;
+    // SAFETY: the caller's promise; what has more arguments gets zeros.
+    let result = unsafe { libc::syscall(number, first, second, third, fourth, 0, 0) };
     Errno::result(result).map_err(at(call))
 }
 
@@ -359,7 +387,7 @@ pub fn wait(child: nix::unistd::Pid) -> Sys<()> {
 }
 
 /// Reads a descriptor that a peer gives.
-pub fn receive(stream: &std::os::unix::net::UnixStream) -> Sys<OwnedFd> {
+pub fn receive(stream: &OwnedFd) -> Sys<OwnedFd> {
     use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
     let mut control = nix::cmsg_space!(i32);
     let mut byte = [0];
@@ -406,7 +434,7 @@ pub mod compat {
     }
 
     fn call(name: &'static str, number: u32, arguments: [u32; 6]) -> Sys<u32> {
-        let [b, c, d, s, i, p] = arguments;
+        let [ebx, ecx, edx, esi, edi, ebp] = arguments;
         let result: i32;
         // SAFETY: the kernel reads memory only at the pointers given, which `low` made; rbx and rbp
         // are restored, since the compiler keeps them for itself.
@@ -419,13 +447,13 @@ pub mod compat {
                 "int 0x80",
                 "pop rbp",
                 "pop rbx",
-                b = in(reg) b,
-                p = in(reg) p,
+                b = in(reg) ebx,
+                p = in(reg) ebp,
                 inlateout("eax") number.cast_signed() => result,
-                in("ecx") c,
-                in("edx") d,
-                in("esi") s,
-                in("edi") i,
+                in("ecx") ecx,
+                in("edx") edx,
+                in("esi") esi,
+                in("edi") edi,
                 out("r8") _, out("r9") _, out("r10") _, out("r11") _,
             );
         }

@@ -302,8 +302,8 @@ mod tests {
     #[test]
     fn results_of_another_catalogue_are_refused() {
         let cases = cases::all();
-        assert!(markdown(&cases, &[row("no-such-case", Outcome::Stopped)]).is_err());
-        assert!(markdown(&cases, &[row(cases[0].id, Outcome::Stopped)]).is_err());
+        markdown(&cases, &[row("no-such-case", Outcome::Stopped)]).unwrap_err();
+        markdown(&cases, &[row(cases[0].id, Outcome::Stopped)]).unwrap_err();
     }
 
     #[test]

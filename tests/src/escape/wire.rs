@@ -224,12 +224,19 @@ impl Frame {
             return false;
         };
         let Ends {
-            protocol, to: at, ..
+            protocol,
+            from,
+            to: at,
         } = ends;
+        // "Nobody listens there", about an answer that came too late: type 3, in IPv6 type 1.
+        let unreachable = matches!((protocol, from >> 8), (1, 3) | (58, 1));
         match self.machine {
             Machine::Evil => false,
-            Machine::Good => good.contains(&to) && at == port && matches!(protocol, 6 | 17),
-            Machine::Dns => at == 53 && matches!(protocol, 6 | 17),
+            Machine::Good => {
+                let plain = at == port && matches!(protocol, 6 | 17);
+                good.contains(&to) && (plain || unreachable)
+            }
+            Machine::Dns => (at == 53 && matches!(protocol, 6 | 17)) || unreachable,
         }
     }
 }

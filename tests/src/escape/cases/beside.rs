@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
-use crate::escape::accomplice::{RELAY_PORT, Service};
+use crate::escape::accomplice::{RELAY_PORT, Visit};
 use crate::escape::case::{Case, Refused, Targets};
 use crate::escape::sys;
 use crate::harness::network::{JOB_V4, JOB_V6, at};
@@ -96,8 +96,7 @@ pub(super) const CASES: &[Case] = &[
         |targets| {
             let listener = listening(at(Ipv4Addr::UNSPECIFIED, targets.port()), libc::SOCK_STREAM)?;
             sys::listen(&listener)?;
-            let request = targets.port().to_be_bytes();
-            let _held = Service::Connect.ask(&targets.directory, &request)?;
+            Visit::Connection.ask(&targets.directory, targets.port())?;
             let peer = sys::accept(&listener)?;
             sys::send(&peer, targets.tag().as_bytes(), 0).map(drop)
         },
@@ -109,8 +108,7 @@ pub(super) const CASES: &[Case] = &[
         |targets| {
             let listener = listening(at(Ipv6Addr::UNSPECIFIED, targets.port()), libc::SOCK_STREAM)?;
             sys::listen(&listener)?;
-            let request = targets.port().to_be_bytes();
-            let _held = Service::Connect.ask(&targets.directory, &request)?;
+            Visit::Connection.ask(&targets.directory, targets.port())?;
             let peer = sys::accept(&listener)?;
             sys::send(&peer, targets.tag().as_bytes(), 0).map(drop)
         },
@@ -121,8 +119,7 @@ pub(super) const CASES: &[Case] = &[
         "The job waits for a datagram of the attacker and answers it.",
         |targets| {
             let socket = listening(at(Ipv4Addr::UNSPECIFIED, targets.port()), libc::SOCK_DGRAM)?;
-            let request = targets.port().to_be_bytes();
-            let _held = Service::Datagram.ask(&targets.directory, &request)?;
+            Visit::Datagram.ask(&targets.directory, targets.port())?;
             let peer = sys::recvfrom(&socket, &mut [0; 64])?;
             sys::sendto(&socket, targets.tag().as_bytes(), 0, &peer).map(drop)
         },
@@ -134,10 +131,8 @@ pub(super) const CASES: &[Case] = &[
         |targets| {
             let socket = listening(at(Ipv4Addr::UNSPECIFIED, targets.port()), libc::SOCK_STREAM)?;
             sys::listen(&socket)?;
-            let request = targets.port().to_be_bytes();
-            let mut held = Service::Connect.ask(&targets.directory, &request)?;
-            // Until the attacker has given up or got in, without a word from this program.
-            drop(std::io::Read::read(&mut held, &mut [0]));
+            Visit::Connection.ask(&targets.directory, targets.port())?;
+            Visit::Connection.over(&targets.directory, targets.port());
             Ok(())
         },
     ),

@@ -6,9 +6,7 @@ use crate::escape::case::{Case, Unrecorded, by};
 use crate::escape::sys;
 
 const REFUSED: &[Unrecorded] = &[
-    by("socket_create", "socket", Errno::EPERM),
     by("seccomp", "socket", Errno::EPERM),
-    by("seccomp", "socket", Errno::EAFNOSUPPORT),
     by("capabilities", "socket", Errno::EPERM),
 ];
 

@@ -1,10 +1,9 @@
-//! Below IP: packet sockets, AF_XDP, tun devices.
+//! Below IP: packet sockets and tun devices.
 
 use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
 
-use super::raw::NO_RAW;
 use crate::escape::case::{Case, Refused, Targets, Unrecorded, by, io_at};
 use crate::escape::packet::{self, Fragment};
 use crate::escape::sys::{self, Shared};
@@ -12,10 +11,12 @@ use crate::harness::network::{EVIL_MAC, EVIL_V4, JOB_V4};
 
 type Result = std::result::Result<(), Refused>;
 
-const TUN: &[Unrecorded] = &[
-    by("file_open", "open", Errno::EPERM),
-    by("capabilities", "ioctl", Errno::EPERM),
+/// The filter looks at the family before the kernel asks for the capability.
+const NO_PACKET: &[Unrecorded] = &[
+    by("seccomp", "socket", Errno::EPERM),
+    by("capabilities", "socket", Errno::EPERM),
 ];
+const TUN: &[Unrecorded] = &[by("capabilities", "ioctl", Errno::EPERM)];
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
@@ -27,7 +28,7 @@ pub(super) const CASES: &[Case] = &[
             sys::sendto(&socket, &frame(targets), 0, &device).map(drop)
         },
     )
-    .stopped_by(NO_RAW),
+    .stopped_by(NO_PACKET),
     Case::new(
         "packet-dgram",
         &["G05"],
@@ -37,7 +38,7 @@ pub(super) const CASES: &[Case] = &[
             sys::sendto(&socket, &datagram(targets), 0, &device).map(drop)
         },
     )
-    .stopped_by(NO_RAW),
+    .stopped_by(NO_PACKET),
     Case::new(
         "packet-qdisc-bypass",
         &["G05"],
@@ -48,14 +49,14 @@ pub(super) const CASES: &[Case] = &[
             sys::sendto(&socket, &frame(targets), 0, &device).map(drop)
         },
     )
-    .stopped_by(NO_RAW),
+    .stopped_by(NO_PACKET),
     Case::new(
         "packet-tx-ring",
         &["G05"],
         "AF_PACKET with a transmit ring: frames written to memory, one empty `sendto`.",
         tx_ring,
     )
-    .stopped_by(NO_RAW),
+    .stopped_by(NO_PACKET),
     Case::new(
         "tun-on-host",
         &["G05"],

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use crate::escape::case::{Case, Refused, Targets, Unrecorded, by};
+use crate::escape::case::{Case, Refused, Targets};
 use crate::escape::sys;
 use crate::harness::network::at;
 
@@ -14,8 +14,6 @@ type Result = std::result::Result<(), Refused>;
 
 /// The attacker's link-local address.
 pub const EVIL_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x66);
-
-const MEMBERSHIP: &[Unrecorded] = &[by("setsockopt", "setsockopt", Errno::EPERM)];
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
@@ -59,8 +57,7 @@ pub(super) const CASES: &[Case] = &[
             )
         },
     )
-    .lingering()
-    .stopped_by(MEMBERSHIP),
+    .lingering(),
     Case::new(
         "join-igmp-source",
         &["G29"],
@@ -73,8 +70,7 @@ pub(super) const CASES: &[Case] = &[
             join(libc::AF_INET, libc::IPPROTO_IP, option, &request)
         },
     )
-    .lingering()
-    .stopped_by(MEMBERSHIP),
+    .lingering(),
     Case::new(
         "join-mld",
         &["G29"],
@@ -86,8 +82,7 @@ pub(super) const CASES: &[Case] = &[
             join(libc::AF_INET6, libc::IPPROTO_IPV6, option, &request)
         },
     )
-    .lingering()
-    .stopped_by(MEMBERSHIP),
+    .lingering(),
     Case::new(
         "join-mcast-group",
         &["G29"],
@@ -105,8 +100,7 @@ pub(super) const CASES: &[Case] = &[
             )
         },
     )
-    .lingering()
-    .stopped_by(MEMBERSHIP),
+    .lingering(),
     Case::new(
         "join-anycast",
         &["G29"],
@@ -128,8 +122,7 @@ pub(super) const CASES: &[Case] = &[
             )
         },
     )
-    .lingering()
-    .stopped_by(MEMBERSHIP),
+    .lingering(),
     Case::new(
         "metadata-v4",
         &["G21", "P07"],

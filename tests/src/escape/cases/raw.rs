@@ -10,11 +10,7 @@ use crate::harness::network::{EVIL_V4, EVIL_V6, GOOD_V4, JOB_V4, JOB_V6};
 type Result = std::result::Result<(), Refused>;
 
 /// Without the capability the kernel refuses before any hook is asked.
-pub(super) const NO_RAW: &[Unrecorded] = &[
-    by("socket_create", "socket", Errno::EPERM),
-    by("seccomp", "socket", Errno::EPERM),
-    by("capabilities", "socket", Errno::EPERM),
-];
+const NO_RAW: &[Unrecorded] = &[by("capabilities", "socket", Errno::EPERM)];
 
 pub(super) const CASES: &[Case] = &[
     Case::new(

@@ -7,10 +7,7 @@ use crate::escape::sys;
 use crate::escape::uring::{Ring, SEND, SEND_ZC, Worker};
 use crate::harness::network::{EVIL_V4, EVIL_V6};
 
-const NO_RING: &[Unrecorded] = &[
-    by("seccomp", "io_uring_setup", Errno::EPERM),
-    by("seccomp", "io_uring_setup", Errno::ENOSYS),
-];
+const NO_RING: &[Unrecorded] = &[by("seccomp", "io_uring_setup", Errno::EPERM)];
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
