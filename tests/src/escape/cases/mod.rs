@@ -70,6 +70,16 @@ mod tests {
         for case in all() {
             assert!(case.technique.ends_with('.'), "{}", case.id);
             assert!(!case.catalogue.is_empty(), "{}", case.id);
+            for id in case.catalogue {
+                let (letter, number) = id.split_at(1);
+                let last = match letter {
+                    "G" => 42,
+                    "P" => 56,
+                    _ => 0,
+                };
+                let number: u32 = number.parse().unwrap();
+                assert!((1..=last).contains(&number), "{}: {id}", case.id);
+            }
         }
     }
 }
