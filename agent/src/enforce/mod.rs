@@ -105,6 +105,8 @@ pub struct Enforced {
     pub layers: Vec<Layer>,
     /// What was tried, and how it went.
     pub proof: Vec<String>,
+    /// Whether BPF LSM judges socket families, Unix sockets and received descriptors.
+    pub lsm: bool,
     /// The job's maps.
     pub maps: JobMaps,
 }
@@ -168,6 +170,7 @@ impl Host {
         Ok(Enforced {
             layers: self.layers(),
             proof,
+            lsm: false,
             maps,
         })
     }

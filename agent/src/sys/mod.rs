@@ -2,11 +2,14 @@
 
 pub mod bpf;
 pub mod clock;
+pub mod descriptors;
 pub mod dir;
 pub mod fs;
 pub mod netns;
 pub mod pod;
 pub mod privilege;
 pub mod readiness;
+pub mod seccomp;
 pub mod signals;
 pub mod spawn;
+pub mod terminal;
