@@ -37,28 +37,26 @@ const SEALED: MsFlags = MsFlags::MS_RDONLY
 
 const NONE: Option<&str> = None;
 
-/// Becomes an init if the command line says so: `__init LINK PLAN COMMAND…`.
+/// Becomes an init if the command line says so: `__init LINK ORDERS COMMAND…`.
 #[must_use]
 pub fn requested() -> Option<ExitCode> {
     let mut words = std::env::args_os().skip(1);
     if words.next()? != WORD {
         return None;
     }
-    let number = words.next()?.to_str()?.parse::<RawFd>().ok()?;
-    let plan = words.next()?.into_string().ok()?;
+    let mut number = || words.next()?.to_str()?.parse::<RawFd>().ok();
+    let (link, orders) = (number()?, number()?);
     let command: Vec<_> = words.collect();
-    Some(run(number, &plan, &command))
+    // Nothing else makes a process 1 with these open.
+    let is_init = getpid() == Pid::from_raw(1);
+    let pipes = is_init.then(|| spawn::own_pipe(link).zip(spawn::own_pipe(orders)));
+    Some(pipes.flatten().map_or(ExitCode::FAILURE, |(link, orders)| {
+        run(link, orders, &command)
+    }))
 }
 
-fn run(link: RawFd, plan: &str, command: &[OsString]) -> ExitCode {
-    // Nothing else makes a process 1 with an open link.
-    let Some(mut link) = (getpid() == Pid::from_raw(1))
-        .then(|| spawn::own_link(link))
-        .flatten()
-    else {
-        return ExitCode::FAILURE;
-    };
-    let (message, ran) = match start(plan, command) {
+fn run(mut link: File, orders: File, command: &[OsString]) -> ExitCode {
+    let (message, ran) = match start(orders, command) {
         Ok(running) => (Message::Started, Some(running)),
         Err(message) => (message, None),
     };
@@ -93,9 +91,9 @@ struct Running {
     signals: SignalFd,
 }
 
-fn start(plan: &str, words: &[OsString]) -> Result<Running, Message> {
-    let plan: Plan = serde_json::from_str(plan)
-        .map_err(io::Error::other)
+fn start(orders: File, words: &[OsString]) -> Result<Running, Message> {
+    let plan: Plan = serde_json::from_reader(orders)
+        .map_err(io::Error::from)
         .map_err(io_at("read the plan"))?;
     // Before there is anything in the namespace that could look.
     nix::sys::prctl::set_dumpable(false).map_err(at("be undumpable"))?;
@@ -141,7 +139,11 @@ fn furnish(plan: &Plan) -> Result<(), Message> {
     mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)
         .map_err(at("make mounts private"))?;
     for change in &plan.mounts {
-        cover(change).map_err(at(naming(change)))?;
+        match cover(change) {
+            // A kernel without this part of /proc.
+            Err(Errno::ENOENT) if change.what == Cover::ReadOnlyPart => {}
+            covered => covered.map_err(at(naming(change)))?,
+        }
     }
     for change in &plan.hidden {
         match cover(change) {

@@ -34,24 +34,23 @@ pub enum Cover {
     ReadOnlyPart,
 }
 
-/// What a job of root must not write, once /proc is its own: settings of the whole host, which the
-/// kernel leaves to the user number alone. One of them names a program to be run at a crash.
+/// What a job of root must not write in each /proc of its own: settings of the whole host, which
+/// the kernel leaves to the user number alone. One of them names a program to be run at a crash.
 ///
 /// Not for others, who cannot write there anyway: with anything mounted below /proc, nobody in the
 /// job could mount a /proc for a user namespace of their own.
 #[must_use]
-pub fn sealed_for_root() -> Vec<Mount> {
-    let parts = ["/proc/sys", "/proc/sysrq-trigger"];
-    let exist = parts
-        .into_iter()
-        .map(PathBuf::from)
-        .filter(|at| at.exists());
-    exist
-        .map(|at| Mount {
-            at,
+pub fn sealed_for_root(changes: &[Mount]) -> Vec<Mount> {
+    let processes = changes
+        .iter()
+        .filter(|change| change.what == Cover::Processes);
+    let sealed = |change: &Mount| {
+        ["sys", "sysrq-trigger"].map(|part| Mount {
+            at: change.at.join(part),
             what: Cover::ReadOnlyPart,
         })
-        .collect()
+    };
+    processes.flat_map(sealed).collect()
 }
 
 /// The changes a mount table asks for, in the order of the table, which has parents first.
@@ -151,5 +150,15 @@ mod tests {
         );
         assert_eq!(paths(&changes, Cover::Queues), [Path::new("/dev/mqueue")]);
         assert_eq!(changes.len(), 5);
+    }
+
+    #[test]
+    fn settings_are_sealed_in_every_proc() {
+        let changes = changes("20 1 0:20 / /a/proc rw - proc proc rw\n");
+        let sealed = sealed_for_root(&changes);
+        assert_eq!(
+            paths(&sealed, Cover::ReadOnlyPart),
+            [Path::new("/a/proc/sys"), Path::new("/a/proc/sysrq-trigger")]
+        );
     }
 }

@@ -71,30 +71,36 @@ impl Account {
 /// # Errors
 /// The namespace or the process cannot be made.
 pub fn start_init(plan: &Plan, command: &[OsString]) -> io::Result<(Child, PipeReader)> {
-    let (reader, writer) = io::pipe()?;
-    let plan = serde_json::to_string(plan).map_err(io::Error::other)?;
-    let link = writer.as_raw_fd();
-    descriptors::pass_on(link)?;
+    let (told, link) = io::pipe()?;
+    let (orders, mut order) = io::pipe()?;
+    let (link_number, orders_number) = (link.as_raw_fd(), orders.as_raw_fd());
+    for passed in [link_number, orders_number] {
+        descriptors::pass_on(passed)?;
+    }
     let start = || {
         // Children of this thread are in the new namespace; the thread itself and all others stay.
         unshare(CloneFlags::CLONE_NEWPID)?;
         Command::new("/proc/self/exe")
             .arg0("cordon-init")
             .arg(init::WORD)
-            .arg(link.to_string())
-            .arg(plan)
+            .arg(link_number.to_string())
+            .arg(orders_number.to_string())
             .args(command)
             .spawn()
     };
     // The thread ends here: with its pid namespace for children changed it cannot make threads.
     let child = std::thread::scope(|scope| scope.spawn(start).join())
         .unwrap_or_else(|_panic| Err(io::Error::other("the thread that starts jobs panicked")))?;
-    Ok((child, reader))
+    drop((link, orders));
+    // Not by its arguments, which every process of the job can read.
+    let plan = serde_json::to_vec(plan).map_err(io::Error::other)?;
+    order.write_all(&plan)?;
+    Ok((child, told))
 }
 
-/// The link an init was started with, kept from the command. `None`: there is none of that number.
+/// A pipe an init was started with, kept from the command. `None`: there is none of that number.
 #[must_use]
-pub fn own_link(number: RawFd) -> Option<File> {
+pub fn own_pipe(number: RawFd) -> Option<File> {
     descriptors::withhold(number).ok()?;
     // SAFETY: it is open, it was made for this process, and nothing else here knows its number.
     Some(unsafe { File::from_raw_fd(number) })

@@ -18,6 +18,7 @@ mod losses;
 mod ranges;
 mod refusals;
 mod report;
+mod sandbox;
 mod sockets;
 mod two_jobs;
 
@@ -37,6 +38,7 @@ pub fn all() -> Vec<Story> {
         losses::stories(),
         life::stories(),
         control::stories(),
+        sandbox::stories(),
         refusals::stories(),
         report::stories(),
     ]
