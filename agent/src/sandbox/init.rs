@@ -62,7 +62,7 @@ fn run(mut link: File, orders: File, command: &[OsString]) -> ExitCode {
     };
     let told = send(&mut link, &message);
     let attended = match (ran, told) {
-        (Some(running), Ok(())) => running.attend(&mut link),
+        (Some(running), Ok(())) => settle().and_then(|()| running.attend(&mut link)),
         (_, told) => told,
     };
     // Whatever is left in the namespace, the kernel ends with its init.
@@ -117,17 +117,20 @@ fn start(orders: File, words: &[OsString]) -> Result<Running, Message> {
     let command = i32::try_from(child.id()).map_err(|_no_pid| Message::NotExecuted {
         errno: libc::EOVERFLOW,
     })?;
-    // The command keeps the terminal's process group; what is sent to all of that group must not
-    // come by way of init as well.
-    setpgid(Pid::from_raw(0), Pid::from_raw(0)).map_err(at("leave the process group"))?;
-    privilege::keep_only_kill()
-        .map_err(io::Error::other)
-        .map_err(io_at("drop capabilities"))?;
-    nix::sys::prctl::set_no_new_privs().map_err(at("set no_new_privs"))?;
     Ok(Running {
         command: Pid::from_raw(command),
         signals,
     })
+}
+
+/// Gives up what only starting the command needed. If that fails, init ends, and the command with
+/// it.
+fn settle() -> io::Result<()> {
+    // The command keeps the terminal's process group; what is sent to all of that group must not
+    // come by way of init as well.
+    setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+    privilege::keep_only_kill().map_err(io::Error::other)?;
+    Ok(nix::sys::prctl::set_no_new_privs()?)
 }
 
 /// Makes the namespaces and mounts of the job.

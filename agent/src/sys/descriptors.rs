@@ -136,6 +136,10 @@ mod tests {
 
     use super::*;
 
+    fn open(path: &str) -> File {
+        crate::sys::fs::open(Path::new(path)).unwrap()
+    }
+
     #[test]
     fn each_kind_is_known() {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -146,7 +150,7 @@ mod tests {
                 kind: libc::SOCK_DGRAM
             }
         );
-        let of = |path: &str| kind(File::open(path).unwrap().as_raw_fd()).unwrap();
+        let of = |path: &str| kind(open(path).as_raw_fd()).unwrap();
         assert_eq!(of("/"), Kind::Path);
         assert_eq!(of("/dev/null"), Kind::Device { major: 1, minor: 3 });
         assert_eq!(
@@ -169,7 +173,7 @@ mod tests {
 
     #[test]
     fn what_closes_at_exec_is_not_inherited() {
-        let file = File::open("/dev/null").unwrap();
+        let file = open("/dev/null");
         let number = file.as_raw_fd();
         let is_listed = || {
             let all = inherited().unwrap();

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use cordon::report::Outcome as JobOutcome;
 use nix::mount::{MsFlags, mount};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::client::step::{Abi, Outcome, Step};
 use crate::harness::environment::Environment;
@@ -32,6 +33,7 @@ pub(super) fn stories() -> Vec<Story> {
             |all| outside(all, Who::Nobody),
         ),
         Story::new("sandbox::init_is_out_of_a_root_jobs_reach", init),
+        Story::new("sandbox::a_killed_init_takes_the_job_with_it", killed_init),
         Story::new("sandbox::every_signal_and_status_is_passed_on", statuses),
         Story::new("sandbox::orphans_are_reaped", orphans),
         Story::new(
@@ -96,7 +98,7 @@ impl Who {
     fn becomes(self, job: Job<'_>) -> Job<'_> {
         match self {
             Self::Root => job,
-            Self::Nobody => job.as_nobody(),
+            Self::Nobody => job.by_nobody(),
         }
     }
 }
@@ -194,6 +196,29 @@ fn init(environment: &Environment) -> Result<()> {
     ensure!(
         !after.contains("/job-"),
         "init is in the job's cgroup: {after}"
+    );
+    world.nothing_left()
+}
+
+fn killed_init(environment: &Environment) -> Result<()> {
+    let world = World::new(environment)?;
+    let ready = world.path("ready");
+    let text = format!("(setsid sleep 60 &); : > {}; sleep 60", ready.display());
+    let mut running = world
+        .job()
+        .command(["/bin/sh", "-c", &text])
+        .under_cordon(&[])
+        .start()?;
+    running.until(&ready)?;
+    let cordon = running.id();
+    let children = fs::read_to_string(format!("/proc/{cordon}/task/{cordon}/children"))?;
+    let init = children.trim().parse().context("one child: init")?;
+    kill(Pid::from_raw(init), Signal::SIGKILL)?;
+    let finished = running.wait()?.expect_status(137)?;
+    let outcome = finished.report()?.job.outcome;
+    ensure!(
+        outcome == JobOutcome::Signalled { signal: 9 },
+        "{outcome:?}"
     );
     world.nothing_left()
 }

@@ -121,7 +121,7 @@ impl<'w> Job<'w> {
 
     /// Runs it as the user nobody.
     #[must_use]
-    pub fn as_nobody(mut self) -> Self {
+    pub fn by_nobody(mut self) -> Self {
         self.as_nobody = true;
         self
     }

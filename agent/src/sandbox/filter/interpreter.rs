@@ -1,6 +1,11 @@
 //! What the kernel does with a filter, for tests: strict, so that a program the kernel would refuse
 //! fails here too.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "an overflow here is a failed test"
+)]
+
 use super::{
     AND, ARCHITECTURE, ARGUMENTS, IF_AT_LEAST, IF_EQUAL, Instruction, JUMP, LOAD, NUMBER, RETURN,
 };
