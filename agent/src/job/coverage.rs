@@ -143,7 +143,7 @@ fn refused(judges: Judges) -> String {
     let rings = if lsm { "" } else { ", io_uring" };
     format!(
         "refuses {families}, bpf, perf events, modules, kernel keys, files by handle, descriptors \
-         of other processes, typing into terminals{rings}"
+         of other processes, typing into terminals, processes in other cgroups (clone3){rings}"
     )
 }
 

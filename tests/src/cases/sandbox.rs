@@ -51,6 +51,10 @@ pub(super) fn stories() -> Vec<Story> {
         ),
         Story::new("sandbox::what_builds_need_still_works", builds),
         Story::new("sandbox::a_user_makes_namespaces_of_its_own", namespaces),
+        Story::new(
+            "sandbox::a_root_job_starts_no_process_in_another_cgroup",
+            other_cgroup,
+        ),
         Story::new("sandbox::message_queues_are_the_jobs_own", queues),
         Story::new(
             "sandbox::settings_of_the_host_are_read_only_for_root",
@@ -479,6 +483,22 @@ fn queues(environment: &Environment) -> Result<()> {
     );
     let [outcome] = enforced?.expect_status(0)?.steps()?;
     ensure!(is(&outcome, "ENOENT"), "{outcome:?}");
+    world.nothing_left()
+}
+
+fn other_cgroup(environment: &Environment) -> Result<()> {
+    let world = World::new(environment)?;
+    let steps = [Step::StartIn {
+        cgroup: world.cgroup().host(),
+    }];
+    let free = Who::Root.free(&world, &steps)?;
+    ensure!(
+        free.iter().all(|outcome| outcome.ok),
+        "without cordon: {free:?}"
+    );
+    let enforced = Who::Root.enforced(&world, &steps)?.run()?;
+    let [outcome] = enforced.expect_status(0)?.steps()?;
+    ensure!(is(&outcome, "ENOSYS"), "{outcome:?}");
     world.nothing_left()
 }
 

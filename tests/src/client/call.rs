@@ -1,6 +1,9 @@
 //! System calls by number, through each way into the kernel this machine has.
 
+use std::fs::File;
+
 use nix::errno::Errno;
+use nix::sys::wait::waitpid;
 
 use crate::client::step::{Abi, Outcome};
 use crate::client::{Done, Refused, at};
@@ -18,6 +21,13 @@ pub(super) fn perform(abi: Abi, number: u32, arguments: [i64; 4]) -> Result<Done
     })
 }
 
+/// `clone3` of a process that ends at once, in the cgroup of this directory.
+pub(super) fn clone_into(cgroup: &File) -> Result<Done, Refused> {
+    let child = raw::clone_into(cgroup).map_err(at("clone3"))?;
+    waitpid(child, None).map_err(at("waitpid"))?;
+    Ok(Done::default())
+}
+
 mod raw {
     //! The ways in.
     #![expect(
@@ -26,6 +36,11 @@ mod raw {
     )]
 
     use std::arch::asm;
+    use std::fs::File;
+    use std::os::fd::AsRawFd as _;
+
+    use nix::errno::Errno;
+    use nix::unistd::Pid;
 
     use crate::client::step::Abi;
 
@@ -55,6 +70,26 @@ mod raw {
             );
         }
         result
+    }
+
+    pub(super) fn clone_into(cgroup: &File) -> nix::Result<Pid> {
+        const INTO_CGROUP: u64 = 0x2_0000_0000;
+        const SIGCHLD: u64 = 17;
+        let mut arguments = [0_u64; 11];
+        arguments[0] = INTO_CGROUP;
+        arguments[4] = SIGCHLD;
+        arguments[10] = u64::try_from(cgroup.as_raw_fd()).map_err(|_negative| Errno::EBADF)?;
+        let length = size_of_val(&arguments);
+        // SAFETY: the kernel reads `length` bytes; the child has a copy of all memory, as by fork.
+        let pid = unsafe { libc::syscall(libc::SYS_clone3, arguments.as_ptr(), length) };
+        if pid == 0 {
+            // SAFETY: ends the child, which has done nothing.
+            unsafe { libc::_exit(0) };
+        }
+        let pid = Errno::result(pid)?;
+        Ok(Pid::from_raw(
+            i32::try_from(pid).map_err(|_large| Errno::EOVERFLOW)?,
+        ))
     }
 
     fn interrupt(number: i64, [a, b, c, d]: [i64; 4]) -> i64 {

@@ -116,6 +116,7 @@ fn perform(step: &Step) -> Result<Done, Refused> {
         } => call::perform(*abi, *number, *arguments),
         Step::TakeDescriptor { pid, number } => process::take_descriptor(*pid, *number),
         Step::Unix { path } => socket::unix(path),
+        Step::StartIn { cgroup } => process::start_in(cgroup),
         Step::Resolve { name } => Ok(dns::resolve(name)),
         Step::Dns {
             server,

@@ -102,6 +102,8 @@ pub enum Step {
     },
     /// Take a descriptor of another process (`pidfd_getfd`).
     TakeDescriptor { pid: u32, number: i32 },
+    /// Start a process in another cgroup (`clone3` with `CLONE_INTO_CGROUP`).
+    StartIn { cgroup: PathBuf },
     /// Connect to a Unix socket.
     Unix { path: PathBuf },
     /// Ask libc (`getaddrinfo`).

@@ -13,6 +13,9 @@ pub(super) struct Abi {
     pub(super) other_abi_from: Option<u32>,
     /// Refused whole: names are for the reader.
     pub(super) refused: &'static [(&'static str, u32)],
+    /// Can start a process in another cgroup, behind a pointer. The kernel asks for permission to
+    /// write there, which root has, and not whether the mount is read-only.
+    pub(super) clone3: u32,
     /// `io_uring_setup`, `_enter`, `_register`
     pub(super) rings: [u32; 3],
     pub(super) socket: u32,
@@ -57,6 +60,7 @@ pub(super) const ABIS: &[Abi] = &[
             ("request_key", 249),
             ("keyctl", 250),
         ],
+        clone3: 435,
         rings: [425, 426, 427],
         socket: 41,
         socketpair: 53,
@@ -80,6 +84,7 @@ pub(super) const ABIS: &[Abi] = &[
             ("request_key", 287),
             ("keyctl", 288),
         ],
+        clone3: 435,
         rings: [425, 426, 427],
         socket: 359,
         socketpair: 360,
@@ -117,6 +122,7 @@ mod tests {
         assert_eq!(libc::c_long::from(abi.socket), libc::SYS_socket);
         assert_eq!(libc::c_long::from(abi.socketpair), libc::SYS_socketpair);
         assert_eq!(libc::c_long::from(abi.ioctl), libc::SYS_ioctl);
+        assert_eq!(libc::c_long::from(abi.clone3), libc::SYS_clone3);
         let rings = [
             libc::SYS_io_uring_setup,
             libc::SYS_io_uring_enter,
@@ -130,7 +136,7 @@ mod tests {
         for abi in ABIS {
             let mut numbers: Vec<u32> = abi.refused.iter().map(|(_, number)| *number).collect();
             numbers.extend(abi.rings);
-            numbers.extend([abi.socket, abi.socketpair, abi.ioctl]);
+            numbers.extend([abi.clone3, abi.socket, abi.socketpair, abi.ioctl]);
             numbers.extend(abi.socketcall);
             let all = numbers.len();
             numbers.sort_unstable();

@@ -45,9 +45,13 @@ const ARGUMENTS: u32 = 16;
 const SECCOMP_RET_ALLOW: u32 = 0x7fff_0000;
 const SECCOMP_RET_ERRNO: u32 = 0x0005_0000;
 const EPERM: u32 = 1;
+const ENOSYS: u32 = 38;
 
 const ALLOW: Instruction = plain(RETURN, SECCOMP_RET_ALLOW);
 const REFUSE: Instruction = plain(RETURN, SECCOMP_RET_ERRNO | EPERM);
+
+/// As an older kernel would: programs then do it another way.
+const ABSENT: Instruction = plain(RETURN, SECCOMP_RET_ERRNO | ENOSYS);
 
 const AF_UNIX: u32 = 1;
 const AF_INET: u32 = 2;
@@ -97,25 +101,35 @@ impl Condition {
     }
 }
 
-/// One call and what is wanted of it; nothing means that it is refused.
+/// One call and what becomes of it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Rule {
     call: u32,
-    conditions: Option<Vec<Condition>>,
+    answer: Answer,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Answer {
+    /// There is no such call.
+    Absent,
+    /// It is refused.
+    Refused,
+    /// It passes if all of these hold.
+    When(Vec<Condition>),
 }
 
 impl Rule {
     fn refuse(call: u32) -> Self {
         Self {
             call,
-            conditions: None,
+            answer: Answer::Refused,
         }
     }
 
     fn when(call: u32, conditions: Vec<Condition>) -> Self {
         Self {
             call,
-            conditions: Some(conditions),
+            answer: Answer::When(conditions),
         }
     }
 }
@@ -146,6 +160,10 @@ fn rules(abi: &Abi, judges: Judges) -> Vec<Rule> {
         .iter()
         .map(|(_, call)| Rule::refuse(*call))
         .collect();
+    rules.push(Rule {
+        call: abi.clone3,
+        answer: Answer::Absent,
+    });
     let mut families = vec![AF_INET, AF_INET6, AF_NETLINK];
     if foreign_unix {
         families.push(AF_UNIX);
@@ -186,10 +204,11 @@ fn section(abi: &Abi, rules: &[Rule]) -> Vec<Instruction> {
     if let Some(first) = abi.other_abi_from {
         section.extend([compare(IF_AT_LEAST, first, 0, 1), REFUSE]);
     }
-    for Rule { call, conditions } in rules {
-        let body = match conditions {
-            None => vec![REFUSE],
-            Some(conditions) => {
+    for Rule { call, answer } in rules {
+        let body = match answer {
+            Answer::Absent => vec![ABSENT],
+            Answer::Refused => vec![REFUSE],
+            Answer::When(conditions) => {
                 let mut body: Vec<_> = conditions.iter().flat_map(check).collect();
                 body.push(ALLOW);
                 body
@@ -292,7 +311,8 @@ mod tests {
         match verdict {
             SECCOMP_RET_ALLOW => true,
             verdict => {
-                assert_eq!(verdict, SECCOMP_RET_ERRNO | EPERM);
+                let errno = if number == 435 { ENOSYS } else { EPERM };
+                assert_eq!(verdict, SECCOMP_RET_ERRNO | errno);
                 false
             }
         }
@@ -371,14 +391,23 @@ mod tests {
 
     #[test]
     fn builds_keep_what_they_need() {
-        // read, mount, unshare, ptrace, process_vm_readv, userfaultfd, clone3
-        for number in [0, 165, 272, 101, 310, 323, 435] {
+        // read, mount, unshare, ptrace, process_vm_readv, userfaultfd, clone
+        for number in [0, 165, 272, 101, 310, 323, 56] {
             assert!(passes(ALONE, X86_64, number, &[]), "{number}");
         }
         // TCGETS, TIOCGWINSZ
         assert!(passes(ALONE, X86_64, 16, &[0, 0x5401]));
         assert!(passes(ALONE, X86_64, 16, &[0, 0x5413]));
         assert!(!passes(ALONE, X86_64, 16, &[0, 0x541c]));
+    }
+
+    #[test]
+    fn clone3_is_not_there() {
+        for architecture in [X86_64, I386] {
+            for judges in [ALONE, LSM, ANY_UNIX] {
+                assert!(!passes(judges, architecture, 435, &[]));
+            }
+        }
     }
 
     #[test]
@@ -401,6 +430,7 @@ mod tests {
         let argument = |index: usize| call.arguments[index] & 0xffff_ffff;
         let foreign_unix = judges.lsm || judges.any_unix;
         if abi.other_abi_from.is_some_and(|first| number >= first)
+            || number == abi.clone3
             || abi.refused.iter().any(|(_, refused)| *refused == number)
         {
             return false;
@@ -439,7 +469,9 @@ mod tests {
             }
             let judges = Judges { lsm, any_unix };
             let call = Call { number, architecture, arguments };
-            let expected = if model(judges, &call) { SECCOMP_RET_ALLOW } else { SECCOMP_RET_ERRNO | EPERM };
+            let known = [X86_64, I386].contains(&architecture);
+            let errno = if number == 435 && known { ENOSYS } else { EPERM };
+            let expected = if model(judges, &call) { SECCOMP_RET_ALLOW } else { SECCOMP_RET_ERRNO | errno };
             prop_assert_eq!(run(&program(judges), &call), expected);
         }
     }
