@@ -27,6 +27,7 @@ const HOST: Schema = Schema {
         "state_dir",
         "profiles_dir",
         "signing_key",
+        "unix_sockets",
     ],
     later: &[],
 };
@@ -62,6 +63,18 @@ pub struct HostConfig {
     pub profiles_dir: PathBuf,
     /// The key reports are signed with; `None` is `keys/report.pem` below `state_dir`.
     pub signing_key: Option<PathBuf>,
+    /// Which Unix sockets jobs may use where nothing in the kernel can tell them apart.
+    pub unix_sockets: UnixSockets,
+}
+
+/// Which Unix sockets jobs may use.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum UnixSockets {
+    /// Those of any process that the user may connect to.
+    Any,
+    /// Those of the job. Where the kernel cannot tell them apart, none but connected pairs.
+    #[default]
+    Own,
 }
 
 impl HostConfig {
@@ -85,6 +98,7 @@ impl Default for HostConfig {
             state_dir: "/var/lib/cordon".into(),
             profiles_dir: "/etc/cordon/profiles.d".into(),
             signing_key: None,
+            unix_sockets: UnixSockets::default(),
         }
     }
 }
@@ -184,6 +198,21 @@ fn read_host(reader: &mut Reader, root: Table<'_>) -> HostConfig {
         state_dir: path("state_dir").unwrap_or(default.state_dir),
         profiles_dir: path("profiles_dir").unwrap_or(default.profiles_dir),
         signing_key: path("signing_key"),
+        unix_sockets: read_unix_sockets(reader, table).unwrap_or_default(),
+    }
+}
+
+fn read_unix_sockets(reader: &mut Reader, table: Table<'_>) -> Option<UnixSockets> {
+    let text = reader.string(table, "unix_sockets")?;
+    match *text.get_ref() {
+        "any" => Some(UnixSockets::Any),
+        "own" => Some(UnixSockets::Own),
+        _ => {
+            let mistake = Mistake::new("`unix_sockets` must be \"own\" or \"any\"")
+                .help("write `unix_sockets = \"own\"`");
+            reader.push(&text.span(), mistake);
+            None
+        }
     }
 }
 
@@ -241,6 +270,7 @@ mod tests {
 [host]
 cgroup_root = "/sys/fs/cgroup/test"
 state_dir = "/srv/cordon"
+unix_sockets = "any"
 [dns]
 upstream = ["192.0.2.53", "system"]
 ttl_floor = 0
@@ -252,6 +282,7 @@ timeout_ms = 500
             config.host.signing_key(),
             Path::new("/srv/cordon/keys/report.pem")
         );
+        assert_eq!(config.host.unix_sockets, UnixSockets::Any);
         assert_eq!(config.host.run_dir, Path::new("/run/cordon"));
         assert_eq!((config.dns.ttl_floor, config.dns.timeout_ms), (0, 500));
         assert_eq!(config.dns.upstream.unwrap().len(), 2);
@@ -268,6 +299,7 @@ colour = 1
 [host]
 bpffs = "sys/fs/bpf"
 run_dri = "/run"
+unix_sockets = "foreign"
 [dns]
 ttl_floor = 86401
 timeout_ms = "4s"
@@ -282,6 +314,7 @@ upstream = []
                 "unknown key `colour` in the host settings",
                 "`bpffs` must be an absolute path",
                 "unknown key `run_dri` in `[host]`",
+                "`unix_sockets` must be \"own\" or \"any\"",
                 "`ttl_floor` must be 0 to 86400",
                 "`timeout_ms` must be a whole number",
                 "`upstream` names no server",

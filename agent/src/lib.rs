@@ -25,5 +25,7 @@ pub mod job;
 pub mod policy;
 // Evidence: the report, its text, its statement and signature.
 pub mod report;
+// What surrounds a command besides its cgroup: namespaces, mounts, a system call filter.
+pub mod sandbox;
 // System calls and files: the only unsafe code, and errors that name call and path.
 pub mod sys;

@@ -16,7 +16,7 @@ pub const GUEST: &str = "--vm";
 const FEW: &str = "--smoke";
 
 /// One story for each hook and for each promise: what an emulated guest can tell in minutes.
-const SMOKE: [&str; 18] = [
+const SMOKE: [&str; 22] = [
     "doctor::every_program_passes_the_verifier",
     "connect::tcp_v4_reaches_what_is_allowed_and_nothing_else",
     "connect::tcp_v6_reaches_what_is_allowed_and_nothing_else",
@@ -35,6 +35,10 @@ const SMOKE: [&str; 18] = [
     "two_jobs::each_has_its_own_ruleset_and_outlives_the_other",
     "audit::what_would_be_denied_passes_and_is_marked",
     "life::a_process_that_outlives_its_parent_is_gone_when_run_returns",
+    "sandbox::processes_outside_do_not_exist_for_root",
+    "sandbox::init_is_out_of_a_root_jobs_reach",
+    "sandbox::refused_calls_are_refused_by_every_way_in_for_root",
+    "sandbox::an_engines_socket_is_hidden_also_behind_a_link",
 ];
 
 /// Stories that cannot run on an ordinary machine, and in the guest. Each prints its reason; a

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::sandbox::init;
+
 pub mod doctor;
 pub mod key;
 mod output;
@@ -42,6 +44,9 @@ pub enum Command {
 /// Parses the command line and runs it.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Some(code) = init::requested() {
+        return code;
+    }
     match Cli::try_parse() {
         Ok(cli) => cli.run(),
         Err(error) => refuse(&error),

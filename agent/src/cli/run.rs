@@ -26,6 +26,7 @@ use crate::report::incident::about;
 use crate::report::signer::SigningKey;
 use crate::report::sink::EvidenceDir;
 use crate::report::{NameVerdict, Outcome};
+use crate::sandbox::InheritedError;
 use crate::sys::spawn::Account;
 
 /// The job could not be enforced, and was not started.
@@ -214,11 +215,13 @@ fn code_of(error: &RunError) -> u8 {
             _ => NOT_ENFORCED,
         },
         RunError::Namespace(_) => UNSUPPORTED,
+        RunError::Inherited(InheritedError::Stream(_)) => USAGE,
         RunError::Enforce(error) if is_permission(error) => PERMISSION,
         RunError::Enforce(_)
         | RunError::Listener(_)
         | RunError::Upstream(_)
         | RunError::Enter(_)
+        | RunError::Inherited(_)
         | RunError::Start { .. }
         | RunError::File(_) => NOT_ENFORCED,
         RunError::Watch(_) | RunError::Survivors(_) => INTERNAL,

@@ -117,6 +117,8 @@ pub struct Enforced {
     pub layers: Vec<Layer>,
     /// What was tried, and how it went.
     pub proof: Vec<String>,
+    /// Whether BPF LSM judges socket families, Unix sockets and received descriptors.
+    pub lsm: bool,
     /// The job's maps.
     pub maps: JobMaps,
 }
@@ -180,6 +182,7 @@ impl Host {
         Ok(Enforced {
             layers: self.layers(),
             proof,
+            lsm: false,
             maps,
         })
     }

@@ -2,71 +2,224 @@
 
 use crate::enforce::{EnforceError, Enforced, chain};
 use crate::report::{Coverage, Layer};
+use crate::sandbox::Plan;
+use crate::sandbox::filter::Judges;
 
-/// Ways out that no layer of this version watches. Each is a sentence for a reviewer.
-const BLIND_SPOTS: [&str; 5] = [
-    "Names inside connections are not checked: where several sites share an address, allowing one \
-     of them allows a connection to all of them.",
-    "Sockets of families other than inet and inet6 are not judged: a vsock of a virtual machine, \
-     and Unix sockets of daemons outside the job, which can act for it (container engines, D-Bus, \
-     resolvers).",
-    "Containers started through an engine run outside the job's cgroup and are not enforced.",
-    "A connection that was open before the job and reaches it as standard input, output or error, \
-     or is passed to it over a Unix socket, is not judged as the job's.",
-    "Processes of the same user outside the job are open to it: it can signal them, cordon \
-     included (the job stays denied then, and there is no report), and where the host lets it trace \
-     them or take their descriptors, it can act through them.",
-];
+/// A job, as far as its blind spots depend on it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Circumstances {
+    /// What judges its sockets.
+    pub judges: Judges,
+    /// It has a process group of its own.
+    pub own_group: bool,
+    /// Its command runs as root.
+    pub as_root: bool,
+}
 
-/// Said where the command runs as root.
-const ROOT: &str = "The command ran as root. It has no capability for networks, mounts, tracing or \
-                    BPF, cgroup file systems are read-only to it and BPF file systems hidden, but files and \
-                    processes of root are open to it.";
+const ANY_UNIX: &str = "\
+    The host allows Unix sockets of programs outside the job (`unix_sockets = \"any\"`). A program that \
+    listens on one can act for the job, start containers that are not enforced, or pass it an open \
+    connection; only well-known sockets of container engines, buses and resolvers are hidden.";
+
+const NAMES: &str = "\
+    Names inside connections are not checked: where several sites share an address, allowing one of them \
+    allows a connection to all of them.";
+
+const STREAMS: &str = "\
+    Standard input, output and error lead to whoever started cordon. What passes there is not judged.";
+
+const FILES: &str = "\
+    Programs outside the job that act on files it may write (crontabs, service units, spool directories, \
+    named pipes, shared memory in /dev/shm) act outside its enforcement.";
+
+const GROUP: &str = "\
+    The job was started at a terminal and shares the process group of cordon: it can signal cordon and \
+    what else is in that group. If it ends cordon, it stays denied, and there is no report.";
+
+const ROOT: &str = "\
+    The command ran as root. It has no capability for networks, mounts, tracing or BPF, cgroup file systems \
+    and /proc/sys are read-only to it and BPF file systems hidden, but files and devices of root are open to \
+    it; by writing to disk devices or to programs of the host it can leave the job.";
+
+/// Ways out that no layer watches in a job like this. Each is a sentence for a reviewer; what the
+/// operator opened stands first.
+#[must_use]
+pub fn blind_spots(circumstances: Circumstances) -> Vec<&'static str> {
+    let Circumstances {
+        judges: Judges { lsm, any_unix },
+        own_group,
+        as_root,
+    } = circumstances;
+    let spots = [
+        (any_unix && !lsm, ANY_UNIX),
+        (as_root, ROOT),
+        (!own_group, GROUP),
+        (true, NAMES),
+        (true, STREAMS),
+        (true, FILES),
+    ];
+    let apply = spots.into_iter().filter(|(applies, _)| *applies);
+    apply.map(|(_, text)| text).collect()
+}
 
 /// The coverage of one job. `holds` is what the kernel said of the programs when the command had
 /// ended: the proof before its start says nothing of the time between.
 #[must_use]
-pub fn coverage(enforced: &Enforced, holds: Result<(), EnforceError>, as_root: bool) -> Coverage {
+pub fn coverage(
+    enforced: &Enforced,
+    holds: Result<(), EnforceError>,
+    plan: &Plan,
+    as_root: bool,
+) -> Coverage {
     let mut layers = enforced.layers.clone();
-    layers.extend(process_layers());
-    let mut blind_spots: Vec<String> = Vec::new();
+    layers.extend(process_layers(plan, as_root));
+    let mut spots: Vec<String> = Vec::new();
     if let Err(error) = holds {
-        blind_spots.push(format!("ENFORCEMENT HAD A GAP: {}", chain(&error)));
+        spots.push(format!("ENFORCEMENT HAD A GAP: {}", chain(&error)));
         for layer in &mut layers {
             layer.active &= !error.is_about(&layer.name);
         }
     }
-    blind_spots.extend(BLIND_SPOTS.iter().map(|text| squeeze(text)));
-    if as_root {
-        blind_spots.push(squeeze(ROOT));
-    }
+    let circumstances = Circumstances {
+        judges: plan.judges,
+        own_group: plan.own_group,
+        as_root,
+    };
+    spots.extend(blind_spots(circumstances).into_iter().map(str::to_owned));
     Coverage {
         layers,
-        blind_spots,
+        blind_spots: spots,
         proof: enforced.proof.clone(),
     }
 }
 
-/// Layers that hold for the processes cordon starts.
-fn process_layers() -> [Layer; 3] {
-    let layer = |name: &str, detail: &str| Layer {
+/// Layers that hold for the processes cordon starts. One that could not be had stopped the start.
+fn process_layers(plan: &Plan, as_root: bool) -> [Layer; 7] {
+    let layer = |name: &str, detail: String| Layer {
         name: name.to_owned(),
         active: true,
-        detail: detail.to_owned(),
+        detail,
     };
+    let mounts = "cgroup file systems are read-only in the job, BPF file systems hidden";
     [
-        layer("no_new_privs", "set-uid programs give a job nothing"),
+        layer(
+            "no_new_privs",
+            "set-uid programs give a job nothing".to_owned(),
+        ),
         layer(
             "capabilities",
-            "no process of the job can have those for networks, BPF or mounts",
+            "no process of the job can have those for networks, BPF or mounts".to_owned(),
         ),
         layer(
             "mount namespace",
-            "cgroup file systems are read-only in the job, BPF file systems hidden",
+            if as_root {
+                format!("{mounts}, /proc/sys read-only")
+            } else {
+                mounts.to_owned()
+            },
         ),
+        layer(
+            "pid namespace",
+            "processes outside do not exist for the job: no signals, tracing, descriptors, /proc"
+                .to_owned(),
+        ),
+        layer(
+            "ipc namespace",
+            "System V IPC and POSIX message queues are the job's own".to_owned(),
+        ),
+        layer("seccomp", refused(plan.judges)),
+        layer("hidden sockets", hidden(plan)),
     ]
 }
 
-fn squeeze(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+/// What the filter refuses, in words.
+fn refused(judges: Judges) -> String {
+    let Judges { lsm, any_unix } = judges;
+    let families = if lsm || any_unix {
+        "sockets of other families than inet, inet6, netlink and unix"
+    } else {
+        "sockets of other families than inet, inet6 and netlink (Unix socket pairs excepted)"
+    };
+    let rings = if lsm { "" } else { ", io_uring" };
+    format!(
+        "refuses {families}, bpf, perf events, modules, kernel keys, files by handle, descriptors \
+         of other processes, typing into terminals, processes in other cgroups (clone3){rings}"
+    )
+}
+
+/// How many of the hidden ones are named.
+const NAMED: usize = 8;
+
+fn hidden(plan: &Plan) -> String {
+    let all = &plan.hidden;
+    if all.is_empty() {
+        return "none of the usual engines, buses and resolvers listens on this host".to_owned();
+    }
+    let names = all.iter().take(NAMED);
+    let names: Vec<_> = names.map(|mount| mount.at.to_string_lossy()).collect();
+    let more = match all.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "hidden as they were at the start: {}{more}",
+        names.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const USUAL: Circumstances = Circumstances {
+        judges: Judges {
+            lsm: false,
+            any_unix: false,
+        },
+        own_group: true,
+        as_root: false,
+    };
+
+    #[test]
+    fn each_sentence_stands_exactly_where_it_is_true() {
+        for bits in 0..16_u8 {
+            let [lsm, any_unix, own_group, as_root] = [1, 2, 4, 8].map(|bit| bits & bit != 0);
+            let spots = blind_spots(Circumstances {
+                judges: Judges { lsm, any_unix },
+                own_group,
+                as_root,
+            });
+            assert_eq!(spots.contains(&ANY_UNIX), any_unix && !lsm);
+            assert_eq!(spots.contains(&ROOT), as_root);
+            assert_eq!(spots.contains(&GROUP), !own_group);
+            for always in [NAMES, STREAMS, FILES] {
+                assert!(spots.contains(&always));
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_operator_opened_stands_first() {
+        let mut circumstances = USUAL;
+        circumstances.judges.any_unix = true;
+        circumstances.as_root = true;
+        assert_eq!(blind_spots(circumstances).first(), Some(&ANY_UNIX));
+    }
+
+    #[test]
+    fn a_sentence_is_one_line() {
+        for spot in [ANY_UNIX, NAMES, STREAMS, FILES, GROUP, ROOT] {
+            assert!(!spot.contains("  ") && !spot.contains('\n'), "{spot}");
+            assert!(spot.ends_with('.'), "{spot}");
+        }
+    }
+
+    #[test]
+    fn the_filters_words_follow_the_filter() {
+        let words = |lsm, any_unix| refused(Judges { lsm, any_unix });
+        assert!(words(false, false).contains("io_uring"));
+        assert!(words(false, false).contains("pairs excepted"));
+        assert!(!words(true, false).contains("io_uring"));
+        assert!(words(false, true).contains("and unix"));
+    }
 }

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use super::coverage::coverage;
 use super::id::JobId;
 use super::watch::Watch;
-use crate::config::Config;
+use crate::config::{Config, UnixSockets};
 use crate::dns::{self, Bound, Resolution};
 use crate::enforce::maps::Leases;
 use crate::enforce::{self, Enforced, Host, Place, object};
@@ -24,9 +24,13 @@ use crate::report::build::{Facts, build};
 use crate::report::signer::SigningKey;
 use crate::report::sink::{EvidenceDir, SinkError, Written};
 use crate::report::{JobFacts, Outcome, Platform, Report};
+use crate::sandbox::filter::Judges;
+use crate::sandbox::link::{Init, Message};
+use crate::sandbox::{self, InheritedError, Plan};
 use crate::sys::clock::Calendar;
 use crate::sys::signals::Signals;
-use crate::sys::spawn::{self, Account, ControlMounts, Entry};
+use crate::sys::spawn::{self, Account};
+use crate::sys::terminal::Foreground;
 use crate::sys::{fs, netns, privilege};
 
 /// Receives what happens while it happens.
@@ -96,6 +100,9 @@ pub enum RunError {
         #[source]
         source: io::Error,
     },
+    /// It would have inherited what a job must not have.
+    #[error("the job was not started")]
+    Inherited(#[from] InheritedError),
     /// The running job could not be watched any more and was ended.
     #[error("the job was ended: it could not be watched any more")]
     Watch(#[source] io::Error),
@@ -119,7 +126,7 @@ pub enum RunError {
 /// See [`RunError`]; the command ran only for those that say so.
 pub fn run(request: &Request, tell: Tell<'_>) -> Result<Ended, RunError> {
     privilege::require()?;
-    spawn::withhold_inherited_sockets()?;
+    sandbox::withhold_inherited()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -237,6 +244,7 @@ fn upstream(request: &Request) -> Result<dns::Upstream, RunError> {
 
 /// How a released job went.
 struct Ran {
+    plan: Plan,
     outcome: Outcome,
     not_started: Option<io::Error>,
     started: Timestamp,
@@ -248,29 +256,32 @@ struct Ran {
 async fn release(
     request: &Request,
     host: &mut Host,
-    _enforced: &Enforced,
+    enforced: &Enforced,
     place: &Place,
     watch: &mut Watch,
     signals: &mut Signals,
     tell: Tell<'_>,
 ) -> Result<Ran, RunError> {
-    let control = ControlMounts::find()?;
-    let entry = Entry::new(place.cgroup.path(), request.account.clone(), control)?;
+    let judges = Judges {
+        lsm: enforced.lsm,
+        any_unix: request.config.host.unix_sockets == UnixSockets::Any,
+    };
+    let plan = Plan::new(place.cgroup.path(), request.account.clone(), judges)?;
+    let _foreground = Foreground::note();
     let started = Timestamp::now();
-    let (outcome, not_started) = match start(&request.command, entry) {
-        Ok(mut child) => {
+    let mut init = start_init(&plan, &request.command)?;
+    let (outcome, not_started) = match first_message(&mut init).await? {
+        None => {
             let watched = watch
-                .until_gone(&mut child, &place.cgroup, signals, tell)
+                .until_gone(&mut init, &place.cgroup, signals, tell)
                 .await;
             (watched.map_err(RunError::Watch)?, None)
         }
-        Err(error) => match spawn::entry_error(&error) {
-            Some(error) => return Err(RunError::Enter(error)),
-            None => (Outcome::NotStarted, Some(error)),
-        },
+        Some(error) => (Outcome::NotStarted, Some(error)),
     };
     let survivors = host.kill(place).map_err(RunError::Survivors)?;
     Ok(Ran {
+        plan,
         outcome,
         not_started,
         started,
@@ -279,14 +290,26 @@ async fn release(
     })
 }
 
-fn start(command: &[OsString], entry: Entry) -> io::Result<tokio::process::Child> {
-    let (program, arguments) = command
-        .split_first()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no command"))?;
-    let mut command = std::process::Command::new(program);
-    command.args(arguments);
-    entry.apply(&mut command);
-    tokio::process::Command::from(command).spawn()
+fn start_init(plan: &Plan, command: &[OsString]) -> Result<Init, RunError> {
+    let (child, pipe) = spawn::start_init(plan, command).map_err(RunError::Enter)?;
+    Init::new(child, pipe).map_err(RunError::Enter)
+}
+
+/// Waits until the command runs. Returns why it cannot be executed, if it cannot.
+async fn first_message(init: &mut Init) -> Result<Option<io::Error>, RunError> {
+    match init.next().await.map_err(RunError::Enter)? {
+        Some(Message::Started) => Ok(None),
+        Some(Message::NotExecuted { errno }) => Ok(Some(io::Error::from_raw_os_error(errno))),
+        Some(Message::NotEntered { what, errno }) => {
+            let why = io::Error::from_raw_os_error(errno);
+            Err(RunError::Enter(io::Error::other(format!(
+                "cannot {what}: {why}"
+            ))))
+        }
+        Some(Message::Ended { .. }) | None => Err(RunError::Enter(io::Error::other(
+            "its init ended before the command was started",
+        ))),
+    }
 }
 
 /// Reads the kernel's counters and builds the report.
@@ -305,11 +328,16 @@ fn report(
     let as_root = request
         .account
         .as_ref()
-        .map_or_else(caller_is_root, Account::is_root);
+        .map_or_else(privilege::is_root, Account::is_root);
     Ok(build(Facts {
         policy: &request.policy,
         ruleset: &request.ruleset,
-        coverage: coverage(enforced, host.holds(place, &request.ruleset), as_root),
+        coverage: coverage(
+            enforced,
+            host.holds(place, &request.ruleset),
+            &ran.plan,
+            as_root,
+        ),
         job: job_facts(request, place, ran),
         platform: platform().map_err(RunError::Report)?,
         ledger: &watch.ledger,
@@ -331,10 +359,6 @@ fn job_facts(request: &Request, place: &Place, ran: &Ran) -> JobFacts {
         outcome: ran.outcome,
         survivors: ran.survivors,
     }
-}
-
-fn caller_is_root() -> bool {
-    nix::unistd::geteuid().is_root()
 }
 
 fn platform() -> Result<Platform, Box<dyn std::error::Error>> {

@@ -8,9 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use tokio::process::Child;
+use nix::sys::signal::Signal;
 use tokio::sync::mpsc;
 use tokio::time::interval;
 
@@ -22,6 +20,7 @@ use crate::enforce::maps::Leases;
 use crate::events::ledger::Ledger;
 use crate::events::ring::Pump;
 use crate::report::Outcome;
+use crate::sandbox::link::Init;
 use crate::sys::clock::BootTime;
 use crate::sys::signals::{Received, Signals};
 
@@ -84,7 +83,7 @@ impl Watch {
     /// Something cannot be watched any more; the job must end.
     pub async fn until_gone(
         &mut self,
-        child: &mut Child,
+        init: &mut Init,
         cgroup: &Cgroup,
         signals: &mut Signals,
         tell: Tell<'_>,
@@ -100,7 +99,7 @@ impl Watch {
                 ..
             } = self;
             tokio::select! {
-                status = child.wait() => return Ok(outcome(status?)),
+                status = init.ended() => return Ok(outcome(status?)),
                 ready = pump.ready() => {
                     ready?;
                     drain(pump, ledger, tell);
@@ -111,7 +110,7 @@ impl Watch {
                     }
                 }
                 received = signals.next() => {
-                    forward(received?, child, cgroup, &mut asked_to_end)?;
+                    forward(received?, init, cgroup, &mut asked_to_end)?;
                 }
                 _ = collect.tick() => leases.collect_expired(),
             }
@@ -156,7 +155,7 @@ fn outcome(status: std::process::ExitStatus) -> Outcome {
 /// the terminal's foreground. Who asks twice to end, and is not the terminal, means the whole job.
 fn forward(
     received: Received,
-    child: &Child,
+    init: &Init,
     cgroup: &Cgroup,
     asked_to_end: &mut bool,
 ) -> io::Result<()> {
@@ -170,13 +169,8 @@ fn forward(
         return Ok(());
     }
     *asked_to_end |= ends;
-    let Some(pid) = child.id().filter(|_| !from_terminal) else {
+    if from_terminal {
         return Ok(());
-    };
-    let pid = Pid::from_raw(i32::try_from(pid).map_err(io::Error::other)?);
-    match kill(pid, signal) {
-        // Gone between the signal and now: its end is what comes next.
-        Err(nix::errno::Errno::ESRCH) => Ok(()),
-        sent => Ok(sent?),
     }
+    init.signal(signal)
 }

@@ -2,6 +2,7 @@
 
 pub mod bpf;
 pub mod clock;
+pub mod descriptors;
 pub mod dir;
 pub mod fs;
 pub mod netns;
@@ -9,5 +10,7 @@ pub mod pidfd;
 pub mod pod;
 pub mod privilege;
 pub mod readiness;
+pub mod seccomp;
 pub mod signals;
 pub mod spawn;
+pub mod terminal;

@@ -63,6 +63,12 @@ pub fn require() -> Result<(), PrivilegeError> {
     })
 }
 
+/// Whether this process runs as root.
+#[must_use]
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
 /// Takes from the calling process, for good, what a job must not have. Called between fork and
 /// exec: no allocation beyond what the `caps` crate makes, no locks.
 ///
@@ -88,4 +94,17 @@ pub fn withhold() -> Result<(), caps::errors::CapsError> {
     caps::set(None, CapSet::Inheritable, &inheritable)?;
     caps::set(None, CapSet::Effective, &effective)?;
     caps::set(None, CapSet::Permitted, &permitted)
+}
+
+/// Leaves the calling process nothing but the right to signal processes of any user. For good, as
+/// long as it executes nothing.
+///
+/// # Errors
+/// A set could not be changed.
+pub fn keep_only_kill() -> Result<(), caps::errors::CapsError> {
+    let kill = CapsHashSet::from([Capability::CAP_KILL]);
+    caps::clear(None, CapSet::Ambient)?;
+    caps::clear(None, CapSet::Inheritable)?;
+    caps::set(None, CapSet::Effective, &kill)?;
+    caps::set(None, CapSet::Permitted, &kill)
 }

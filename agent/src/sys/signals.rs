@@ -19,7 +19,7 @@ const FORWARDED: [Signal; 6] = [
 ];
 
 /// `si_code` of a signal the kernel sent, as a terminal does for Ctrl-C.
-const SI_KERNEL: i32 = 0x80;
+pub const SI_KERNEL: i32 = 0x80;
 
 /// A signal cordon received.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +67,17 @@ impl Signals {
             ready.clear_ready();
         }
     }
+}
+
+/// For a job's init: the signals it passes on, and those of its children, blocked and read from a
+/// descriptor.
+///
+/// # Errors
+/// The kernel refused.
+pub fn for_init() -> nix::Result<SignalFd> {
+    let set: SigSet = FORWARDED.into_iter().chain([Signal::SIGCHLD]).collect();
+    set.thread_block()?;
+    SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
 }
 
 /// Unblocks everything in the calling thread: a command starts with a clean mask.

@@ -6,32 +6,33 @@
     reason = "code between fork and exec, and raw descriptors there"
 )]
 
+use std::ffi::{CString, OsString};
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, PipeReader, Write as _};
 use std::net::SocketAddrV4;
-use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, RawFd};
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
+use std::process::{Child, Command};
 
-use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, SockaddrIn, connect, sendto, socket,
 };
-use nix::unistd::{Gid, Uid, User, initgroups, setgid, setuid};
+use nix::unistd::{Gid, Pid, Uid, User, initgroups, setgid, setpgid, setuid};
 
-use super::fs::{self, FileError};
-use super::{privilege, signals};
-use crate::cgroup::hierarchy;
+use super::fs::FileError;
+use super::seccomp::Filter;
+use super::{descriptors, privilege, signals};
+use crate::sandbox::{Plan, filter, init};
 
 /// Who a command runs as.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Deserialize, serde::Serialize)]
 pub struct Account {
-    name: std::ffi::CString,
-    uid: Uid,
-    gid: Gid,
+    name: String,
+    uid: u32,
+    gid: u32,
 }
 
 impl Account {
@@ -50,45 +51,130 @@ impl Account {
             .map_err(io::Error::from)
             .and_then(|user| user.ok_or_else(missing))
             .map_err(FileError::on("find the user in", path))?;
-        let name = std::ffi::CString::new(user.name)
-            .map_err(io::Error::from)
-            .map_err(FileError::on("read", path))?;
         Ok(Self {
-            name,
-            uid: user.uid,
-            gid: user.gid,
+            name: user.name,
+            uid: user.uid.as_raw(),
+            gid: user.gid.as_raw(),
         })
     }
 
     /// Whether it is root.
     #[must_use]
     pub fn is_root(&self) -> bool {
-        self.uid.is_root()
+        self.uid == 0
     }
 }
 
-/// How a job's first process starts.
+/// Starts this program as process 1 of a new pid namespace, to do what the plan says. It tells of
+/// it over the pipe.
+///
+/// # Errors
+/// The namespace or the process cannot be made.
+pub fn start_init(plan: &Plan, command: &[OsString]) -> io::Result<(Child, PipeReader)> {
+    let (told, link) = io::pipe()?;
+    let (orders, mut order) = io::pipe()?;
+    let (link_number, orders_number) = (link.as_raw_fd(), orders.as_raw_fd());
+    for passed in [link_number, orders_number] {
+        descriptors::pass_on(passed)?;
+    }
+    let start = || {
+        // Children of this thread are in the new namespace; the thread itself and all others stay.
+        unshare(CloneFlags::CLONE_NEWPID)?;
+        Command::new("/proc/self/exe")
+            .arg0("cordon-init")
+            .arg(init::WORD)
+            .arg(link_number.to_string())
+            .arg(orders_number.to_string())
+            .args(command)
+            .spawn()
+    };
+    // The thread ends here: with its pid namespace for children changed it cannot make threads.
+    let child = std::thread::scope(|scope| scope.spawn(start).join())
+        .unwrap_or_else(|_panic| Err(io::Error::other("the thread that starts jobs panicked")))?;
+    drop((link, orders));
+    // Not by its arguments, which every process of the job can read.
+    let plan = serde_json::to_vec(plan).map_err(io::Error::other)?;
+    order.write_all(&plan)?;
+    Ok((child, told))
+}
+
+/// A pipe an init was started with, kept from the command. `None`: there is none of that number.
+#[must_use]
+pub fn own_pipe(number: RawFd) -> Option<File> {
+    descriptors::withhold(number).ok()?;
+    // SAFETY: it is open, it was made for this process, and nothing else here knows its number.
+    Some(unsafe { File::from_raw_fd(number) })
+}
+
+/// A child of this process that has ended, with its status as the kernel has it; any signal, also
+/// those `nix` has no name for. `None`: none has.
+///
+/// # Errors
+/// The kernel refused, which it has no reason to.
+pub fn reap() -> io::Result<Option<(Pid, i32)>> {
+    let mut status = 0;
+    // SAFETY: the kernel writes one int.
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+    match pid {
+        0 => Ok(None),
+        1.. => Ok(Some((Pid::from_raw(pid), status))),
+        _ => match io::Error::last_os_error() {
+            error if error.raw_os_error() == Some(libc::ECHILD) => Ok(None),
+            error => Err(error),
+        },
+    }
+}
+
+/// What happens to a command between fork and exec.
 #[derive(Debug)]
 pub struct Entry {
     procs: File,
-    account: Option<Account>,
-    control: ControlMounts,
+    account: Option<(CString, Uid, Gid)>,
+    own_group: bool,
+    filter: Filter,
+}
+
+/// The steps of it. Their numbers travel with an error.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Step {
+    Join,
+    Group,
+    Capabilities,
+    Account,
+    NoNewPrivs,
+    Signals,
+    Filter,
+}
+
+impl Step {
+    const ALL: [(Self, &str); 7] = [
+        (Self::Join, "join the job's cgroup"),
+        (Self::Group, "make a process group"),
+        (Self::Capabilities, "drop capabilities"),
+        (Self::Account, "become the user"),
+        (Self::NoNewPrivs, "set no_new_privs"),
+        (Self::Signals, "unblock signals"),
+        (Self::Filter, "install the system call filter"),
+    ];
 }
 
 impl Entry {
-    /// Into this cgroup, as this account, out of reach of the mounts in `control`.
+    /// As planned.
     ///
     /// # Errors
     /// The cgroup cannot be joined.
-    pub fn new(
-        cgroup: &Path,
-        account: Option<Account>,
-        control: ControlMounts,
-    ) -> Result<Self, FileError> {
+    pub fn new(plan: &Plan) -> Result<Self, FileError> {
+        let account = plan.account.as_ref().map(|account| {
+            let name = CString::new(account.name.as_str())
+                .map_err(io::Error::from)
+                .map_err(FileError::on("read a user of", "/etc/passwd"))?;
+            Ok((name, Uid::from_raw(account.uid), Gid::from_raw(account.gid)))
+        });
         Ok(Self {
-            procs: open_procs(cgroup)?,
-            account,
-            control,
+            procs: open_procs(&plan.cgroup)?,
+            account: account.transpose()?,
+            own_group: plan.own_group,
+            filter: Filter::new(&filter::program(plan.judges)),
         })
     }
 
@@ -97,59 +183,61 @@ impl Entry {
         // SAFETY: the closure runs in the child of a fork, where only this thread exists. It makes
         // system calls and, through `caps` and `nix`, small allocations, which glibc keeps usable
         // after fork; it takes no lock of ours.
-        unsafe { command.pre_exec(move || self.enter().map_err(|error| mark_entry(&error))) };
+        unsafe { command.pre_exec(move || self.enter()) };
     }
 
     fn enter(&self) -> io::Result<()> {
-        (&self.procs).write_all(b"0")?;
-        unshare(CloneFlags::CLONE_NEWNS)?;
-        let none: Option<&str> = None;
-        // What is mounted here must not show outside, nor the other way round.
-        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
-        let sealed =
-            MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        for path in &self.control.read_only {
-            let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | sealed;
-            mount(none, path, none, flags, none)?;
+        at(Step::Join, (&self.procs).write_all(b"0"))?;
+        if self.own_group {
+            let own = Pid::from_raw(0);
+            at(Step::Group, setpgid(own, own).map_err(io::Error::from))?;
         }
-        for path in &self.control.hidden {
-            mount(
-                Some("cordon"),
-                path,
-                Some("tmpfs"),
-                sealed,
-                Some("size=4k,mode=000"),
-            )?;
+        at(
+            Step::Capabilities,
+            privilege::withhold().map_err(io::Error::other),
+        )?;
+        if let Some((name, uid, gid)) = &self.account {
+            let become_it = initgroups(name, *gid)
+                .and_then(|()| setgid(*gid))
+                .and_then(|()| setuid(*uid));
+            at(Step::Account, become_it.map_err(io::Error::from))?;
         }
-        privilege::withhold().map_err(io::Error::other)?;
-        if let Some(account) = &self.account {
-            initgroups(&account.name, account.gid)?;
-            setgid(account.gid)?;
-            setuid(account.uid)?;
-        }
-        nix::sys::prctl::set_no_new_privs()?;
-        signals::unblock_all()?;
-        Ok(())
+        let no_new_privs = nix::sys::prctl::set_no_new_privs();
+        at(Step::NoNewPrivs, no_new_privs.map_err(io::Error::from))?;
+        at(
+            Step::Signals,
+            signals::unblock_all().map_err(io::Error::from),
+        )?;
+        // Last: nothing above has to pass it.
+        at(Step::Filter, self.filter.install())
     }
 }
 
-/// Errors of entering come back from `spawn` beyond this number, so that they are not taken for
-/// errors of the command itself.
+/// Errors of entering come back from `spawn` beyond this number, a block for each step, so that
+/// they are not taken for errors of the command itself.
 const ENTRY: i32 = 500_000;
+/// More than there are error numbers.
+const BLOCK: i32 = 10_000;
 
-fn mark_entry(error: &io::Error) -> io::Error {
-    let errno = error.raw_os_error().unwrap_or(libc::EIO);
-    io::Error::from_raw_os_error(ENTRY.saturating_add(errno))
+fn at(step: Step, result: io::Result<()>) -> io::Result<()> {
+    result.map_err(|error| {
+        let errno = error.raw_os_error().unwrap_or(libc::EIO);
+        let block = (step as i32).saturating_mul(BLOCK);
+        io::Error::from_raw_os_error(ENTRY.saturating_add(block).saturating_add(errno))
+    })
 }
 
-/// The error of entering a job behind an error of `spawn`, if it is one.
+/// The error of entering a job behind an error of `spawn`, if it is one, and what was tried.
 #[must_use]
-pub fn entry_error(error: &io::Error) -> Option<io::Error> {
-    let errno = error
+pub fn entry_error(error: &io::Error) -> Option<(&'static str, io::Error)> {
+    let code = error
         .raw_os_error()?
         .checked_sub(ENTRY)
-        .filter(|errno| *errno > 0)?;
-    Some(io::Error::from_raw_os_error(errno))
+        .filter(|code| *code > 0)?;
+    let step = code.checked_div(BLOCK)?;
+    let (_, what) = Step::ALL.iter().find(|(known, _)| *known as i32 == step)?;
+    let errno = code.checked_rem(BLOCK)?;
+    Some((what, io::Error::from_raw_os_error(errno)))
 }
 
 fn open_procs(cgroup: &Path) -> Result<File, FileError> {
@@ -158,73 +246,6 @@ fn open_procs(cgroup: &Path) -> Result<File, FileError> {
         .write(true)
         .open(&path)
         .map_err(FileError::on("open for joining", path))
-}
-
-/// Mounts through which a process could change cgroups or pinned programs and maps.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct ControlMounts {
-    /// cgroup file systems: a job may read them.
-    read_only: Vec<PathBuf>,
-    /// BPF file systems. A read-only mount is not enough: who may open a pinned map by its file's
-    /// mode can write to the map, and the kernel asks for no capability then.
-    hidden: Vec<PathBuf>,
-}
-
-impl ControlMounts {
-    /// Those of this mount namespace.
-    ///
-    /// # Errors
-    /// The mounts cannot be read.
-    pub fn find() -> Result<Self, FileError> {
-        let mountinfo = fs::read_to_string(Path::new("/proc/self/mountinfo"), 16 << 20)?;
-        Ok(Self::parse(&mountinfo))
-    }
-
-    fn parse(mountinfo: &str) -> Self {
-        let mut mounts = Self::default();
-        for line in mountinfo.lines() {
-            let Some((mount, kind)) = line.split_once(" - ") else {
-                continue;
-            };
-            let list = match kind.split(' ').next() {
-                Some("cgroup" | "cgroup2") => &mut mounts.read_only,
-                Some("bpf") => &mut mounts.hidden,
-                _ => continue,
-            };
-            let path = mount.split(' ').nth(4);
-            list.extend(path.map(|path| PathBuf::from(hierarchy::unescape(path))));
-        }
-        mounts
-    }
-}
-
-/// Keeps sockets that cordon inherited out of the job: made outside, they would not be judged as
-/// the job's. Standard input, output and error stay as they are.
-///
-/// # Errors
-/// The open descriptors cannot be listed.
-pub fn withhold_inherited_sockets() -> Result<usize, FileError> {
-    let path = Path::new("/proc/self/fd");
-    let entries = std::fs::read_dir(path).map_err(FileError::on("list", path))?;
-    let mut withheld = 0usize;
-    for entry in entries.filter_map(Result::ok) {
-        let Some(fd) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse::<RawFd>().ok())
-        else {
-            continue;
-        };
-        let is_socket = std::fs::read_link(entry.path())
-            .is_ok_and(|target| target.to_string_lossy().starts_with("socket:"));
-        if fd > 2 && is_socket {
-            // SAFETY: sets one flag of a descriptor this process has open.
-            if unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } == 0 {
-                withheld = withheld.saturating_add(1);
-            }
-        }
-    }
-    Ok(withheld)
 }
 
 /// What came of an attempt to reach an address from inside a cgroup.
@@ -315,20 +336,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cgroups_are_to_be_read_only_and_bpf_to_be_hidden() {
-        let mountinfo = "\
-26 25 0:23 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids
-27 25 0:24 / /sys/fs/cgroup/unified rw shared:9 - cgroup2 cgroup2 rw
-28 25 0:25 / /sys/fs/bpf rw - bpf bpf rw,mode=700
-29 25 0:26 / /mnt/two\\040words rw - bpf none rw
-30 25 0:27 / /tmp rw - tmpfs tmpfs rw
-";
-        let mounts = ControlMounts::parse(mountinfo);
-        let paths = |list: &[&str]| list.iter().map(PathBuf::from).collect::<Vec<_>>();
-        assert_eq!(
-            mounts.read_only,
-            paths(&["/sys/fs/cgroup/pids", "/sys/fs/cgroup/unified"])
-        );
-        assert_eq!(mounts.hidden, paths(&["/sys/fs/bpf", "/mnt/two words"]));
+    fn an_error_of_entering_names_its_step() {
+        for (step, what) in Step::ALL {
+            let error = at(step, Err(io::Error::from_raw_os_error(libc::EPERM))).unwrap_err();
+            let (found, error) = entry_error(&error).unwrap();
+            assert_eq!(found, what);
+            assert_eq!(error.raw_os_error(), Some(libc::EPERM));
+        }
+        assert!(entry_error(&io::Error::from_raw_os_error(libc::ENOENT)).is_none());
     }
 }

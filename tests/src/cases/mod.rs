@@ -19,6 +19,7 @@ mod membership;
 mod ranges;
 mod refusals;
 mod report;
+mod sandbox;
 mod sockets;
 mod two_jobs;
 
@@ -39,6 +40,7 @@ pub fn all() -> Vec<Story> {
         losses::stories(),
         life::stories(),
         control::stories(),
+        sandbox::stories(),
         refusals::stories(),
         report::stories(),
     ]

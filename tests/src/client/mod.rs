@@ -3,6 +3,7 @@
 //! Runs as the job's command and, for the control, without cordon. Each step goes to the system
 //! call it is named for: a resolver library or a retry would hide which of them was refused.
 
+mod call;
 mod dns;
 mod process;
 mod socket;
@@ -110,6 +111,14 @@ fn perform(step: &Step) -> Result<Done, Refused> {
         Step::UdpShadow { port, from } => udp::shadow(*port, *from),
         Step::RoutingHeader { to, through } => udp::routed(*to, *through),
         Step::Socket { kind } => socket::special(*kind),
+        Step::Call {
+            abi,
+            number,
+            arguments,
+        } => call::perform(*abi, *number, *arguments),
+        Step::TakeDescriptor { pid, number } => process::take_descriptor(*pid, *number),
+        Step::Unix { path } => socket::unix(path),
+        Step::StartIn { cgroup } => process::start_in(cgroup),
         Step::Resolve { name } => Ok(dns::resolve(name)),
         Step::Dns {
             server,

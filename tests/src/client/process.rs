@@ -8,8 +8,11 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
-use crate::client::step::Step;
-use crate::client::{Done, Refused, at, io_at};
+use crate::client::step::{Abi, Step};
+use crate::client::{Done, Refused, at, call, io_at};
+
+const PIDFD_OPEN: u32 = 434;
+const PIDFD_GETFD: u32 = 438;
 
 /// How long a file is waited for.
 const FILE_PATIENCE: Duration = Duration::from_mins(1);
@@ -40,6 +43,20 @@ pub(super) fn raise(number: i32) -> Result<Done, Refused> {
     let signal = Signal::try_from(number).map_err(at("raise"))?;
     nix::sys::signal::raise(signal).map_err(at("raise"))?;
     Ok(Done::default())
+}
+
+/// Starts a process in a cgroup; it ends at once.
+pub(super) fn start_in(cgroup: &Path) -> Result<Done, Refused> {
+    let directory = File::open(cgroup).map_err(io_at("open"))?;
+    call::clone_into(&directory)
+}
+
+/// Takes a copy of a descriptor another process has open.
+pub(super) fn take_descriptor(pid: u32, number: i32) -> Result<Done, Refused> {
+    let x86_64 = |call, arguments| call::perform(Abi::X86_64, call, arguments);
+    let opened = x86_64(PIDFD_OPEN, [pid.into(), 0, 0, 0])?;
+    let pidfd = i64::try_from(opened.bytes).unwrap_or(-1);
+    x86_64(PIDFD_GETFD, [pidfd, number.into(), 0, 0])
 }
 
 /// Starts this program once more, in a session of its own, and leaves it.

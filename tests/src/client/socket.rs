@@ -2,11 +2,12 @@
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, connect, recv,
-    send, setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, UnixAddr, connect,
+    recv, send, setsockopt, socket, sockopt,
 };
 use nix::sys::time::TimeVal;
 
@@ -58,6 +59,21 @@ pub(super) fn exchange(socket: &OwnedFd, bytes: &[u8]) -> Result<usize, Refused>
     send(socket.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL).map_err(at("send"))?;
     let mut buffer = [0; 4096];
     recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()).map_err(at("recv"))
+}
+
+/// Connects to a Unix socket.
+pub(super) fn unix(path: &Path) -> Result<Done, Refused> {
+    let socket = socket(
+        AddressFamily::Unix,
+        SockType::Stream,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )
+    .map_err(at("socket"))?;
+    let address = UnixAddr::new(path).map_err(at("connect"))?;
+    connect(socket.as_raw_fd(), &address)
+        .map(|()| Done::default())
+        .map_err(at("connect"))
 }
 
 /// Makes a socket of a special kind.

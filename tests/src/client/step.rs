@@ -46,6 +46,17 @@ pub enum SocketKind {
     Packet,
 }
 
+/// A way into the kernel, with its own numbers.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Abi {
+    /// `int 0x80`
+    I386,
+    /// `syscall` with a number that has bit 30.
+    X32,
+    /// `syscall`
+    X86_64,
+}
+
 /// TCP or UDP, for DNS.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Transport {
@@ -92,6 +103,18 @@ pub enum Step {
     RoutingHeader { to: Ipv6Addr, through: Ipv6Addr },
     /// Make a socket.
     Socket { kind: SocketKind },
+    /// Make a system call; `bytes` is what it returned.
+    Call {
+        abi: Abi,
+        number: u32,
+        arguments: [i64; 4],
+    },
+    /// Take a descriptor of another process (`pidfd_getfd`).
+    TakeDescriptor { pid: u32, number: i32 },
+    /// Start a process in another cgroup (`clone3` with `CLONE_INTO_CGROUP`).
+    StartIn { cgroup: PathBuf },
+    /// Connect to a Unix socket.
+    Unix { path: PathBuf },
     /// Ask libc (`getaddrinfo`).
     Resolve { name: String },
     /// Ask a server by hand.
@@ -130,6 +153,15 @@ impl Step {
             to,
             form: Form::Plain,
             call: SendCall::SendTo,
+        }
+    }
+
+    /// A system call of x86-64.
+    pub fn call(number: libc::c_long, arguments: [i64; 4]) -> Self {
+        Self::Call {
+            abi: Abi::X86_64,
+            number: u32::try_from(number).unwrap_or(u32::MAX),
+            arguments,
         }
     }
 

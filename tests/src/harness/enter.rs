@@ -12,6 +12,10 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use caps::{CapSet, Capability};
 use nix::sched::{CloneFlags, setns};
+use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
+
+/// The user and group every system has.
+const NOBODY: u32 = 65_534;
 
 /// Where to go.
 #[derive(clap::Args, Debug)]
@@ -28,6 +32,9 @@ pub struct Place {
     /// Give up the capabilities BPF programs need
     #[arg(long)]
     pub without_bpf: bool,
+    /// Become the user nobody
+    #[arg(long)]
+    pub nobody: bool,
     /// What to become
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
     pub command: Vec<OsString>,
@@ -41,6 +48,7 @@ impl Place {
             mount,
             cgroup,
             without_bpf,
+            nobody,
             command,
         } = self;
         // cgroup directories first: the mount namespace may show others.
@@ -61,6 +69,11 @@ impl Place {
             for capability in [Capability::CAP_BPF, Capability::CAP_SYS_ADMIN] {
                 caps::drop(None, CapSet::Bounding, capability).context("drop a capability")?;
             }
+        }
+        if nobody {
+            setgroups(&[])?;
+            setgid(Gid::from_raw(NOBODY))?;
+            setuid(Uid::from_raw(NOBODY))?;
         }
         let mut words = command.into_iter();
         let program = words.next().context("no command")?;

@@ -35,6 +35,8 @@ pub struct Job<'w> {
     shown: bool,
     without_bpf: bool,
     patience: u32,
+    as_nobody: bool,
+    stdin: Option<Stdio>,
 }
 
 impl<'w> Job<'w> {
@@ -51,6 +53,8 @@ impl<'w> Job<'w> {
             shown: false,
             without_bpf: false,
             patience: PATIENCE_SECONDS,
+            as_nobody: false,
+            stdin: None,
         }
     }
 
@@ -124,6 +128,20 @@ impl<'w> Job<'w> {
         self
     }
 
+    /// Runs it as the user nobody.
+    #[must_use]
+    pub fn by_nobody(mut self) -> Self {
+        self.as_nobody = true;
+        self
+    }
+
+    /// What its standard input is, instead of nothing.
+    #[must_use]
+    pub fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
+        self.stdin = Some(stdin.into());
+        self
+    }
+
     /// The command is a client that does these steps.
     pub fn steps(self, steps: &[Step]) -> Result<Self> {
         let own = self.world.environment.own.clone();
@@ -148,7 +166,7 @@ impl<'w> Job<'w> {
     }
 
     /// Starts it.
-    pub fn start(self) -> Result<Running<'w>> {
+    pub fn start(mut self) -> Result<Running<'w>> {
         let world = self.world;
         let evidence = self
             .evidence
@@ -156,10 +174,11 @@ impl<'w> Job<'w> {
             .unwrap_or_else(|| world.path("evidence"));
         let (stdout, stderr) = (world.path("stdout"), world.path("stderr"));
         let words = self.words(&evidence)?;
+        let stdin = self.stdin.take().unwrap_or_else(Stdio::null);
         let mut command = self.entering();
         let child = command
             .args(words)
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(stream(&stdout, self.shown)?)
             .stderr(stream(&stderr, self.shown)?)
             .spawn()
@@ -175,6 +194,11 @@ impl<'w> Job<'w> {
         })
     }
 
+    /// What would be run, with cordon in front, for a shell or a terminal to run.
+    pub fn command_line(&self) -> Result<Vec<OsString>> {
+        self.words(&self.world.path("evidence"))
+    }
+
     /// The part in front: takes the process to its place.
     fn entering(&self) -> Command {
         let world = self.world;
@@ -187,6 +211,9 @@ impl<'w> Job<'w> {
         }
         if self.without_bpf {
             command.arg("--without-bpf");
+        }
+        if self.as_nobody {
+            command.arg("--nobody");
         }
         command.arg("--");
         command
@@ -264,15 +291,15 @@ pub struct Running<'w> {
 }
 
 impl Running<'_> {
-    /// Number of the process that was started.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Sends a signal to the process that was started (cordon, if it runs under cordon).
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let process = Pid::from_raw(i32::try_from(self.child.id())?);
         kill(process, signal).with_context(|| format!("send {signal}"))
+    }
+
+    /// The number of the process that was started; it stays when the process becomes another program.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Waits until a file is there; fails if the process ends before.
