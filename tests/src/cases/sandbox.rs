@@ -520,6 +520,13 @@ fn settings(environment: &Environment) -> Result<()> {
         "{}",
         enforced.stdout
     );
+    // Opens for writing, and writes nothing.
+    let text = "f=$(find /sys/kernel /sys/module -type f -perm -200 | head -n 1); \
+                test -n \"$f\" && : >> \"$f\" && echo opened";
+    let free = world.job().command(["/bin/sh", "-c", text]).run()?;
+    ensure!(free.stdout == "opened\n", "without cordon: {}", free.stderr);
+    let enforced = script(&world, Who::Root, text)?;
+    ensure!(enforced.stdout.is_empty(), "{}", enforced.stdout);
     world.nothing_left()
 }
 
