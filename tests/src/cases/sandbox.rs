@@ -215,6 +215,8 @@ fn killed_init(environment: &Environment) -> Result<()> {
         .under_cordon(&[])
         .start()?;
     running.until(&ready)?;
+    // The command may be there before its init has said so.
+    sleep(environment.seconds(1));
     let cordon = running.id();
     let children = fs::read_to_string(format!("/proc/{cordon}/task/{cordon}/children"))?;
     let init = children.trim().parse().context("one child: init")?;
