@@ -37,9 +37,9 @@ const GROUP: &str = "\
     what else is in that group. If it ends cordon, it stays denied, and there is no report.";
 
 const ROOT: &str = "\
-    The command ran as root. It has no capability for networks, mounts, tracing or BPF, cgroup file systems \
-    and /proc/sys are read-only to it and BPF file systems hidden, but files and devices of root are open to \
-    it; by writing to disk devices or to programs of the host it can leave the job.";
+    The command ran as root. It has no capability for networks, mounts, tracing or BPF; cgroup file systems, \
+    /proc/sys and /sys are read-only to it, and BPF file systems hidden. But files and devices of root are \
+    open to it: by writing to disk devices or to programs of the host it can leave the job.";
 
 /// Ways out that no layer watches in a job like this. Each is a sentence for a reviewer; what the
 /// operator opened stands first.
@@ -113,7 +113,7 @@ fn process_layers(plan: &Plan, as_root: bool) -> [Layer; 7] {
         layer(
             "mount namespace",
             if as_root {
-                format!("{mounts}, /proc/sys read-only")
+                format!("{mounts}, /proc/sys and /sys read-only")
             } else {
                 mounts.to_owned()
             },

@@ -57,7 +57,7 @@ impl Plan {
             .as_ref()
             .map_or_else(privilege::is_root, Account::is_root)
         {
-            mounts.extend(mounts::sealed_for_root(&mounts));
+            mounts.extend(mounts::sealed_for_root(&mountinfo, &mounts));
         }
         Ok(Self {
             cgroup: cgroup.to_owned(),

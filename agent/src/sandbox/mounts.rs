@@ -34,23 +34,51 @@ pub enum Cover {
     ReadOnlyPart,
 }
 
-/// What a job of root must not write in each /proc of its own: settings of the whole host, which
-/// the kernel leaves to the user number alone. One of them names a program to be run at a crash.
+/// File systems by which root sets the kernel, or looks into it, without a capability.
+const SETTINGS: [&str; 7] = [
+    "configfs",
+    "debugfs",
+    "efivarfs",
+    "pstore",
+    "securityfs",
+    "sysfs",
+    "tracefs",
+];
+
+/// What a job of root must not write: settings of the whole host, which the kernel leaves to the
+/// user number alone. One of them names a program to be run at a crash. `changes` are those the
+/// same table asks for in any job.
 ///
 /// Not for others, who cannot write there anyway: with anything mounted below /proc, nobody in the
 /// job could mount a /proc for a user namespace of their own.
 #[must_use]
-pub fn sealed_for_root(changes: &[Mount]) -> Vec<Mount> {
+pub fn sealed_for_root(mountinfo: &str, changes: &[Mount]) -> Vec<Mount> {
     let processes = changes
         .iter()
         .filter(|change| change.what == Cover::Processes);
-    let sealed = |change: &Mount| {
-        ["sys", "sysrq-trigger"].map(|part| Mount {
-            at: change.at.join(part),
-            what: Cover::ReadOnlyPart,
+    let mut sealed: Vec<Mount> = processes
+        .flat_map(|change| {
+            ["sys", "sysrq-trigger"].map(|part| Mount {
+                at: change.at.join(part),
+                what: Cover::ReadOnlyPart,
+            })
         })
-    };
-    processes.flat_map(sealed).collect()
+        .collect();
+    let settings = mountinfo.lines().filter_map(|line| {
+        let (mount, kind) = line.split_once(" - ")?;
+        let is_setting = SETTINGS.contains(&kind.split(' ').next()?);
+        let at = PathBuf::from(unescape(mount.split(' ').nth(4)?));
+        is_setting.then_some(Mount {
+            at,
+            what: Cover::ReadOnly,
+        })
+    });
+    for mount in settings {
+        if !sealed.contains(&mount) {
+            sealed.push(mount);
+        }
+    }
+    sealed
 }
 
 /// The changes a mount table asks for, in the order of the table, which has parents first.
@@ -153,12 +181,22 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_sealed_in_every_proc() {
-        let changes = changes("20 1 0:20 / /a/proc rw - proc proc rw\n");
-        let sealed = sealed_for_root(&changes);
+    fn settings_are_sealed_wherever_they_are_mounted() {
+        let mountinfo = "\
+20 1 0:20 / /a/proc rw - proc proc rw
+21 1 0:21 / /sys rw - sysfs sysfs rw
+22 21 0:22 / /sys/kernel/tracing rw - tracefs tracefs rw
+23 21 0:22 / /srv rw - ext4 /dev/vda rw
+";
+        let sealed = sealed_for_root(mountinfo, &changes(mountinfo));
         assert_eq!(
             paths(&sealed, Cover::ReadOnlyPart),
             [Path::new("/a/proc/sys"), Path::new("/a/proc/sysrq-trigger")]
         );
+        assert_eq!(
+            paths(&sealed, Cover::ReadOnly),
+            [Path::new("/sys"), Path::new("/sys/kernel/tracing")]
+        );
+        assert_eq!(sealed.len(), 4);
     }
 }

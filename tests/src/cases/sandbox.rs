@@ -215,6 +215,8 @@ fn killed_init(environment: &Environment) -> Result<()> {
         .under_cordon(&[])
         .start()?;
     running.until(&ready)?;
+    // The command may be there before its init has said so.
+    sleep(environment.seconds(1));
     let cordon = running.id();
     let children = fs::read_to_string(format!("/proc/{cordon}/task/{cordon}/children"))?;
     let init = children.trim().parse().context("one child: init")?;
@@ -520,6 +522,13 @@ fn settings(environment: &Environment) -> Result<()> {
         "{}",
         enforced.stdout
     );
+    // Opens for writing, and writes nothing.
+    let text = "f=$(find /sys/kernel /sys/module -type f -perm -200 | head -n 1); \
+                test -n \"$f\" && : >> \"$f\" && echo opened";
+    let free = world.job().command(["/bin/sh", "-c", text]).run()?;
+    ensure!(free.stdout == "opened\n", "without cordon: {}", free.stderr);
+    let enforced = script(&world, Who::Root, text)?;
+    ensure!(enforced.stdout.is_empty(), "{}", enforced.stdout);
     world.nothing_left()
 }
 
