@@ -57,7 +57,9 @@ fn moved(environment: &Environment) -> Result<()> {
     };
     let (ready, out) = (world.path("ready"), world.path("out"));
     fs::write(&out, "")?;
-    world.free(&begin(&ready, &out)[..5])?.run()?;
+    let mut steps = begin(&ready, &out);
+    steps.truncate(5);
+    world.free(&steps)?.run()?;
     world.something_leaked()?;
 
     let (ready, out) = (world.path("ready"), world.path("out"));
@@ -77,7 +79,7 @@ fn moved(environment: &Environment) -> Result<()> {
     ensure!(taken > 0, "the job has no process");
     fs::write(&out, "")?;
     let finished = running.wait()?.expect_status(0)?;
-    for outcome in &finished.outcomes()?[2..5] {
+    for outcome in finished.outcomes()?.iter().skip(2).take(3) {
         world.refused(outcome)?;
     }
     world.nothing_leaked()?;

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram, UnixListener, UnixStream};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::thread::{sleep, spawn};
@@ -16,9 +17,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
+use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, MsgFlags, getsockopt, sendmsg, sockopt};
+use nix::unistd::{Pid, Uid};
 
-use super::case::{Refused, io_at};
+use super::case::{Refused, at as failed, io_at};
 use super::sys;
 use crate::harness::network::{EVIL_V4, JOB_V4, at};
 
@@ -34,6 +37,10 @@ pub enum Role {
     Neighbour,
     /// On the attacker's machine: does what a job asks of it from there.
     Attacker,
+    /// Keeps processes of both users outside the job that a job could abuse.
+    Prey,
+    /// One of them.
+    Victim,
 }
 
 /// Arguments of the hidden command.
@@ -205,6 +212,71 @@ pub fn ready(directory: &Path, role: Role) -> PathBuf {
     directory.join(format!("ready-{role:?}"))
 }
 
+/// Users whose processes are kept for abuse: those that jobs of the suite run as.
+const PREY: [u32; 2] = [0, 65534];
+
+/// A process of this user outside the job, and its descriptor of a socket that is connected to the
+/// attacker.
+pub fn victim(directory: &Path, user: Uid) -> Result<(Pid, i32), Refused> {
+    let path = directory.join(format!("victim-{user}"));
+    let text = std::fs::read_to_string(path).map_err(io_at("read"))?;
+    let mut numbers = text.split(' ').map(|word| word.trim().parse::<i32>());
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(process)), Some(Ok(descriptor))) => Ok((Pid::from_raw(process), descriptor)),
+        _ => Err(failed("read")(Errno::EINVAL)),
+    }
+}
+
+/// Starts a new one whenever one was ended.
+fn keep_prey(directory: &Path) -> Result<()> {
+    for user in PREY {
+        let own = std::env::current_exe()?;
+        let directory = directory.to_owned();
+        let start = move || -> Result<std::process::Child> {
+            let mut child = Command::new(&own)
+                .args([
+                    "escape-accomplice",
+                    "victim",
+                    "--cgroup",
+                    "/",
+                    "--directory",
+                ])
+                .arg(&directory)
+                .uid(user)
+                .gid(user)
+                .stdout(std::process::Stdio::piped())
+                .spawn()?;
+            // Its first word is the number of its descriptor.
+            let mut number = String::new();
+            let stdout = child.stdout.take().context("no output")?;
+            std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut number)?;
+            let path = directory.join(format!("victim-{user}"));
+            std::fs::write(&path, format!("{} {number}", child.id()))?;
+            Ok(child)
+        };
+        let mut first = start()?;
+        drop(spawn(move || {
+            while first.wait().is_ok() {
+                match start() {
+                    Ok(next) => first = next,
+                    Err(error) => return eprintln!("accomplice: no victim: {error:#}"),
+                }
+            }
+        }));
+    }
+    Ok(())
+}
+
+/// Waits to be abused.
+fn be_victim() -> Result<ExitCode> {
+    let socket = UdpSocket::bind(at(JOB_V4, 0))?;
+    socket.connect(at(EVIL_V4, HOME))?;
+    println!("{}", socket.as_raw_fd());
+    loop {
+        sleep(Duration::from_secs(3600));
+    }
+}
+
 /// Serves until it is killed.
 pub fn run(args: Args) -> Result<ExitCode> {
     let Args {
@@ -229,6 +301,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
                 move_out(&stream, &cgroup);
             })?;
         }
+        Role::Prey => keep_prey(&directory)?,
+        Role::Victim => return be_victim(),
         Role::Attacker => visit(&directory)?,
     }
     std::fs::write(ready(&directory, role), "")?;

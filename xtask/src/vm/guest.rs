@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use super::kernel::Kernel;
+use super::matrix::Told;
 use crate::escape::Results;
 use crate::test::{Tally, parse_result};
 
@@ -52,14 +53,14 @@ impl Guest {
     /// QEMU 7.2 emulates a crash of its own making now and then (a double fault where the memory is
     /// sound; seen with 6.12 guests), so a guest that crashes before its verdict is started once
     /// more, and says so.
-    pub(super) fn run(&self, kernel: &Kernel, timeout: Duration) -> Result<Tally> {
-        let mut console = self.boot(kernel, timeout)?;
+    pub(super) fn run(&self, kernel: &Kernel, timeout: Duration, told: &mut Told) -> Result<Tally> {
+        let mut console = self.boot(kernel, timeout, told)?;
         if let (Some(crash), true) = (&console.crash, console.verdicts.is_empty()) {
             eprintln!(
                 "guest {} crashed ({crash}); once more, since the emulator is known for it",
                 self.name
             );
-            console = self.boot(kernel, timeout)?;
+            console = self.boot(kernel, timeout, told)?;
         }
         if self.keeps {
             let file = console.results.keep(&kernel.version)?;
@@ -75,12 +76,12 @@ impl Guest {
         }
     }
 
-    fn boot(&self, kernel: &Kernel, timeout: Duration) -> Result<Console> {
+    fn boot(&self, kernel: &Kernel, timeout: Duration, told: &mut Told) -> Result<Console> {
         let mut qemu = emulator(kernel, &self.initramfs)
             .spawn()
             .context("cannot start QEMU")?;
         let console = qemu.stdout.take().context("QEMU has no console")?;
-        let watched = self.watch(&lines(console), timeout);
+        let watched = self.watch(&lines(console), timeout, told);
         // After the last line it ends by itself; after a timeout it does not.
         if watched.is_err() {
             stop(&mut qemu)?;
@@ -89,7 +90,13 @@ impl Guest {
         watched
     }
 
-    fn watch(&self, lines: &Receiver<String>, timeout: Duration) -> Result<Console> {
+    /// What was told is kept also where the guest does not come to its end.
+    fn watch(
+        &self,
+        lines: &Receiver<String>,
+        timeout: Duration,
+        told: &mut Told,
+    ) -> Result<Console> {
         let start = Instant::now();
         let mut console = Console::default();
         loop {
@@ -99,6 +106,7 @@ impl Guest {
                     if !console.results.take(&line) {
                         println!("{} | {line}", self.name);
                         console.read(&line);
+                        told.read(&line);
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => return Ok(console),

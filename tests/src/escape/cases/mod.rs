@@ -8,6 +8,7 @@ use super::case::Case;
 use crate::harness::network::{GOOD_V4, at};
 
 mod beside;
+mod control;
 mod families;
 mod life;
 mod link;
@@ -35,6 +36,7 @@ pub fn all() -> Vec<Case> {
         beside::CASES,
         outside::CASES,
         life::CASES,
+        control::CASES,
         life::NOISE,
     ]
     .concat()
