@@ -89,6 +89,10 @@ impl Attempt {
             Errno::EPROTONOSUPPORT,
             Errno::ESOCKTNOSUPPORT,
         ];
+        // Where accomplices are is read from files: one that is missing is a fault of the suite.
+        if self.call.as_deref() == Some("read") {
+            return false;
+        }
         let errno = self.errno.as_deref().unwrap_or_default();
         ANSWERS.iter().any(|answer| errno == format!("{answer:?}"))
     }
