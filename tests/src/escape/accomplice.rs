@@ -272,9 +272,9 @@ fn be_victim() -> Result<ExitCode> {
     let socket = UdpSocket::bind(at(JOB_V4, 0))?;
     socket.connect(at(EVIL_V4, HOME))?;
     println!("{}", socket.as_raw_fd());
-    loop {
-        sleep(Duration::from_secs(3600));
-    }
+    // A signal ends it.
+    nix::unistd::pause();
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Serves until it is killed.
