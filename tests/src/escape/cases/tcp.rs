@@ -11,7 +11,7 @@ use crate::harness::network::{EVIL_V4, EVIL_V6, GOOD_V4};
 type Result = std::result::Result<(), Refused>;
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("tcp-v4", &[], "TCP connect, IPv4.", |targets| {
+    Case::new("tcp-v4", &["P18"], "TCP connect, IPv4.", |targets| {
         stream(
             libc::AF_INET,
             0,
