@@ -84,17 +84,6 @@ pub(super) const CASES: &[Case] = &[
         },
     ),
     Case::new(
-        "kill-outside",
-        &["G33"],
-        "Ends a process of the same user outside the job.",
-        |targets| {
-            let (process, _) = victim(&targets.directory, getuid())?;
-            kill(process, Signal::SIGKILL).map_err(failed("kill"))
-        },
-    )
-    .done()
-    .stopped_by(NO_PROCESS),
-    Case::new(
         "ptrace-outside",
         &["G15"],
         "Traces a process of the same user outside the job: from there on it does what the job wants.",
@@ -129,6 +118,18 @@ pub(super) const CASES: &[Case] = &[
                 .open(format!("/proc/{process}/mem"))
                 .map(drop)
                 .map_err(io_at("open"))
+        },
+    )
+    .done()
+    .stopped_by(NO_PROCESS),
+    // After the others that need it: a new one takes a moment.
+    Case::new(
+        "kill-outside",
+        &["G33"],
+        "Ends a process of the same user outside the job.",
+        |targets| {
+            let (process, _) = victim(&targets.directory, getuid())?;
+            kill(process, Signal::SIGKILL).map_err(failed("kill"))
         },
     )
     .done()
