@@ -439,6 +439,7 @@ fn activate(mut stream: UnixStream) {
 }
 
 fn move_out(mut stream: &UnixStream, cgroup: &Path) {
+    drop(heard(stream));
     let moved = getsockopt(&stream, sockopt::PeerCredentials)
         .context("SO_PEERCRED")
         .and_then(|peer| {

@@ -14,7 +14,8 @@ const PORTS: u16 = 20_000;
 pub struct Case {
     /// Unique, stable, usable as a file name.
     pub id: &'static str,
-    /// Entries of the catalogue of techniques it belongs to.
+    /// Entries of the catalogue of techniques, and advisories, that it belongs to; none for what every
+    /// filter claims to stop.
     pub catalogue: &'static [&'static str],
     /// The technique in one sentence.
     pub technique: &'static str,

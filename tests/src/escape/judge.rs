@@ -198,10 +198,10 @@ pub fn judge(
     if !control.escaped(case.proof) {
         return match &control.attempt {
             None => (Outcome::Unproven, "the control was not run".to_owned()),
-            Some(free) if free.call.is_some() => (Outcome::NotPossible, free.error()),
-            Some(free) if free.ended.is_some() => (
+            Some(free) if free.is_impossible() => (Outcome::NotPossible, free.error()),
+            Some(free) if !free.went_through() => (
                 Outcome::Unproven,
-                format!("the control ended by {}", free.error()),
+                format!("the control went wrong: {}", free.error()),
             ),
             Some(_) => (
                 Outcome::Unproven,
@@ -335,6 +335,18 @@ mod tests {
         assert_eq!(of(observed(REFUSED, 0)).0, Outcome::NotPossible);
         assert_eq!(of(observed(None, 0)).0, Outcome::Unproven);
         assert_eq!(of(Observed::default()).0, Outcome::Unproven);
+    }
+
+    #[test]
+    fn a_control_that_only_went_wrong_is_not_taken_for_impossible() {
+        let timeout = observed(Some(("connect", "ETIMEDOUT")), 0);
+        let judged = judge(
+            (0, &CASE),
+            &timeout,
+            &observed(REFUSED, 0),
+            &evidence(true, true),
+        );
+        assert_eq!(judged.0, Outcome::Unproven);
     }
 
     #[test]

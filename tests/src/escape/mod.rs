@@ -166,6 +166,7 @@ impl<'c> Suite<'c> {
         more_addresses(&world)?;
         for (role, machine) in [
             (Role::Neighbour, &world.network.job),
+            (Role::Prey, &world.network.job),
             (Role::Attacker, &world.network.evil),
         ] {
             start_accomplice(&world, role, machine)?;

@@ -345,10 +345,10 @@ impl Drop for Shared {
 ///
 /// # Safety
 /// Addresses among the arguments must be of memory that the call may use as it does.
-pub unsafe fn numbered(call: &'static str, number: i64, arguments: [usize; 4]) -> Sys<i64> {
-    let [first, second, third, fourth] = arguments;
-    // SAFETY: the caller's promise; what has more arguments gets zeros.
-    let result = unsafe { libc::syscall(number, first, second, third, fourth, 0, 0) };
+pub unsafe fn numbered(call: &'static str, number: i64, arguments: [usize; 6]) -> Sys<i64> {
+    let [one, two, three, four, five, six] = arguments;
+    // SAFETY: the caller's promise.
+    let result = unsafe { libc::syscall(number, one, two, three, four, five, six) };
     Errno::result(result).map_err(at(call))
 }
 
@@ -461,6 +461,19 @@ pub mod compat {
             return Err(at(name)(Errno::from_raw(-result)));
         }
         Ok(result.cast_unsigned())
+    }
+
+    /// Sends a datagram by the numbers of x32: those of x86-64 with a bit set.
+    pub fn x32_datagram(data: &[u8], to: &[u8]) -> Sys<()> {
+        const BIT: i64 = 0x4000_0000;
+        // SAFETY: three integers.
+        let socket =
+            unsafe { super::numbered("x32 socket", BIT | libc::SYS_socket, [2, 2, 0, 0, 0, 0]) }?;
+        let socket = usize::try_from(socket).unwrap_or_default();
+        let (start, address) = (data.as_ptr() as usize, to.as_ptr() as usize);
+        let arguments = [socket, start, data.len(), 0, address, to.len()];
+        // SAFETY: both addresses are of readable bytes of the lengths given.
+        unsafe { super::numbered("x32 sendto", BIT | libc::SYS_sendto, arguments) }.map(drop)
     }
 
     /// Sends a datagram.

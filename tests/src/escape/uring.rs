@@ -67,7 +67,7 @@ impl Ring {
             parameters[2] = SETUP_SQPOLL;
             parameters[4] = 50;
         }
-        let arguments = [1, parameters.as_mut_ptr() as usize, 0, 0];
+        let arguments = [1, parameters.as_mut_ptr() as usize, 0, 0, 0, 0];
         // SAFETY: the second argument is the structure of 120 bytes that the call reads and fills.
         let fd = unsafe { numbered("io_uring_setup", libc::SYS_io_uring_setup, arguments) }?;
         let fd = i32::try_from(fd).unwrap_or(-1);
@@ -114,7 +114,13 @@ impl Ring {
         let ring = usize::try_from(self.fd.as_raw_fd()).unwrap_or_default();
         // Wait for one, and wake a poller.
         // SAFETY: integers, and no signal mask.
-        unsafe { numbered("io_uring_enter", libc::SYS_io_uring_enter, [ring, 1, 1, 3]) }?;
+        unsafe {
+            numbered(
+                "io_uring_enter",
+                libc::SYS_io_uring_enter,
+                [ring, 1, 1, 3, 0, 0],
+            )
+        }?;
         let first = self.completion.get(head);
         if first == self.completion.get(done) {
             return Err(at(call)(Errno::ETIMEDOUT));

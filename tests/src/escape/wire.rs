@@ -376,6 +376,6 @@ mod tests {
         let plain = frame(Machine::Good, 150, GOOD, 8080, "hello");
         let marked = frame(Machine::Good, 150, GOOD, 8080, &tag(3));
         let other_port = frame(Machine::Good, 150, GOOD, 22, "hello");
-        assert_eq!(whose(vec![plain, marked, other_port]), (vec![5], 0));
+        assert_eq!(whose(vec![plain, marked, other_port]), (vec![3, 5], 0));
     }
 }

