@@ -53,7 +53,8 @@ pub(super) const CASES: &[Case] = &[
             })?;
             sys::wait(child)
         },
-    ),
+    )
+    .stopped_by(&[by("seccomp", "clone3", Errno::ENOSYS)]),
     Case::new(
         "udp-threads",
         &["G15"],
