@@ -105,6 +105,8 @@ pub struct Enforced {
     pub layers: Vec<Layer>,
     /// What was tried, and how it went.
     pub proof: Vec<String>,
+    /// Whether the LSM programs judge the job.
+    pub lsm: bool,
     /// The job's maps.
     pub maps: JobMaps,
 }
@@ -168,6 +170,7 @@ impl Host {
         Ok(Enforced {
             layers: self.layers(),
             proof,
+            lsm: self.kernel.lsm.is_ok(),
             maps,
         })
     }
@@ -203,7 +206,7 @@ impl Host {
     /// # Errors
     /// Something is not: there was a time without it.
     pub fn holds(&self, place: &Place, ruleset: &Ruleset) -> Result<(), EnforceError> {
-        kernel::check_links(&self.root, &self.pins)?;
+        kernel::check_links(&self.root, &self.pins, &self.kernel)?;
         let entry = self.kernel.maps.job(place.cgroup.id())?;
         proof::is_published(entry, ruleset)?;
         Ok(())
@@ -211,8 +214,15 @@ impl Host {
 
     /// Every hook of this host, for the report.
     fn layers(&self) -> Vec<Layer> {
+        let lsm = self.kernel.lsm.as_ref().err().map(|why| Layer {
+            name: "lsm".to_owned(),
+            active: false,
+            detail: format!("families, sockets, processes and files of others; not active: {why}"),
+        });
         HOOKS
             .iter()
+            .filter(|hook| !kernel::is_lsm(hook) || lsm.is_none())
+            .filter(|hook| !self.kernel.unneeded.contains(&hook.name))
             .map(|hook| {
                 let missing = self
                     .kernel
@@ -229,6 +239,7 @@ impl Host {
                     detail,
                 }
             })
+            .chain(lsm.clone())
             .collect()
     }
 

@@ -4,13 +4,17 @@ use crate::enforce::{EnforceError, Enforced, chain};
 use crate::report::{Coverage, Layer};
 
 /// Ways out that no layer of this version watches. Each is a sentence for a reviewer.
-const BLIND_SPOTS: [&str; 5] = [
+const BLIND_SPOTS: [&str; 2] = [
     "Names inside connections are not checked: where several sites share an address, allowing one \
      of them allows a connection to all of them.",
+    "Containers started through an engine run outside the job's cgroup and are not enforced.",
+];
+
+/// The same, where no LSM programs judge the job.
+const WITHOUT_LSM: [&str; 3] = [
     "Sockets of families other than inet and inet6 are not judged: a vsock of a virtual machine, \
      and Unix sockets of daemons outside the job, which can act for it (container engines, D-Bus, \
      resolvers).",
-    "Containers started through an engine run outside the job's cgroup and are not enforced.",
     "A connection that was open before the job and reaches it as standard input, output or error, \
      or is passed to it over a Unix socket, is not judged as the job's.",
     "Processes of the same user outside the job are open to it: it can signal them, cordon \
@@ -18,10 +22,18 @@ const BLIND_SPOTS: [&str; 5] = [
      them or take their descriptors, it can act through them.",
 ];
 
+/// The same, where they do.
+const WITH_LSM: [&str; 1] = [
+    "A Unix socket that was connected before the job and reaches it as standard input, output or \
+     error can be used by it.",
+];
+
 /// Said where the command runs as root.
 const ROOT: &str = "The command ran as root. It has no capability for networks, mounts, tracing or \
-                    BPF, cgroup file systems are read-only to it and BPF file systems hidden, but files and \
-                    processes of root are open to it.";
+                    BPF, cgroup file systems are read-only to it and BPF file systems hidden, but files";
+
+/// What else is open to it without LSM programs.
+const ROOT_PROCESSES: &str = "and processes";
 
 /// The coverage of one job. `holds` is what the kernel said of the programs when the command had
 /// ended: the proof before its start says nothing of the time between.
@@ -36,9 +48,17 @@ pub fn coverage(enforced: &Enforced, holds: Result<(), EnforceError>, as_root: b
             layer.active &= !error.is_about(&layer.name);
         }
     }
-    blind_spots.extend(BLIND_SPOTS.iter().map(|text| squeeze(text)));
+    let by_lsm: &[&str] = if enforced.lsm {
+        &WITH_LSM
+    } else {
+        &WITHOUT_LSM
+    };
+    blind_spots.extend(BLIND_SPOTS.iter().chain(by_lsm).map(|text| squeeze(text)));
     if as_root {
-        blind_spots.push(squeeze(ROOT));
+        let processes = if enforced.lsm { "" } else { ROOT_PROCESSES };
+        blind_spots.push(squeeze(&format!(
+            "{ROOT} {processes} of root are open to it."
+        )));
     }
     Coverage {
         layers,

@@ -23,7 +23,7 @@ use nix::sys::socket::{
 use nix::unistd::{Gid, Uid, User, initgroups, setgid, setuid};
 
 use super::fs::{self, FileError};
-use super::{privilege, signals};
+use super::{bpf, privilege, signals};
 use crate::cgroup::hierarchy;
 
 /// Who a command runs as.
@@ -284,6 +284,33 @@ pub fn attempt(cgroup: &Path, transport: Transport, to: SocketAddrV4) -> io::Res
                 Err(io::Error::from_raw_os_error(code.saturating_sub(NO_SOCKET)))
             }
             Some(code) if code > REFUSED => Ok(Attempt::Refused(code.saturating_sub(REFUSED))),
+            _ => Err(error),
+        },
+    }
+}
+
+/// Whether the kernel refuses `bpf(2)` to a process inside `cgroup` that has every capability.
+///
+/// # Errors
+/// The process could not be made or join; then nothing is known.
+pub fn is_bpf_refused(cgroup: &Path) -> io::Result<bool> {
+    let procs = open_procs(cgroup).map_err(io::Error::other)?;
+    let mut command = Command::new("/proc/self/exe");
+    let code = move || -> io::Result<i32> {
+        (&procs).write_all(b"0")?;
+        Ok(if bpf::is_refused()? { REFUSED } else { REACHED })
+    };
+    // SAFETY: as in `attempt`.
+    unsafe { command.pre_exec(move || Err(io::Error::from_raw_os_error(code()?))) };
+    match command.spawn() {
+        Ok(mut child) => {
+            child.kill()?;
+            child.wait()?;
+            Err(io::Error::other("the probe ran on"))
+        }
+        Err(error) => match error.raw_os_error() {
+            Some(REACHED) => Ok(false),
+            Some(REFUSED) => Ok(true),
             _ => Err(error),
         },
     }
