@@ -15,6 +15,7 @@ mod lease;
 mod life;
 mod loopback;
 mod losses;
+mod lsm;
 mod ranges;
 mod refusals;
 mod report;
@@ -37,6 +38,7 @@ pub fn all() -> Vec<Story> {
         losses::stories(),
         life::stories(),
         control::stories(),
+        lsm::stories(),
         refusals::stories(),
         report::stories(),
     ]

@@ -7,8 +7,10 @@ mod dns;
 mod process;
 mod socket;
 pub mod step;
+mod tamper;
 mod tcp;
 mod udp;
+mod unix;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -108,6 +110,13 @@ fn perform(step: &Step) -> Result<Done, Refused> {
         Step::Flood { to, count } => udp::flood(*to, *count),
         Step::RoutingHeader { to, through } => udp::routed(*to, *through),
         Step::Socket { kind } => socket::special(*kind),
+        Step::Unix { to, kind } => unix::speak(to, *kind),
+        Step::UnixOwn { directory } => unix::own(directory),
+        Step::Input { way } => tamper::use_input(*way),
+        Step::Take { at } => unix::take(at),
+        Step::Touch { process, how } => tamper::touch(*process, *how),
+        Step::Bpf => tamper::bpf(),
+        Step::Mount { kind, at, by_name } => tamper::mount(kind, at, *by_name),
         Step::Resolve { name } => Ok(dns::resolve(name)),
         Step::Dns {
             server,

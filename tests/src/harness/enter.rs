@@ -12,6 +12,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use caps::{CapSet, Capability};
 use nix::sched::{CloneFlags, setns};
+use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 
 /// Where to go.
 #[derive(clap::Args, Debug)]
@@ -28,6 +29,9 @@ pub struct Place {
     /// Give up the capabilities BPF programs need
     #[arg(long)]
     pub without_bpf: bool,
+    /// Become another user
+    #[arg(long, value_name = "UID")]
+    pub user: Option<u32>,
     /// What to become
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
     pub command: Vec<OsString>,
@@ -41,6 +45,7 @@ impl Place {
             mount,
             cgroup,
             without_bpf,
+            user,
             command,
         } = self;
         // cgroup directories first: the mount namespace may show others.
@@ -61,6 +66,11 @@ impl Place {
             for capability in [Capability::CAP_BPF, Capability::CAP_SYS_ADMIN] {
                 caps::drop(None, CapSet::Bounding, capability).context("drop a capability")?;
             }
+        }
+        if let Some(user) = user {
+            setgroups(&[]).context("leave all groups")?;
+            setgid(Gid::from_raw(user)).context("change the group")?;
+            setuid(Uid::from_raw(user)).context("change the user")?;
         }
         let mut words = command.into_iter();
         let program = words.next().context("no command")?;

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -34,6 +35,8 @@ pub struct Job<'w> {
     machine: &'w Namespace,
     shown: bool,
     without_bpf: bool,
+    input: Option<OwnedFd>,
+    user: Option<u32>,
 }
 
 impl<'w> Job<'w> {
@@ -49,6 +52,8 @@ impl<'w> Job<'w> {
             machine: &world.network.job,
             shown: false,
             without_bpf: false,
+            input: None,
+            user: None,
         }
     }
 
@@ -115,6 +120,23 @@ impl<'w> Job<'w> {
         self
     }
 
+    /// Gives it this as standard input.
+    #[must_use]
+    pub fn input(mut self, input: impl Into<OwnedFd>) -> Self {
+        self.input = Some(input.into());
+        self
+    }
+
+    /// Runs the command as another user: under cordon by its own option.
+    #[must_use]
+    pub fn user(mut self, user: u32) -> Self {
+        if self.cordon.is_some() {
+            return self.under_cordon(&["--user", &user.to_string()]);
+        }
+        self.user = Some(user);
+        self
+    }
+
     /// The command is a client that does these steps.
     pub fn steps(self, steps: &[Step]) -> Result<Self> {
         let own = self.world.environment.own.clone();
@@ -139,7 +161,7 @@ impl<'w> Job<'w> {
     }
 
     /// Starts it.
-    pub fn start(self) -> Result<Running<'w>> {
+    pub fn start(mut self) -> Result<Running<'w>> {
         let world = self.world;
         let evidence = self
             .evidence
@@ -150,7 +172,7 @@ impl<'w> Job<'w> {
         let mut command = self.entering();
         let child = command
             .args(words)
-            .stdin(Stdio::null())
+            .stdin(self.input.take().map_or_else(Stdio::null, Stdio::from))
             .stdout(stream(&stdout, self.shown)?)
             .stderr(stream(&stderr, self.shown)?)
             .spawn()
@@ -177,6 +199,9 @@ impl<'w> Job<'w> {
         }
         if self.without_bpf {
             command.arg("--without-bpf");
+        }
+        if let Some(user) = self.user {
+            command.arg("--user").arg(user.to_string());
         }
         command.arg("--");
         command
