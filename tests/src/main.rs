@@ -22,6 +22,7 @@ mod bench;
 mod cases;
 mod client;
 mod demo;
+mod escape;
 mod harness;
 mod runner;
 mod supervisor;
@@ -29,6 +30,9 @@ mod supervisor;
 /// Modes of the program; anything else is for the test runner.
 #[derive(Debug, Parser)]
 struct Cli {
+    /// The machine is an emulated guest
+    #[arg(long, hide = true)]
+    vm: bool,
     #[command(subcommand)]
     mode: Mode,
 }
@@ -39,6 +43,23 @@ enum Mode {
     Demo(demo::Args),
     /// Measure what cordon costs
     Bench(bench::Args),
+    /// Try every known way around enforcement
+    Escape(escape::Args),
+    /// Run hostile programs as a job (used by `escape`)
+    #[command(hide = true)]
+    EscapeJob(escape::hostile::Args),
+    /// Help a job from outside (used by `escape`)
+    #[command(hide = true)]
+    EscapeAccomplice(escape::accomplice::Args),
+    /// Send a word to the attacker (used by `escape`)
+    #[command(hide = true)]
+    EscapeSend {
+        /// The word
+        word: String,
+    },
+    /// Be one hostile program (used by `escape`)
+    #[command(hide = true)]
+    EscapeCase(escape::hostile::One),
     /// Do steps as a job (used by stories)
     #[command(hide = true)]
     Client(client::Args),
@@ -48,17 +69,30 @@ enum Mode {
 }
 
 fn main() -> ExitCode {
-    let result = match std::env::args().nth(1).as_deref() {
-        Some("demo" | "bench" | "client" | "enter") => match Cli::parse().mode {
-            Mode::Client(args) => client::run(&args),
-            Mode::Enter(place) => place.become_command().map(|()| ExitCode::SUCCESS),
-            Mode::Demo(args) => supervisor::supervised(|| demo::run(&args)),
-            Mode::Bench(args) => supervisor::supervised(|| bench::run(&args)),
-        },
+    let first = std::env::args().skip(1).find(|word| word != runner::GUEST);
+    let result = match first.as_deref() {
+        Some(
+            "demo" | "bench" | "client" | "enter" | "escape" | "escape-job" | "escape-case"
+            | "escape-accomplice" | "escape-send",
+        ) => command(Cli::parse()),
         _ => supervisor::supervised(runner::run),
     };
     result.unwrap_or_else(|error| {
         eprintln!("cordon-tests: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+fn command(Cli { vm, mode }: Cli) -> anyhow::Result<ExitCode> {
+    match mode {
+        Mode::Escape(args) => escape::run(&args, vm),
+        Mode::EscapeAccomplice(args) => escape::accomplice::run(args),
+        Mode::EscapeSend { word } => Ok(escape::accomplice::send(&word)),
+        Mode::EscapeJob(args) => escape::hostile::run(&args),
+        Mode::EscapeCase(args) => escape::hostile::one(&args),
+        Mode::Client(args) => client::run(&args),
+        Mode::Enter(place) => place.become_command().map(|()| ExitCode::SUCCESS),
+        Mode::Demo(args) => supervisor::supervised(|| demo::run(&args)),
+        Mode::Bench(args) => supervisor::supervised(|| bench::run(&args)),
+    }
 }

@@ -10,7 +10,7 @@ use crate::cases;
 use crate::harness::environment::Environment;
 
 /// Says that the machine is an emulated guest: slow, with a whole cgroup v2.
-const GUEST: &str = "--vm";
+pub const GUEST: &str = "--vm";
 
 /// Tells only [`SMOKE`].
 const FEW: &str = "--smoke";

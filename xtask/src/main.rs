@@ -15,9 +15,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod apt;
 mod bench;
 mod build;
 mod demo;
+mod escape;
 mod exec;
 mod fuzz;
 mod lint;
@@ -48,6 +50,7 @@ enum Task {
     Bench(bench::Options),
     Build(build::Options),
     Demo(demo::Options),
+    Escape(escape::Options),
     Fuzz(fuzz::Options),
     Lint(lint::Options),
     Setup(setup::Options),
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::run(&options),
         Task::Build(options) => build::run(&options),
         Task::Demo(options) => demo::run(&options),
+        Task::Escape(options) => escape::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Lint(options) => lint::run(&options),
         Task::Setup(options) => setup::run(&options),

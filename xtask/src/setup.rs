@@ -10,6 +10,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::apt::Apt;
 use crate::exec::{cargo, run_quietly, step};
 use crate::toolchain::{DEBIAN_LLVM, DEBIAN_PACKAGES, LINKER_VERSION, Toolchain};
 use crate::{privilege, workspace};
@@ -169,20 +170,15 @@ fn install(packages: &[&str]) -> Result<()> {
         bail!("missing: run `apt-get install {names}` as root, then run this again");
     }
     step(&format!("install {names}"), || {
-        run_quietly(apt_get().args(["update"]), "apt-update")?;
+        run_quietly(Apt::of_machine().get().arg("update"), "apt-update")?;
         run_quietly(
-            apt_get()
+            Apt::of_machine()
+                .get()
                 .args(["install", "--yes", "--no-install-recommends"])
                 .args(&missing),
             "apt-install",
         )
     })
-}
-
-fn apt_get() -> Command {
-    let mut apt_get = Command::new("apt-get");
-    apt_get.env("DEBIAN_FRONTEND", "noninteractive").arg("-qq");
-    apt_get
 }
 
 fn is_installed(package: &str) -> bool {
@@ -199,7 +195,10 @@ fn unpack(programs: &[Program]) -> Result<()> {
             continue;
         }
         step(&format!("unpack {package} into target/tools"), || {
-            unpack_package(package, &workspace::tools()?.join("debian"))
+            Apt::of_machine().unpack(
+                &[(*package).to_owned()],
+                &workspace::tools()?.join("debian"),
+            )
         })?;
     }
     Ok(())
@@ -208,37 +207,6 @@ fn unpack(programs: &[Program]) -> Result<()> {
 /// A busybox on the machine may be linked dynamically, which does not run in an empty guest.
 fn is_wanted(name: &str, program: &Path) -> bool {
     name != "busybox" || program.starts_with(workspace::tools().unwrap_or_default())
-}
-
-/// Downloads a package and unpacks it into `into`; needs no root and installs nothing.
-pub(crate) fn unpack_package(package: &str, into: &Path) -> Result<()> {
-    if workspace::program("apt-get").is_none() {
-        bail!("this is not Debian (no apt-get), and the package `{package}` cannot be had");
-    }
-    let downloads = workspace::target()?.join("xtask/downloads");
-    remove(&downloads)?;
-    fs::create_dir_all(&downloads)
-        .with_context(|| format!("cannot make `{}`", downloads.display()))?;
-    let mut download = apt_get();
-    download
-        // As root apt would become another user, who may not read this folder.
-        .args(["-o", "APT::Sandbox::User=root", "download", package])
-        .current_dir(&downloads);
-    run_quietly(&mut download, "apt-download").or_else(|first| {
-        // Lists that are missing or old do not know the file; only root can fetch new ones.
-        if !privilege::is_root() {
-            return Err(first).context("`apt-get update` as root may help");
-        }
-        run_quietly(apt_get().arg("update"), "apt-update")?;
-        run_quietly(&mut download, "apt-download")
-    })?;
-    for entry in fs::read_dir(&downloads).context("cannot list the downloads")? {
-        let archive = entry.context("cannot list the downloads")?.path();
-        let mut extract = Command::new("dpkg-deb");
-        extract.arg("--extract").arg(archive).arg(into);
-        run_quietly(&mut extract, "dpkg-deb")?;
-    }
-    remove(&downloads)
 }
 
 /// Removes a folder that may not be there.

@@ -458,14 +458,9 @@ fn load_parts(root: &Root, slice: &Cgroup, pins: &Pins) -> Result<Kernel, Kernel
             .map_err(fs::FileError::on("pin map", &path))?;
     }
     let key = ebpf
-        .take_map("KEPT_KEY")
+        .map_mut("KEPT_KEY")
         .ok_or(KernelError::NoMap { map: "KEPT_KEY" })?;
     maps::set_kept_key(key, fs::random_words()?)?;
-    let maps = Maps::from(|name| {
-        ebpf.take_map(name).ok_or_else(|| MapError::InvalidName {
-            name: name.to_owned(),
-        })
-    })?;
     let directory = fs::open(root.cgroup.path())?;
     let btf = Btf::from_sys_fs()
         .map_err(EbpfError::BtfError)
@@ -485,6 +480,12 @@ fn load_parts(root: &Root, slice: &Cgroup, pins: &Pins) -> Result<Kernel, Kernel
         unpin_lsm(pins)?;
     }
     pins.mark_complete()?;
+    // Only now: the programs name maps by their descriptors until they are loaded.
+    let maps = Maps::from(|name| {
+        ebpf.take_map(name).ok_or_else(|| MapError::InvalidName {
+            name: name.to_owned(),
+        })
+    })?;
     Ok(Kernel {
         maps,
         missing,

@@ -90,7 +90,7 @@ pub struct Maps {
 ///
 /// # Errors
 /// The map cannot be written.
-pub fn set_kept_key(map: Map, key: KeptKey) -> Result<(), MapsError> {
+pub fn set_kept_key(map: &mut Map, key: KeptKey) -> Result<(), MapsError> {
     Array::<_, KeptKey>::try_from(map)
         .and_then(|mut map| map.set(0, key, 0))
         .map_err(failed("fill", "KEPT_KEY"))

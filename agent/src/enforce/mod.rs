@@ -6,6 +6,7 @@
 pub mod btf;
 pub mod kernel;
 pub mod maps;
+mod members;
 pub mod object;
 pub mod pins;
 mod proof;
@@ -58,6 +59,17 @@ pub enum EnforceError {
         slice: PathBuf,
         /// The jobs, joined.
         jobs: String,
+    },
+    /// Processes of a job outlive it, outside its cgroup.
+    #[error(
+        "{count} processes that left the job's cgroup could not be killed (numbers in the initial \
+         pid namespace: {processes}); end them by hand"
+    )]
+    Stray {
+        /// How many.
+        count: usize,
+        /// Some of them, joined.
+        processes: String,
     },
     /// Several steps of an ending failed.
     #[error("{}", .0.join("; "))]
@@ -278,6 +290,7 @@ impl Host {
 
     fn clear(&mut self, cgroup: &Cgroup, failures: &mut Vec<String>) {
         note(failures, cgroup.kill());
+        note(failures, self.kill_members(cgroup.id()));
         if let Err(errors) = self.kernel.maps.withdraw(cgroup.id()) {
             failures.extend(errors.iter().map(|error| chain(error)));
         }

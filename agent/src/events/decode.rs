@@ -10,10 +10,6 @@ use zerocopy::FromBytes as _;
 macro_rules! events {
     ($($kind:ident => $record:ident,)+) => {
         /// One record, decoded.
-        #[expect(
-            clippy::large_enum_variant,
-            reason = "looked at one at a time, never kept"
-        )]
         #[derive(Clone, Debug, Eq, PartialEq)]
         pub enum Event {
             $(

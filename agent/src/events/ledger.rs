@@ -30,6 +30,8 @@ const NAMES_PER_ADDRESS: usize = 8;
 pub struct Who {
     /// Events by chain.
     pub chains: BTreeMap<Chain, u64>,
+    /// Hooks that judged.
+    pub hooks: BTreeSet<Hook>,
 }
 
 /// One name that was asked, with one kind of answer.
@@ -295,6 +297,7 @@ impl Ledger {
         };
         let chain = self.chain(record.header.tgid, &record.comm, living);
         let who = line(&mut self.connections, flow, &mut self.dropped.details)?;
+        who.hooks.insert(record.hook);
         let new = who.count(&chain, &mut self.dropped.details);
         if !new || flow.verdict == Verdict::ALLOW {
             return None;

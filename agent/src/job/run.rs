@@ -13,7 +13,6 @@ use jiff::Timestamp;
 use super::coverage::coverage;
 use super::id::JobId;
 use super::watch::Watch;
-use crate::cgroup;
 use crate::config::Config;
 use crate::dns::{self, Bound, Resolution};
 use crate::enforce::maps::Leases;
@@ -105,7 +104,7 @@ pub enum RunError {
     File(#[from] fs::FileError),
     /// The job ran, and something it left behind could not be ended.
     #[error("the job ran, and what it left behind could not be ended")]
-    Survivors(#[source] cgroup::CgroupError),
+    Survivors(#[source] enforce::EnforceError),
     /// The job ran; its report could not be made.
     #[error("the job ran, but its report could not be made")]
     Report(#[source] Box<dyn std::error::Error>),
@@ -190,7 +189,7 @@ async fn run_placed(
         limits: dns::Limits::default(),
     };
     let listener = bound.serve(resolution)?;
-    let ran = release(request, &enforced, place, &mut watch, signals, tell).await?;
+    let ran = release(request, host, &enforced, place, &mut watch, signals, tell).await?;
     // No process is left: nothing more can be asked, and what was said is in the ring.
     let dns = listener.shutdown().await;
     watch.finish(tell).map_err(RunError::Watch)?;
@@ -248,6 +247,7 @@ struct Ran {
 /// Starts the command and waits until nothing of it is left. Takes the proof that it is enforced.
 async fn release(
     request: &Request,
+    host: &mut Host,
     _enforced: &Enforced,
     place: &Place,
     watch: &mut Watch,
@@ -269,7 +269,7 @@ async fn release(
             None => (Outcome::NotStarted, Some(error)),
         },
     };
-    let survivors = place.cgroup.kill().map_err(RunError::Survivors)?;
+    let survivors = host.kill(place).map_err(RunError::Survivors)?;
     Ok(Ran {
         outcome,
         not_started,

@@ -199,9 +199,17 @@ fn denial(facts: &Facts<'_>, (key, counters): &(FlowKey, FlowCounters)) -> Denia
         packets: counters.packets_out.saturating_add(counters.packets_in),
         first_seen: facts.calendar.at(BootTime(counters.first)),
         last_seen: facts.calendar.at(BootTime(counters.last)),
+        hooks: hooks(facts.ledger.connections.get(key)),
         processes: chains(facts.ledger.connections.get(key)),
         destination,
     }
+}
+
+fn hooks(who: Option<&Who>) -> Vec<String> {
+    who.into_iter()
+        .flat_map(|who| &who.hooks)
+        .map(|hook| hook.name().to_owned())
+        .collect()
 }
 
 fn flows(facts: &Facts<'_>) -> Vec<Flow> {

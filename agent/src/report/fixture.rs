@@ -193,6 +193,7 @@ fn denials() -> Vec<Denial> {
         remedy: remedy.map(Into::into),
         attempts,
         packets,
+        hooks: Vec::new(),
         first_seen: at("2026-11-22T08:15:02Z"),
         last_seen: at("2026-11-22T08:16:40.5Z"),
         processes,

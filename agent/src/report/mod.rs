@@ -280,6 +280,9 @@ pub struct Denial {
     pub attempts: u64,
     /// Packets refused on the wire.
     pub packets: u64,
+    /// Hooks that refused it, as far as records were kept: layers of the coverage.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<String>,
     /// First of them.
     pub first_seen: Timestamp,
     /// Last of them.

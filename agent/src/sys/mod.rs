@@ -5,6 +5,7 @@ pub mod clock;
 pub mod dir;
 pub mod fs;
 pub mod netns;
+pub mod pidfd;
 pub mod pod;
 pub mod privilege;
 pub mod readiness;

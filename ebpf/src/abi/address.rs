@@ -59,13 +59,7 @@ impl Address {
     #[must_use]
     #[inline(always)]
     pub const fn words(&self) -> [u32; 4] {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = self.0;
-        [
-            u32::from_ne_bytes([a, b, c, d]),
-            u32::from_ne_bytes([e, f, g, h]),
-            u32::from_ne_bytes([i, j, k, l]),
-            u32::from_ne_bytes([m, n, o, p]),
-        ]
+        zerocopy::transmute!(self.0)
     }
 
     /// Whether this is an IPv4 address.

@@ -106,7 +106,7 @@ impl Kept {
             .wrapping_add(product(ends, !ends, k4, k5));
         // The middle of a product is its best part; the lowest byte makes room for the state.
         let mixed = sum ^ (sum >> 29);
-        Self((mixed & !0xff) | state.0 as u64)
+        Self((mixed & !0xff) | u64::from(state.0))
     }
 
     /// What it says of this peer; [`PeerState::NONE`] if it is about another.

@@ -1,10 +1,15 @@
 //! Loopback is a destination too, and an open port is no way out.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
+use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrIn, bind, connect, recv, setsockopt,
+    socket, sockopt,
+};
 
 use crate::client::step::Step;
 use crate::harness::environment::Environment;
@@ -21,6 +26,10 @@ pub(super) fn stories() -> Vec<Story> {
         Story::new(
             "loopback::a_listener_outside_the_job_can_be_allowed",
             allowed_foreign,
+        ),
+        Story::new(
+            "loopback::a_socket_that_hides_behind_the_jobs_own_is_not_reached",
+            shadowed,
         ),
         Story::new(
             "loopback::an_inbound_v4_connection_gets_nothing_out",
@@ -89,6 +98,37 @@ fn allowed_foreign(environment: &Environment) -> Result<()> {
     let [service, neighbour] = world.enforced(&profile, &steps)?.run()?.steps()?;
     allowed(&service)?;
     world.refused(&neighbour)
+}
+
+/// Two sockets can share a UDP port. Which of them gets a datagram depends on its sender: somebody
+/// outside waits for one from a certain port, where a look at the port alone finds the job's own.
+fn shadowed(environment: &Environment) -> Result<()> {
+    const SHARED: u16 = 7100;
+    const SENDER: u16 = 7101;
+    let world = World::new(environment)?;
+    let outside = world.network.job.run(|| {
+        let flags = SockFlag::SOCK_NONBLOCK;
+        let outside = socket(AddressFamily::Inet, SockType::Datagram, flags, None)?;
+        setsockopt(&outside, sockopt::ReuseAddr, &true)?;
+        let fd = outside.as_raw_fd();
+        bind(fd, &SockaddrIn::new(127, 0, 0, 1, SHARED))?;
+        connect(fd, &SockaddrIn::new(127, 0, 0, 1, SENDER))?;
+        Ok(outside)
+    })?;
+    let heard = || recv(outside.as_raw_fd(), &mut [0; 8], MsgFlags::empty()).is_ok();
+    let steps = [Step::UdpShadow {
+        port: SHARED,
+        from: SENDER,
+    }];
+    let [sent] = world.free(&steps)?.run()?.steps()?;
+    allowed(&sent)?;
+    ensure!(heard(), "without cordon it should have been heard");
+
+    let profile = world.profile("empty", "")?;
+    let [sent] = world.enforced(&profile, &steps)?.run()?.steps()?;
+    world.refused(&sent)?;
+    ensure!(!heard(), "it was heard outside the job");
+    Ok(())
 }
 
 /// The attacker connects to the job; not even the handshake's answer may leave.

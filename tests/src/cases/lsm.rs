@@ -22,11 +22,13 @@ use crate::harness::network::{EVIL_V4, at};
 use crate::harness::world::World;
 use crate::runner::{Story, Told};
 
+type Tell = fn(&Environment) -> Result<()>;
+
 pub fn stories() -> Vec<Story> {
-    [
+    let stories: [(&str, Tell); 12] = [
         (
             "lsm::every_hook_is_a_layer_and_closes_its_blind_spot",
-            coverage as fn(&Environment) -> Result<()>,
+            coverage,
         ),
         ("lsm::vsock_packet_and_alg_sockets_are_refused", families),
         (
@@ -57,15 +59,16 @@ pub fn stories() -> Vec<Story> {
         ),
         ("lsm::audit_does_not_open_what_protects_evidence", audit),
         ("lsm::ordinary_work_goes_on", ordinary_work),
-    ]
-    .into_iter()
-    .map(|(name, tell)| {
-        Story::conditional(name, move |environment| match without_lsm(environment)? {
-            Some(why) => Ok(Told::NotHere(why)),
-            None => tell(environment).map(|()| Told::Whole),
+    ];
+    stories
+        .into_iter()
+        .map(|(name, tell)| {
+            Story::conditional(name, move |environment| match without_lsm(environment)? {
+                Some(why) => Ok(Told::NotHere(why)),
+                None => tell(environment).map(|()| Told::Whole),
+            })
         })
-    })
-    .collect()
+        .collect()
 }
 
 /// `nobody`, in every Debian.

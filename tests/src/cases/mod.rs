@@ -16,6 +16,7 @@ mod life;
 mod loopback;
 mod losses;
 mod lsm;
+mod membership;
 mod ranges;
 mod refusals;
 mod report;
@@ -32,6 +33,7 @@ pub fn all() -> Vec<Story> {
         ranges::stories(),
         lease::stories(),
         sockets::stories(),
+        membership::stories(),
         loopback::stories(),
         two_jobs::stories(),
         audit::stories(),

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 
 use crate::client::step::{SocketKind, Step};
 use crate::harness::environment::Environment;
-use crate::harness::network::{EVIL_V6, GOOD_V6};
+use crate::harness::network::{EVIL_V4, EVIL_V6, GOOD_V4, GOOD_V6, at};
 use crate::harness::rules::cidr;
 use crate::harness::world::World;
 use crate::runner::Story;
@@ -15,6 +15,10 @@ pub(super) fn stories() -> Vec<Story> {
         Story::new(
             "sockets::a_routing_header_does_not_lead_to_the_attacker",
             routing_header,
+        ),
+        Story::new(
+            "sockets::two_threads_cannot_lend_each_other_a_verdict",
+            race,
         ),
     ]
 }
@@ -62,5 +66,23 @@ fn routing_header(environment: &Environment) -> Result<()> {
     let finished = world.enforced(&profile, &steps)?.run()?;
     let [outcome] = finished.steps()?;
     ensure!(!outcome.ok, "{outcome:?}");
+    world.nothing_leaked()
+}
+
+/// Tries of the race: each is two system calls.
+const ROUNDS: usize = 30_000;
+
+fn race(environment: &Environment) -> Result<()> {
+    let world = World::new(environment)?;
+    let steps = [Step::UdpRace {
+        to: at(GOOD_V4, 8080),
+        beside: at(EVIL_V4, 8080),
+        rounds: ROUNDS / environment.slowness as usize,
+    }];
+    world.free(&steps)?.run()?;
+    world.something_leaked()?;
+
+    let profile = world.profile("good", &cidr("203.0.113.10/32", "8080", "udp"))?;
+    world.enforced(&profile, &steps)?.run()?.expect_status(0)?;
     world.nothing_leaked()
 }

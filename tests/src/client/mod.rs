@@ -108,6 +108,8 @@ fn perform(step: &Step) -> Result<Done, Refused> {
         Step::Udp { to, form, call } => udp::exchange(*to, *form, *call),
         Step::Connects { to, count } => tcp::connects(*to, *count),
         Step::Flood { to, count } => udp::flood(*to, *count),
+        Step::UdpRace { to, beside, rounds } => udp::race(*to, *beside, *rounds),
+        Step::UdpShadow { port, from } => udp::shadow(*port, *from),
         Step::RoutingHeader { to, through } => udp::routed(*to, *through),
         Step::Socket { kind } => socket::special(*kind),
         Step::Unix { to, kind } => unix::speak(to, *kind),

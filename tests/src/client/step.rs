@@ -124,6 +124,15 @@ pub enum Step {
     Connects { to: SocketAddr, count: usize },
     /// Send many datagrams; `bytes` counts the ones that were refused.
     Flood { to: SocketAddr, count: usize },
+    /// On one UDP socket, one thread sends to one address, another connects to the other one and
+    /// sends.
+    UdpRace {
+        to: SocketAddr,
+        beside: SocketAddr,
+        rounds: usize,
+    },
+    /// Listen on a port of all addresses with `SO_REUSEADDR`, and send to it from another port.
+    UdpShadow { port: u16, from: u16 },
     /// Send a datagram to an address through another one (`IPV6_RTHDR`).
     RoutingHeader { to: Ipv6Addr, through: Ipv6Addr },
     /// Make a socket.

@@ -6,7 +6,8 @@ use std::os::fd::{AsRawFd as _, RawFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    MsgFlags, MultiHeaders, SockType, SockaddrStorage, recv, send, sendmmsg, sendmsg, sendto,
+    AddressFamily, MsgFlags, MultiHeaders, SockFlag, SockType, SockaddrStorage, bind, connect,
+    recv, send, sendmmsg, sendmsg, sendto, setsockopt, socket, sockopt,
 };
 
 use crate::client::step::{Form, SendCall};
@@ -79,5 +80,45 @@ pub(super) fn routed(to: Ipv6Addr, through: Ipv6Addr) -> Result<Done, Refused> {
     let (socket, address) = socket::for_address(to, Form::Plain, SockType::Datagram)?;
     socket::set_routing_header(&socket, through)?;
     sendto(socket.as_raw_fd(), PING, &address, MsgFlags::empty()).map_err(at("sendto"))?;
+    Ok(Done::default())
+}
+
+/// What two threads do with one socket at the same time; no call may lend its permission to another.
+pub(super) fn race(to: SocketAddr, beside: SocketAddr, rounds: usize) -> Result<Done, Refused> {
+    let (socket, to) = socket::for_address(to, Form::Plain, SockType::Datagram)?;
+    let beside = SockaddrStorage::from(beside);
+    let fd = socket.as_raw_fd();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..rounds {
+                // Allowed or not: only what leaves is counted, elsewhere.
+                let _sent = sendto(fd, PING, &to, MsgFlags::MSG_DONTWAIT);
+            }
+        });
+        for _ in 0..rounds {
+            if connect(fd, &beside).is_ok() {
+                let _sent = send(fd, b"stolen", MsgFlags::MSG_DONTWAIT);
+            }
+        }
+    });
+    Ok(Done::default())
+}
+
+/// A listener of the own job on all addresses, behind which somebody else's may wait on one.
+pub(super) fn shadow(port: u16, from: u16) -> Result<Done, Refused> {
+    let bound = |port| -> Result<_, Refused> {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let socket =
+            socket(AddressFamily::Inet, SockType::Datagram, flags, None).map_err(at("socket"))?;
+        setsockopt(&socket, sockopt::ReuseAddr, &true).map_err(at("setsockopt"))?;
+        let any = SockaddrStorage::from(SocketAddr::from(([0, 0, 0, 0], port)));
+        bind(socket.as_raw_fd(), &any).map_err(at("bind"))?;
+        Ok(socket)
+    };
+    let _listener = bound(port)?;
+    let sender = bound(from)?;
+    let listener = SockaddrStorage::from(SocketAddr::from(([127, 0, 0, 1], port)));
+    connect(sender.as_raw_fd(), &listener).map_err(at("connect"))?;
+    send(sender.as_raw_fd(), PING, MsgFlags::empty()).map_err(at("send"))?;
     Ok(Done::default())
 }

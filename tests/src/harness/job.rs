@@ -37,6 +37,7 @@ pub struct Job<'w> {
     without_bpf: bool,
     input: Option<OwnedFd>,
     user: Option<u32>,
+    patience: u32,
 }
 
 impl<'w> Job<'w> {
@@ -54,6 +55,7 @@ impl<'w> Job<'w> {
             without_bpf: false,
             input: None,
             user: None,
+            patience: PATIENCE_SECONDS,
         }
     }
 
@@ -137,6 +139,13 @@ impl<'w> Job<'w> {
         self
     }
 
+    /// Gives it this many seconds (on a machine of today) instead of the usual ones.
+    #[must_use]
+    pub fn patience(mut self, seconds: u32) -> Self {
+        self.patience = seconds;
+        self
+    }
+
     /// The command is a client that does these steps.
     pub fn steps(self, steps: &[Step]) -> Result<Self> {
         let own = self.world.environment.own.clone();
@@ -181,6 +190,7 @@ impl<'w> Job<'w> {
             world,
             child,
             started: Instant::now(),
+            patience: self.patience,
             stdout,
             stderr,
             evidence,
@@ -272,12 +282,18 @@ pub struct Running<'w> {
     world: &'w World,
     child: Child,
     started: Instant,
+    patience: u32,
     stdout: PathBuf,
     stderr: PathBuf,
     evidence: PathBuf,
 }
 
 impl Running<'_> {
+    /// Number of the process that was started.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal to the process that was started (cordon, if it runs under cordon).
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let process = Pid::from_raw(i32::try_from(self.child.id())?);
@@ -295,7 +311,7 @@ impl Running<'_> {
     }
 
     fn until_that(&mut self, what: &str, is: impl Fn(&str) -> bool) -> Result<()> {
-        let deadline = Instant::now() + self.world.environment.seconds(PATIENCE_SECONDS);
+        let deadline = Instant::now() + self.world.environment.seconds(self.patience);
         loop {
             let stderr = fs::read_to_string(&self.stderr)?;
             if is(&stderr) {
@@ -322,7 +338,7 @@ impl Running<'_> {
 
     /// Waits for the end.
     pub fn wait(mut self) -> Result<Finished> {
-        let deadline = self.started + self.world.environment.seconds(PATIENCE_SECONDS);
+        let deadline = self.started + self.world.environment.seconds(self.patience);
         let status = loop {
             if let Some(status) = self.child.try_wait()? {
                 break status;

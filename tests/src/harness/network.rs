@@ -205,7 +205,7 @@ fn quiet_namespace() -> Result<Namespace> {
 }
 
 /// Runs a batch of `ip` commands in the thread's namespace.
-fn ip(batch: &str) -> Result<()> {
+pub fn ip(batch: &str) -> Result<()> {
     let mut child = Command::new("ip")
         .args(["-batch", "-"])
         .stdin(Stdio::piped())

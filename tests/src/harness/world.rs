@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -131,8 +131,16 @@ impl World {
             .listen(&self.servers, &self.network.good, &addresses)
     }
 
-    fn listen_evil(&self, port: u16) -> Result<()> {
+    /// Listens on one more port of the attacker's addresses.
+    pub fn listen_evil(&self, port: u16) -> Result<()> {
         let addresses = [at(EVIL_V4, port), at(EVIL_V6, port)];
+        self.evil
+            .listen(&self.servers, &self.network.evil, &addresses)
+    }
+
+    /// Listens on one more port of every address of the attacker.
+    pub fn listen_everywhere_evil(&self, port: u16) -> Result<()> {
+        let addresses = [at(Ipv6Addr::UNSPECIFIED, port)];
         self.evil
             .listen(&self.servers, &self.network.evil, &addresses)
     }

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use super::kernel::Kernel;
+use super::matrix::Told;
+use crate::escape::Results;
 use crate::test::{Tally, parse_result};
 
 /// The line by which `init.sh` tells how the stories ended.
@@ -29,6 +31,7 @@ struct Console {
     verdicts: Vec<String>,
     crash: Option<String>,
     tally: Tally,
+    results: Results,
 }
 
 /// A guest to boot.
@@ -40,6 +43,8 @@ pub(super) struct Guest {
     pub(super) initramfs: PathBuf,
     /// How many stories it is to count, where that is known.
     pub(super) stories: Option<usize>,
+    /// Whether what the escape suite finds in it is kept.
+    pub(super) keeps: bool,
 }
 
 impl Guest {
@@ -48,14 +53,18 @@ impl Guest {
     /// QEMU 7.2 emulates a crash of its own making now and then (a double fault where the memory is
     /// sound; seen with 6.12 guests), so a guest that crashes before its verdict is started once
     /// more, and says so.
-    pub(super) fn run(&self, kernel: &Kernel, timeout: Duration) -> Result<Tally> {
-        let mut console = self.boot(kernel, timeout)?;
+    pub(super) fn run(&self, kernel: &Kernel, timeout: Duration, told: &mut Told) -> Result<Tally> {
+        let mut console = self.boot(kernel, timeout, told)?;
         if let (Some(crash), true) = (&console.crash, console.verdicts.is_empty()) {
             eprintln!(
                 "guest {} crashed ({crash}); once more, since the emulator is known for it",
                 self.name
             );
-            console = self.boot(kernel, timeout)?;
+            console = self.boot(kernel, timeout, told)?;
+        }
+        if self.keeps {
+            let file = console.results.keep(&kernel.version)?;
+            eprintln!("results are in {}", file.display());
         }
         let tally = judge(console)?;
         let counted = tally.passed.saturating_add(tally.ignored);
@@ -67,12 +76,12 @@ impl Guest {
         }
     }
 
-    fn boot(&self, kernel: &Kernel, timeout: Duration) -> Result<Console> {
+    fn boot(&self, kernel: &Kernel, timeout: Duration, told: &mut Told) -> Result<Console> {
         let mut qemu = emulator(kernel, &self.initramfs)
             .spawn()
             .context("cannot start QEMU")?;
         let console = qemu.stdout.take().context("QEMU has no console")?;
-        let watched = self.watch(&lines(console), timeout);
+        let watched = self.watch(&lines(console), timeout, told);
         // After the last line it ends by itself; after a timeout it does not.
         if watched.is_err() {
             stop(&mut qemu)?;
@@ -81,15 +90,24 @@ impl Guest {
         watched
     }
 
-    fn watch(&self, lines: &Receiver<String>, timeout: Duration) -> Result<Console> {
+    /// What was told is kept also where the guest does not come to its end.
+    fn watch(
+        &self,
+        lines: &Receiver<String>,
+        timeout: Duration,
+        told: &mut Told,
+    ) -> Result<Console> {
         let start = Instant::now();
         let mut console = Console::default();
         loop {
             let left = timeout.saturating_sub(start.elapsed());
             match lines.recv_timeout(left) {
                 Ok(line) => {
-                    println!("{} | {line}", self.name);
-                    console.read(&line);
+                    if !console.results.take(&line) {
+                        println!("{} | {line}", self.name);
+                        console.read(&line);
+                        told.read(&line);
+                    }
                 }
                 Err(RecvTimeoutError::Disconnected) => return Ok(console),
                 Err(RecvTimeoutError::Timeout) => {
@@ -105,6 +123,7 @@ fn judge(console: Console) -> Result<Tally> {
         verdicts,
         crash,
         tally,
+        results: _,
     } = console;
     if let Some(crash) = crash {
         bail!("the guest's kernel crashed: {crash}");

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::exec::capture;
+use crate::apt::Apt;
 use crate::setup;
 
 /// A kernel to boot.
@@ -24,28 +24,58 @@ pub(super) struct Kernel {
 /// What the stories' worlds are made of, where the kernel has it as a module.
 const MODULES: [&str; 5] = ["veth", "dummy", "tcp_diag", "udp_diag", "raw_diag"];
 
+/// What hostile programs could use, where the kernel has it as a module: a real host loads such a
+/// module when a program asks for it, and the guest has nothing that would.
+const ESCAPE_MODULES: [&str; 14] = [
+    "sctp",
+    "dccp_ipv4",
+    "dccp_ipv6",
+    "tun",
+    "vsock",
+    "vsock_loopback",
+    "tipc",
+    "rds",
+    "rds_tcp",
+    "kcm",
+    "smc",
+    "af_key",
+    "algif_hash",
+    "l2tp_ip",
+];
+
+/// The series that stands for the newest kernel Debian has, in any of its releases.
+pub(super) const NEWEST: &str = "newest";
+
+/// Releases to look in for a kernel that the machine's own release does not have.
+const RELEASES: [&str; 3] = ["sid", "trixie-backports", "bookworm-backports"];
+
 /// Takes the unpacked kernel, or the newest one of the series that Debian has.
-pub(super) fn obtain(series: &str, folder: &Path) -> Result<Kernel> {
-    if !is_series(series) {
-        bail!("`{series}` is no kernel series: say 6.1 or 6.12");
+pub(super) fn obtain(series: &str, folder: &Path, escape: bool) -> Result<Kernel> {
+    if series != NEWEST && !is_series(series) {
+        bail!("`{series}` is no kernel series: say 6.1, 6.12, `{NEWEST}` or `all`");
     }
     let unpacked = folder.join("kernel");
     if find_image(&unpacked).is_none() {
-        let package = newest(series)?;
-        eprintln!("    {package}");
+        let (apt, packages) = packages(series)?;
+        eprintln!("    {}", packages.join(" "));
         // Moved into place at the end, so that a broken download is not taken for a kernel.
         let partial = folder.join("kernel.partial");
         setup::remove(&partial)?;
         setup::remove(&unpacked)?;
         fs::create_dir_all(&partial)
             .with_context(|| format!("cannot make `{}`", partial.display()))?;
-        setup::unpack_package(&package, &partial)?;
+        apt.unpack(&packages, &partial)?;
         fs::rename(&partial, &unpacked)
             .with_context(|| format!("cannot make `{}`", unpacked.display()))?;
     }
     let (version, image) = find_image(&unpacked)
-        .with_context(|| format!("no boot/vmlinuz-* in `{}`", unpacked.display()))?;
-    let modules = needed_modules(&unpacked.join("lib/modules").join(&version))?;
+        .with_context(|| format!("no kernel image in `{}`", unpacked.display()))?;
+    let folder = ["lib/modules", "usr/lib/modules"]
+        .map(|folder| unpacked.join(folder).join(&version))
+        .into_iter()
+        .find(|folder| folder.join("kernel").is_dir())
+        .with_context(|| format!("no modules in `{}`", unpacked.display()))?;
+    let modules = needed_modules(&folder, escape)?;
     Ok(Kernel {
         version,
         image,
@@ -60,23 +90,33 @@ fn is_series(text: &str) -> bool {
             .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// The newest cloud kernel of the series: small, and with BTF.
-fn newest(series: &str) -> Result<String> {
-    let pattern = format!(
-        r"^linux-image-{}\.[0-9].*-cloud-amd64$",
-        series.replace('.', r"\.")
-    );
-    let list = capture(Command::new("apt-cache").args(["search", "--names-only", &pattern]))?;
-    list.lines()
-        .filter_map(|line| line.split(' ').next())
-        .max_by_key(|name| numbers(name))
-        .map(str::to_owned)
-        .with_context(|| {
-            format!(
-                "Debian's package lists know no kernel {series} (`apt-get update` as root, or add \
-                 the backports)"
-            )
-        })
+/// The packages of the newest cloud kernel of the series: small, and with BTF.
+fn packages(series: &str) -> Result<(Apt, Vec<String>)> {
+    let numbers_of_series = match series {
+        NEWEST => r"[0-9]+\.[0-9]+".to_owned(),
+        series => series.replace('.', r"\."),
+    };
+    let pattern = format!(r"^linux-image-{numbers_of_series}\.[0-9].*-cloud-amd64$");
+    let newest = |apt: &Apt| -> Result<Option<String>> {
+        let names = apt.search(&pattern)?;
+        Ok(names.into_iter().max_by_key(|name| numbers(name)))
+    };
+    let machine = Apt::of_machine();
+    if series != NEWEST
+        && let Some(image) = newest(&machine)?
+    {
+        return Ok((machine, vec![image]));
+    }
+    let releases = Apt::of_releases(&RELEASES)?;
+    let image = newest(&releases)?.with_context(|| format!("Debian has no kernel {series}"))?;
+    // Newer packages are in parts.
+    let version = image.trim_start_matches("linux-image-");
+    let parts = releases.search(&format!(
+        "^linux-(binary|modules)-{}$",
+        version.replace('.', r"\.").replace('+', r"\+")
+    ))?;
+    let packages = std::iter::once(image.clone()).chain(parts).collect();
+    Ok((releases, packages))
 }
 
 /// The numbers in a name, for an order in which 100 comes after 56.
@@ -87,22 +127,31 @@ fn numbers(name: &str) -> Vec<u64> {
 }
 
 fn find_image(unpacked: &Path) -> Option<(String, PathBuf)> {
-    fs::read_dir(unpacked.join("boot"))
-        .ok()?
-        .flatten()
-        .find_map(|entry| {
+    let names = |folder: &str| {
+        let entries = fs::read_dir(unpacked.join(folder)).into_iter().flatten();
+        entries.flatten().filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
-            let version = name.strip_prefix("vmlinuz-")?;
-            Some((version.to_owned(), entry.path()))
+            Some((name, entry.path()))
         })
+    };
+    let in_boot = names("boot").find_map(|(name, path)| {
+        let version = name.strip_prefix("vmlinuz-")?;
+        Some((version.to_owned(), path))
+    });
+    in_boot.or_else(|| {
+        names("usr/lib/modules")
+            .map(|(version, path)| (version, path.join("vmlinuz")))
+            .find(|(_, image)| image.is_file())
+    })
 }
 
 /// The wanted modules and what they depend on; those that are built in are in no file.
-fn needed_modules(folder: &Path) -> Result<Vec<PathBuf>> {
+fn needed_modules(folder: &Path, escape: bool) -> Result<Vec<PathBuf>> {
     let mut files = BTreeMap::new();
     list_modules(&folder.join("kernel"), &mut files)?;
     let mut ordered = Vec::new();
-    for name in MODULES {
+    let more = if escape { &ESCAPE_MODULES[..] } else { &[] };
+    for name in MODULES.iter().chain(more) {
         add_module(name, &files, &mut ordered)?;
     }
     Ok(ordered)

@@ -13,6 +13,7 @@ use anyhow::{Result, anyhow, bail};
 
 use self::guest::Guest;
 use self::kernel::Kernel;
+use self::matrix::Told;
 use self::share::Share;
 use crate::exec::step;
 use crate::test::Tally;
@@ -22,12 +23,17 @@ mod archive;
 mod guest;
 mod initramfs;
 mod kernel;
+mod matrix;
 mod share;
+
+/// Kernels that are supported and tested besides the machine's own: Debian's old stable, stable and
+/// newest.
+const ALL: [&str; 3] = ["6.1", "6.12", kernel::NEWEST];
 
 /// Run the stories on Debian kernels in QEMU.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// A kernel series of Debian; may be given several times
+    /// A kernel series of Debian, `newest`, or `all`; may be given several times
     #[arg(long = "kernel", default_value = "6.1", value_name = "SERIES")]
     kernels: Vec<String>,
     /// Guests at once, each with its share of the stories; as many as processors without it
@@ -36,6 +42,9 @@ pub(crate) struct Options {
     /// What one guest may take before it is ended
     #[arg(long, default_value_t = 600, value_name = "SECONDS")]
     timeout: u64,
+    /// Run the escape suite instead of the stories, and keep its results
+    #[arg(long)]
+    escape: bool,
     /// What is passed on to the stories: a filter, mostly
     #[arg(last = true)]
     arguments: Vec<OsString>,
@@ -45,12 +54,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     setup::stories()?;
     setup::emulator()?;
     let built = build::build(&build::Options { release: false })?;
-    let mut failed = Vec::new();
-    for series in &options.kernels {
-        if let Err(error) = run_on(series, &built, options) {
+    let (mut failed, mut table) = (Vec::new(), Vec::new());
+    for series in series(&options.kernels) {
+        let mut told = Told::default();
+        if let Err(error) = run_on(series, &built, options, &mut told) {
             eprintln!("kernel {series}: {error:#}");
-            failed.push(series.as_str());
+            failed.push(series);
         }
+        table.push((series.to_owned(), told));
+    }
+    if !options.escape {
+        println!("\n{}", matrix::table(&table));
     }
     if !failed.is_empty() {
         bail!("failed on kernel {}", failed.join(", "));
@@ -58,12 +72,28 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn run_on(series: &str, built: &build::Built, options: &Options) -> Result<()> {
+/// The series that were asked for; `all` stands for each that is supported and tested.
+fn series(asked: &[String]) -> Vec<&str> {
+    let each = |name: &'static str| -> &str { name };
+    asked
+        .iter()
+        .flat_map(|series| match series.as_str() {
+            "all" => ALL.map(each).to_vec(),
+            one => vec![one],
+        })
+        .collect()
+}
+
+fn run_on(series: &str, built: &build::Built, options: &Options, told: &mut Told) -> Result<()> {
     let folder = workspace::target()?.join("vm").join(series);
     let kernel = step(&format!("kernel {series}"), || {
-        kernel::obtain(series, &folder)
+        kernel::obtain(series, &folder, options.escape)
     })?;
-    let shares = share::shares(built, &options.arguments, options.guests);
+    let shares = if options.escape {
+        vec![Share::escape(&options.arguments)]
+    } else {
+        share::shares(built, &options.arguments, options.guests)
+    };
     let guests = step("initramfs", || {
         let pack = |(index, share): (usize, &Share)| {
             let name = if shares.len() == 1 {
@@ -77,6 +107,7 @@ fn run_on(series: &str, built: &build::Built, options: &Options) -> Result<()> {
                 name,
                 initramfs: path,
                 stories: share.stories,
+                keeps: options.escape && options.arguments.is_empty(),
             })
         };
         shares
@@ -87,7 +118,7 @@ fn run_on(series: &str, built: &build::Built, options: &Options) -> Result<()> {
     })?;
     let timeout = Duration::from_secs(options.timeout);
     let tally = step(&format!("stories on Linux {}", kernel.version), || {
-        run_all(&kernel, &guests, timeout)
+        run_all(&kernel, &guests, timeout, told)
     })?;
     println!(
         "Linux {}: {} passed, {} failed, {} skipped",
@@ -97,24 +128,30 @@ fn run_on(series: &str, built: &build::Built, options: &Options) -> Result<()> {
 }
 
 /// Runs guests side by side; each that fails is named, and the others go on.
-fn run_all(kernel: &Kernel, guests: &[Guest], timeout: Duration) -> Result<Tally> {
-    let outcomes: Vec<Result<Tally>> = thread::scope(|scope| {
+fn run_all(kernel: &Kernel, guests: &[Guest], timeout: Duration, told: &mut Told) -> Result<Tally> {
+    let outcomes: Vec<(Result<Tally>, Told)> = thread::scope(|scope| {
         let running: Vec<_> = guests
             .iter()
-            .map(|guest| scope.spawn(|| guest.run(kernel, timeout)))
+            .map(|guest| {
+                scope.spawn(|| {
+                    let mut told = Told::default();
+                    (guest.run(kernel, timeout, &mut told), told)
+                })
+            })
             .collect();
         running
             .into_iter()
             .map(|guest| {
                 guest
                     .join()
-                    .unwrap_or_else(|_| Err(anyhow!("its thread panicked")))
+                    .unwrap_or_else(|_| (Err(anyhow!("its thread panicked")), Told::default()))
             })
             .collect()
     });
     let mut tally = Tally::default();
     let mut failed = Vec::new();
-    for (guest, outcome) in guests.iter().zip(outcomes) {
+    for (guest, (outcome, by_guest)) in guests.iter().zip(outcomes) {
+        told.add(by_guest);
         match outcome {
             Ok(counted) => tally.add(counted),
             Err(error) => failed.push(format!("guest {}: {error:#}", guest.name)),

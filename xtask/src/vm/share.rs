@@ -15,6 +15,19 @@ pub(super) struct Share {
     pub(super) stories: Option<usize>,
 }
 
+impl Share {
+    /// The whole escape suite, which is one batch.
+    pub(super) fn escape(chosen: &[OsString]) -> Self {
+        let suite = OsString::from("escape");
+        Self {
+            arguments: std::iter::once(suite)
+                .chain(chosen.iter().cloned())
+                .collect(),
+            stories: None,
+        }
+    }
+}
+
 /// More guests than this make a machine with many processors no quicker: a story is as long as it
 /// is.
 const MOST: usize = 8;

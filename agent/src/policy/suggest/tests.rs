@@ -40,6 +40,7 @@ fn report(mode: ReportMode) -> Report {
         flows: Vec::new(),
         dns: Vec::new(),
         sockets: Vec::new(),
+        incidents: Vec::new(),
         platform: Platform {
             kernel: String::new(),
             architecture: String::new(),
@@ -77,6 +78,7 @@ fn denial(destination: Destination, program: &str) -> Denial {
         remedy: None,
         attempts: 1,
         packets: 0,
+        hooks: Vec::new(),
         first_seen: time,
         last_seen: time,
         processes: by(program),

@@ -1,0 +1,92 @@
+//! Processes by descriptor: a number can be used again, a descriptor means one process for ever.
+
+#![expect(unsafe_code, reason = "raw system calls")]
+
+use std::io;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+
+/// Inode of the initial pid namespace (`PROC_PID_INIT_INO`): a constant of the kernel.
+const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
+
+/// One process.
+#[derive(Debug)]
+pub struct Process(OwnedFd);
+
+impl Process {
+    /// The process that has this number now.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn open(tgid: u32) -> io::Result<Self> {
+        // SAFETY: two integers; no memory of the caller is touched.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, tgid, 0) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let fd = i32::try_from(fd).map_err(io::Error::other)?;
+        // SAFETY: the kernel just made this descriptor for us alone.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// It is gone already (`ESRCH`), or may not be signalled.
+    pub fn kill(&self) -> io::Result<()> {
+        let (fd, none) = (self.0.as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
+        // SAFETY: no information is passed with the signal.
+        let sent =
+            unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, libc::SIGKILL, none, 0) };
+        if sent < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
+    }
+
+    /// Whether it has ended; its parent may not have noticed yet.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn has_ended(&self) -> io::Result<bool> {
+        let mut poll = libc::pollfd {
+            fd: self.0.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: one live entry; returns at once.
+        match unsafe { libc::poll(&raw mut poll, 1, 0) } {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+/// Whether this process counts processes as the kernel does: only then do numbers from the kernel
+/// mean the same here.
+#[must_use]
+pub fn in_initial_namespace() -> bool {
+    std::fs::read_link("/proc/self/ns/pid")
+        .is_ok_and(|link| link.as_os_str() == INITIAL_PID_NAMESPACE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_killed_process_is_gone_and_its_number_means_nobody() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let process = Process::open(child.id()).unwrap();
+        process.kill().unwrap();
+        while !process.has_ended().unwrap() {
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+        let gone = process.kill().unwrap_err();
+        assert_eq!(gone.raw_os_error(), Some(libc::ESRCH));
+    }
+}
