@@ -118,29 +118,35 @@ fn programs() -> Vec<Finding> {
     if let Err(error) = &lsm {
         findings.push(without_lsm(&chain(error)));
     }
-    let lsm = lsm.is_ok();
-    let hooks = HOOKS
-        .into_iter()
-        .filter(|hook| (lsm || !is_lsm(hook)) && !unneeded.contains(&hook.name));
-    findings.extend(hooks.map(|hook| match load_program(&mut ebpf, hook, &btf) {
-        Ok(program) => {
-            let count = program
-                .info()
-                .ok()
-                .and_then(|info| info.verified_instruction_count());
-            let count = count.map_or_else(
-                || "the kernel does not say how many".to_owned(),
-                |count| count.to_string(),
-            );
-            let text = format!("{}: {count} instructions verified", hook.name);
-            Finding { good: true, text }
+    let mut lsm = lsm.is_ok();
+    for hook in HOOKS {
+        if unneeded.contains(&hook.name) || (is_lsm(&hook) && !lsm) {
+            continue;
         }
-        Err(error) if is_lsm(&hook) => without_lsm(&chain(&error)),
-        Err(error) => Finding {
-            good: false,
-            text: format!("{}: {}", hook.name, chain(&error)),
-        },
-    }));
+        findings.push(match load_program(&mut ebpf, hook, &btf) {
+            Ok(program) => {
+                let count = program
+                    .info()
+                    .ok()
+                    .and_then(|info| info.verified_instruction_count());
+                let count = count.map_or_else(
+                    || "the kernel does not say how many".to_owned(),
+                    |count| count.to_string(),
+                );
+                let text = format!("{}: {count} instructions verified", hook.name);
+                Finding { good: true, text }
+            }
+            Err(error) if is_lsm(&hook) => {
+                // All of them or none: one that is refused speaks for the others.
+                lsm = false;
+                without_lsm(&chain(&error))
+            }
+            Err(error) => Finding {
+                good: false,
+                text: format!("{}: {}", hook.name, chain(&error)),
+            },
+        });
+    }
     findings
 }
 
