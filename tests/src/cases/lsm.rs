@@ -1,7 +1,7 @@
 //! What only BPF LSM refuses. Where the kernel does not run it, these say so and are counted apart.
 
 use std::fs::{self, File};
-use std::io::IoSlice;
+use std::io::{ErrorKind, IoSlice};
 use std::net::TcpStream;
 use std::os::fd::AsRawFd as _;
 use std::os::linux::net::SocketAddrExt as _;
@@ -10,8 +10,10 @@ use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command};
+use std::thread::sleep;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use cordon::report::Report;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
@@ -252,6 +254,19 @@ fn connected_input(environment: &Environment) -> Result<()> {
     recorded(&finished.report()?, "socket-not-own")
 }
 
+/// A name is there a moment before somebody listens at it.
+fn connect_patiently(path: &Path) -> Result<UnixStream> {
+    for _ in 0..200 {
+        match UnixStream::connect(path) {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                sleep(Duration::from_millis(10));
+            }
+            connected => return connected.context("connect to the job"),
+        }
+    }
+    bail!("nobody listens at {}", path.display())
+}
+
 fn passed(environment: &Environment) -> Result<()> {
     let world = World::new(environment)?;
     let hand_over = |name: &str, profile: Option<&Path>| -> Result<Finished> {
@@ -264,7 +279,7 @@ fn passed(environment: &Environment) -> Result<()> {
         let mut running = job.start()?;
         running.until(&path)?;
         let connection = connection(&world)?;
-        let stream = UnixStream::connect(&path).context("connect to the job")?;
+        let stream = connect_patiently(&path)?;
         let fds = [connection.as_raw_fd()];
         sendmsg::<()>(
             stream.as_raw_fd(),

@@ -128,7 +128,10 @@ fn receive(stream: &UnixStream) -> Result<OwnedFd, Refused> {
         MsgFlags::MSG_CMSG_CLOEXEC,
     )
     .map_err(at("recvmsg"))?;
-    let mut control = message.cmsgs().map_err(at("recvmsg"))?;
+    // Descriptors that are kept back leave a message that counts as cut.
+    let mut control = message
+        .cmsgs()
+        .map_err(|_cut| at("SCM_RIGHTS")(Errno::EPERM))?;
     match control.next() {
         Some(ControlMessageOwned::ScmRights(fds)) => match fds.as_slice() {
             [fd] => Ok(raw::own(*fd)),
