@@ -92,6 +92,12 @@ pub(crate) fn current_cgroup_job() -> u64 {
     }
 }
 
+/// Depth of a job's own cgroup.
+#[inline(always)]
+pub(crate) fn job_level() -> u32 {
+    SLICE_LEVEL.load() + 1
+}
+
 /// The same for the socket of a packet.
 ///
 /// # Safety

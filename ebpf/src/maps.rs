@@ -78,6 +78,9 @@ pub(crate) static KEPT_KEY: Array<KeptKey, 1> = Array::new();
 /// What is kept with each socket of a job.
 #[btf_map]
 pub(crate) static SOCKETS: SkStorage<Socket> = SkStorage::new();
+/// Socket -> job it is of, for the LSM programs: Unix sockets, and what listeners accept.
+#[btf_map]
+pub(crate) static OWNERS: SkStorage<u64> = SkStorage::new();
 /// Process -> job it belongs to by descent, whatever its cgroup is by now. Full: a process that
 /// leaves the slice is not followed; counted in [`Losses::members`].
 #[btf_map]

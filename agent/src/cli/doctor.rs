@@ -8,7 +8,7 @@ use aya::Btf;
 use super::output::{complaint, data};
 use crate::cgroup::hierarchy::Hierarchy;
 use crate::config::Config;
-use crate::enforce::kernel::{HOOKS, load_program, open_object};
+use crate::enforce::kernel::{HOOKS, LSM_REMEDY, Object, is_lsm, load_program, open_object};
 use crate::enforce::{chain, object};
 use crate::sys::privilege;
 
@@ -92,12 +92,12 @@ fn kernel_release() -> Result<String, String> {
 fn programs() -> Vec<Finding> {
     let opened = open_object(u64::MAX, 1)
         .map_err(|error| chain(&error))
-        .and_then(|ebpf| {
+        .and_then(|object| {
             Btf::from_sys_fs()
-                .map(|btf| (ebpf, btf))
+                .map(|btf| (object, btf))
                 .map_err(|error| chain(&error))
         });
-    let (mut ebpf, btf) = match opened {
+    let (object, btf) = match opened {
         Ok(opened) => opened,
         Err(text) => {
             return vec![Finding {
@@ -110,23 +110,50 @@ fn programs() -> Vec<Finding> {
         good: true,
         text: format!("object: {}", object::sha256()),
     }];
-    findings.extend(HOOKS.map(|hook| match load_program(&mut ebpf, hook, &btf) {
-        Ok(program) => {
-            let count = program
-                .info()
-                .ok()
-                .and_then(|info| info.verified_instruction_count());
-            let count = count.map_or_else(
-                || "the kernel does not say how many".to_owned(),
-                |count| count.to_string(),
-            );
-            let text = format!("{}: {count} instructions verified", hook.name);
-            Finding { good: true, text }
+    let Object {
+        mut ebpf,
+        lsm,
+        unneeded,
+    } = object;
+    if let Err(error) = &lsm {
+        findings.push(without_lsm(&chain(error)));
+    }
+    let mut lsm = lsm.is_ok();
+    for hook in HOOKS {
+        if unneeded.contains(&hook.name) || (is_lsm(&hook) && !lsm) {
+            continue;
         }
-        Err(error) => Finding {
-            good: false,
-            text: format!("{}: {}", hook.name, chain(&error)),
-        },
-    }));
+        findings.push(match load_program(&mut ebpf, hook, &btf) {
+            Ok(program) => {
+                let count = program
+                    .info()
+                    .ok()
+                    .and_then(|info| info.verified_instruction_count());
+                let count = count.map_or_else(
+                    || "the kernel does not say how many".to_owned(),
+                    |count| count.to_string(),
+                );
+                let text = format!("{}: {count} instructions verified", hook.name);
+                Finding { good: true, text }
+            }
+            Err(error) if is_lsm(&hook) => {
+                // All of them or none: one that is refused speaks for the others.
+                lsm = false;
+                without_lsm(&chain(&error))
+            }
+            Err(error) => Finding {
+                good: false,
+                text: format!("{}: {}", hook.name, chain(&error)),
+            },
+        });
+    }
     findings
+}
+
+/// Jobs can be enforced without the LSM programs; the evidence then names what they would refuse.
+fn without_lsm(why: &str) -> Finding {
+    Finding {
+        good: true,
+        text: format!("without BPF LSM: {why}; {LSM_REMEDY}"),
+    }
 }

@@ -212,8 +212,10 @@ mod tests {
             return;
         };
         let types = Types::parse(data).unwrap();
-        for (structure, member) in super::super::kernel::OFFSETS.map(|(_, of, member)| (of, member))
-        {
+        let wanted = super::super::kernel::OFFSETS
+            .into_iter()
+            .chain(super::super::kernel::LSM_OFFSETS);
+        for (_, structure, member) in wanted {
             assert!(
                 types.offset(structure, member).is_some(),
                 "{structure}.{member}"

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
+use std::path::Path;
 
 use aya::maps::{Map, MapData, MapError};
 use aya::programs::links::FdLink;
@@ -24,6 +25,8 @@ pub enum Attach {
     Cgroup(u32),
     /// To a kernel tracepoint; without it cordon enforces all the same.
     Tracepoint,
+    /// To the security hook of this name. All of these or none: see [`Kernel::lsm`].
+    Lsm(&'static str),
 }
 
 /// One program: its name in the object, its hook, what it is for.
@@ -53,9 +56,20 @@ const fn tracepoint(name: &'static str, detail: &'static str) -> Hook {
     }
 }
 
+const fn lsm(name: &'static str, hook: &'static str, detail: &'static str) -> Hook {
+    Hook {
+        name,
+        attach: Attach::Lsm(hook),
+        detail,
+    }
+}
+
+/// Only for kernels whose `splice(2)` goes around the hooks of sockets; see [`splices_past_hooks`].
+const FOR_SPLICE: &str = "lsm_file_permission";
+
 /// Every program. The packet hooks come first: from the first moment on, nothing passes the wire
 /// that has no verdict.
-pub const HOOKS: [Hook; 18] = [
+pub const HOOKS: [Hook; 44] = [
     cgroup("egress", 1, "every IP packet a job sends"),
     cgroup("ingress", 0, "every IP packet a job is sent"),
     cgroup(
@@ -118,7 +132,137 @@ pub const HOOKS: [Hook; 18] = [
         "cgroup_attach_task",
         "notices processes that leave the job's cgroup",
     ),
+    lsm(
+        "lsm_socket_post_create",
+        "socket_post_create",
+        "marks Unix sockets of jobs",
+    ),
+    lsm(
+        "lsm_sock_graft",
+        "sock_graft",
+        "marks connections a job accepts",
+    ),
+    lsm(
+        "lsm_socket_create",
+        "socket_create",
+        "refuses families other than unix, inet, inet6 and netlink",
+    ),
+    lsm(
+        "lsm_unix_stream_connect",
+        "unix_stream_connect",
+        "refuses connections to Unix sockets of others",
+    ),
+    lsm(
+        "lsm_unix_may_send",
+        "unix_may_send",
+        "refuses datagrams to Unix sockets of others",
+    ),
+    lsm(
+        "lsm_socket_sendmsg",
+        "socket_sendmsg",
+        "refuses sending on connections made outside the job",
+    ),
+    lsm(
+        "lsm_socket_recvmsg",
+        "socket_recvmsg",
+        "refuses receiving on connections made outside the job",
+    ),
+    lsm(
+        FOR_SPLICE,
+        "file_permission",
+        "refuses splicing into connections made outside the job",
+    ),
+    lsm(
+        "lsm_socket_accept",
+        "socket_accept",
+        "refuses accepting on listeners made outside the job",
+    ),
+    lsm(
+        "lsm_file_receive",
+        "file_receive",
+        "refuses sockets and control files that are passed into the job",
+    ),
+    lsm(
+        "lsm_task_kill",
+        "task_kill",
+        "refuses signals to processes outside the job",
+    ),
+    lsm(
+        "lsm_ptrace_access_check",
+        "ptrace_access_check",
+        "refuses tracing processes outside the job, their memory and their descriptors",
+    ),
+    lsm(
+        "lsm_ptrace_traceme",
+        "ptrace_traceme",
+        "refuses being traced by a process outside the job",
+    ),
+    lsm(
+        "lsm_task_setrlimit",
+        "task_setrlimit",
+        "refuses limits for processes outside the job",
+    ),
+    lsm(
+        "lsm_task_setscheduler",
+        "task_setscheduler",
+        "refuses scheduling processes outside the job",
+    ),
+    lsm(
+        "lsm_task_setnice",
+        "task_setnice",
+        "refuses priorities for processes outside the job",
+    ),
+    lsm(
+        "lsm_task_setioprio",
+        "task_setioprio",
+        "refuses priorities for processes outside the job",
+    ),
+    lsm("lsm_bpf", "bpf", "refuses bpf(2)"),
+    lsm(
+        "lsm_file_open",
+        "file_open",
+        "refuses opening BPF files, and writing to cgroup files",
+    ),
+    lsm(
+        "lsm_sb_mount",
+        "sb_mount",
+        "refuses mounting cgroup and BPF file systems",
+    ),
+    lsm(
+        "lsm_sb_set_mnt_opts",
+        "sb_set_mnt_opts",
+        "refuses mounting cgroup and BPF file systems, also with fsopen(2)",
+    ),
+    lsm(
+        "lsm_move_mount",
+        "move_mount",
+        "refuses moving mounts of cgroup and BPF file systems",
+    ),
+    lsm(
+        "lsm_sb_umount",
+        "sb_umount",
+        "refuses unmounting cgroup and BPF file systems",
+    ),
+    lsm(
+        "lsm_inode_unlink",
+        "inode_unlink",
+        "refuses removing BPF files",
+    ),
+    lsm(
+        "lsm_inode_rename",
+        "inode_rename",
+        "refuses renaming BPF files",
+    ),
+    lsm(
+        "lsm_inode_mkdir",
+        "inode_mkdir",
+        "refuses directories in BPF file systems",
+    ),
 ];
+
+/// What to do where the LSM programs are refused, or are attached and never run.
+pub const LSM_REMEDY: &str = "boot the kernel with `bpf` added to `lsm=` (the list in force is in \
+                              /sys/kernel/security/lsm; it needs CONFIG_BPF_LSM)";
 
 /// Constants of the object, with the kernel structure member each is the offset of.
 pub const OFFSETS: [(&str, &str, &str); 5] = [
@@ -127,6 +271,32 @@ pub const OFFSETS: [(&str, &str, &str); 5] = [
     ("OFFSET_TASK_SIGNAL", "task_struct", "signal"),
     ("OFFSET_SIGNAL_LIVE", "signal_struct", "live"),
     ("OFFSET_BINPRM_FILENAME", "linux_binprm", "filename"),
+];
+
+/// The same for the LSM programs; without one of them none is loaded.
+pub const LSM_OFFSETS: [(&str, &str, &str); 22] = [
+    ("OFFSET_INODE_SB", "inode", "i_sb"),
+    ("OFFSET_INODE_INO", "inode", "i_ino"),
+    ("OFFSET_INODE_MODE", "inode", "i_mode"),
+    ("OFFSET_SB_MAGIC", "super_block", "s_magic"),
+    ("OFFSET_SB_DEV", "super_block", "s_dev"),
+    ("OFFSET_FILE_INODE", "file", "f_inode"),
+    ("OFFSET_FILE_MODE", "file", "f_mode"),
+    ("OFFSET_SOCKET_SK", "socket", "sk"),
+    ("OFFSET_SOCK_FAMILY", "sock", "__sk_common.skc_family"),
+    ("OFFSET_SOCK_STATE", "sock", "__sk_common.skc_state"),
+    ("OFFSET_SOCK_TYPE", "sock", "sk_type"),
+    ("OFFSET_SOCK_PROTOCOL", "sock", "sk_protocol"),
+    ("OFFSET_UNIX_DENTRY", "unix_sock", "path.dentry"),
+    ("OFFSET_DENTRY_INODE", "dentry", "d_inode"),
+    ("OFFSET_PATH_MNT", "path", "mnt"),
+    ("OFFSET_MNT_SB", "vfsmount", "mnt_sb"),
+    ("OFFSET_TASK_CGROUPS", "task_struct", "cgroups"),
+    ("OFFSET_CSS_SET_CGROUP", "css_set", "dfl_cgrp"),
+    ("OFFSET_CGROUP_LEVEL", "cgroup", "level"),
+    ("OFFSET_CGROUP_ANCESTORS", "cgroup", "ancestors"),
+    ("OFFSET_CGROUP_KN", "cgroup", "kn"),
+    ("OFFSET_KERNFS_ID", "kernfs_node", "id"),
 ];
 
 /// Why the kernel side is not up.
@@ -191,7 +361,7 @@ pub enum KernelError {
         source: io::Error,
     },
     /// A link that should hold does not.
-    #[error("program {program} is not attached to the root cgroup any more")]
+    #[error("program {program} is not attached where it was any more")]
     Detached {
         /// Its name.
         program: &'static str,
@@ -241,6 +411,21 @@ pub struct Kernel {
     pub maps: Maps,
     /// Hooks that could not be attached, with the reason.
     pub missing: Vec<(Hook, String)>,
+    /// Whether the LSM programs are there, all of them; why not.
+    pub lsm: Result<(), String>,
+    /// LSM programs this kernel has no need of.
+    pub unneeded: Vec<&'static str>,
+}
+
+/// The object, opened for this kernel.
+#[derive(Debug)]
+pub struct Object {
+    /// Its programs and maps.
+    pub ebpf: Ebpf,
+    /// Whether the kernel's BTF has what the LSM programs need.
+    pub lsm: Result<(), KernelError>,
+    /// LSM programs this kernel has no need of.
+    pub unneeded: Vec<&'static str>,
 }
 
 /// Loads the object, attaches every program at the root and pins it all.
@@ -260,7 +445,11 @@ pub fn load(root: &Root, slice: &Cgroup, pins: &Pins) -> Result<Kernel, KernelEr
 }
 
 fn load_parts(root: &Root, slice: &Cgroup, pins: &Pins) -> Result<Kernel, KernelError> {
-    let mut ebpf = open_object(slice.id(), root.level.saturating_add(1))?;
+    let Object {
+        mut ebpf,
+        lsm,
+        unneeded,
+    } = open_object(slice.id(), root.level.saturating_add(1))?;
     for name in maps::NAMES {
         let path = pins.map(name);
         let map = ebpf.map_mut(name).ok_or(KernelError::NoMap { map: name })?;
@@ -278,13 +467,17 @@ fn load_parts(root: &Root, slice: &Cgroup, pins: &Pins) -> Result<Kernel, Kernel
         .map_err(Box::new)
         .map_err(KernelError::Object)?;
     let mut missing = Vec::new();
-    for hook in HOOKS {
+    for hook in HOOKS.into_iter().filter(|hook| !is_lsm(hook)) {
         match attach(&mut ebpf, hook, &directory, &btf, pins) {
             Err(error) if hook.attach == Attach::Tracepoint => {
                 missing.push((hook, error.to_string()));
             }
             attached => attached?,
         }
+    }
+    let lsm = lsm.and_then(|()| attach_lsm(&mut ebpf, &unneeded, &directory, &btf, pins));
+    if lsm.is_err() {
+        unpin_lsm(pins)?;
     }
     pins.mark_complete()?;
     // Only now: the programs name maps by their descriptors until they are loaded.
@@ -293,27 +486,79 @@ fn load_parts(root: &Root, slice: &Cgroup, pins: &Pins) -> Result<Kernel, Kernel
             name: name.to_owned(),
         })
     })?;
-    Ok(Kernel { maps, missing })
+    Ok(Kernel {
+        maps,
+        missing,
+        lsm: lsm.map_err(|error| format!("{}; {LSM_REMEDY}", super::chain(&error))),
+        unneeded,
+    })
+}
+
+/// Whether it is one of the LSM programs.
+#[must_use]
+pub fn is_lsm(hook: &Hook) -> bool {
+    matches!(hook.attach, Attach::Lsm(_))
+}
+
+/// Attaches the LSM programs, up to the first that is refused.
+fn attach_lsm(
+    ebpf: &mut Ebpf,
+    unneeded: &[&str],
+    root: &File,
+    btf: &Btf,
+    pins: &Pins,
+) -> Result<(), KernelError> {
+    HOOKS
+        .into_iter()
+        .filter(|hook| is_lsm(hook) && !unneeded.contains(&hook.name))
+        .try_for_each(|hook| attach(ebpf, hook, root, btf, pins))
+}
+
+/// A part of the LSM programs would be a promise that nobody can put into words.
+fn unpin_lsm(pins: &Pins) -> Result<(), KernelError> {
+    for hook in HOOKS.iter().filter(|hook| is_lsm(hook)) {
+        let path = pins.link(hook.name);
+        if path.exists() {
+            std::fs::remove_file(&path).map_err(fs::FileError::on("unpin", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Before Linux 6.5 sockets have an operation of their own for pages that are spliced into them, and
+/// what goes that way reaches no hook of sockets.
+fn splices_past_hooks(types: &Types) -> bool {
+    types.offset("proto_ops", "sendpage").is_some()
 }
 
 /// Opens the object with its constants set. Nothing is attached by this.
 ///
 /// # Errors
 /// There is no object, or the kernel lacks what it needs.
-pub fn open_object(slice_id: u64, slice_level: u32) -> Result<Ebpf, KernelError> {
+pub fn open_object(slice_id: u64, slice_level: u32) -> Result<Object, KernelError> {
     let object = object::bytes().ok_or(KernelError::NoObject)?;
     let btf =
         fs::read("/sys/kernel/btf/vmlinux".as_ref(), 256 << 20).map_err(KernelError::NoBtf)?;
     let types = Types::parse(btf);
-    let mut offsets = Vec::new();
-    for (constant, structure, member) in OFFSETS {
-        let offset = types
+    let find = |(constant, structure, member)| {
+        types
             .as_ref()
-            .and_then(|types| types.offset(structure, member));
-        offsets.push((
-            constant,
-            offset.ok_or(KernelError::NoOffset { structure, member })?,
-        ));
+            .and_then(|types| types.offset(structure, member))
+            .map(|offset| (constant, offset))
+            .ok_or(KernelError::NoOffset { structure, member })
+    };
+    let mut offsets = OFFSETS
+        .into_iter()
+        .map(find)
+        .collect::<Result<Vec<_>, _>>()?;
+    let lsm = LSM_OFFSETS
+        .into_iter()
+        .map(find)
+        .collect::<Result<Vec<_>, _>>()
+        .map(|found| offsets.extend(found));
+    let mut unneeded = Vec::new();
+    if !types.as_ref().is_some_and(splices_past_hooks) {
+        unneeded.push(FOR_SPLICE);
     }
     let mut loader = EbpfLoader::new();
     loader.override_global("SLICE_ID", &slice_id, true);
@@ -321,10 +566,15 @@ pub fn open_object(slice_id: u64, slice_level: u32) -> Result<Ebpf, KernelError>
     for (constant, offset) in &offsets {
         loader.override_global(constant, offset, true);
     }
-    loader
+    let ebpf = loader
         .load(object)
         .map_err(Box::new)
-        .map_err(KernelError::Object)
+        .map_err(KernelError::Object)?;
+    Ok(Object {
+        ebpf,
+        lsm,
+        unneeded,
+    })
 }
 
 /// Loads one program into the kernel.
@@ -340,19 +590,21 @@ pub fn load_program<'a>(
     let program = ebpf
         .program_mut(name)
         .ok_or(KernelError::NoProgram { program: name })?;
-    let loaded = match program {
-        Program::CgroupSkb(program) => program.load(),
-        Program::CgroupSock(program) => program.load(),
-        Program::CgroupSockAddr(program) => program.load(),
-        Program::CgroupSockopt(program) => program.load(),
-        Program::BtfTracePoint(program) => program.load(name, btf),
+    let loaded = match (program, hook.attach) {
+        (Program::CgroupSkb(program), _) => program.load(),
+        (Program::CgroupSock(program), _) => program.load(),
+        (Program::CgroupSockAddr(program), _) => program.load(),
+        (Program::CgroupSockopt(program), _) => program.load(),
+        (Program::BtfTracePoint(program), _) => program.load(name, btf),
+        (Program::Lsm(program), Attach::Lsm(hook)) => program.load(hook, btf),
         _ => return Err(KernelError::NoProgram { program: name }),
     };
     loaded.map_err(|source| KernelError::Load {
         program: name,
         source: Box::new(source),
     })?;
-    Ok(program)
+    ebpf.program_mut(name)
+        .ok_or(KernelError::NoProgram { program: name })
 }
 
 fn attach(
@@ -396,7 +648,22 @@ fn attach(
                 .map_err(io::Error::other)
                 .map_err(pin)
         }
-        (Attach::Tracepoint, _) => Err(KernelError::NoProgram { program: name }),
+        (Attach::Lsm(_), Program::Lsm(program)) => {
+            let link: FdLink = program
+                .attach()
+                .and_then(|id| program.take_link(id))
+                .map_err(Box::new)
+                .map_err(|source| KernelError::Load {
+                    program: name,
+                    source,
+                })?
+                .into();
+            link.pin(path)
+                .map(drop)
+                .map_err(io::Error::other)
+                .map_err(pin)
+        }
+        (Attach::Tracepoint | Attach::Lsm(_), _) => Err(KernelError::NoProgram { program: name }),
     }
 }
 
@@ -416,31 +683,60 @@ pub fn adopt(root: &Root, pins: &Pins) -> Result<Kernel, KernelError> {
             )
         })
         .collect();
-    check_links(root, pins)?;
-    Ok(Kernel { maps, missing })
+    let pinned = |hook: &Hook| pins.link(hook.name).exists();
+    let lsm = if HOOKS.iter().any(|hook| is_lsm(hook) && pinned(hook)) {
+        Ok(())
+    } else {
+        Err(format!(
+            "the cordon that loaded the programs could not attach them; {LSM_REMEDY}"
+        ))
+    };
+    let unneeded = HOOKS
+        .iter()
+        .filter(|hook| hook.name == FOR_SPLICE && !pinned(hook))
+        .map(|hook| hook.name)
+        .collect();
+    let kernel = Kernel {
+        maps,
+        missing,
+        lsm,
+        unneeded,
+    };
+    check_links(root, pins, &kernel)?;
+    Ok(kernel)
 }
 
-/// Asks the kernel whether every enforcing program is attached to this root, as it should be.
+/// Asks the kernel whether every enforcing program is attached as it should be: to this root, or to
+/// its security hook.
 ///
 /// # Errors
 /// One is not.
-pub fn check_links(root: &Root, pins: &Pins) -> Result<(), KernelError> {
+pub fn check_links(root: &Root, pins: &Pins, kernel: &Kernel) -> Result<(), KernelError> {
     for hook in HOOKS {
-        let Attach::Cgroup(attach_type) = hook.attach else {
-            continue;
-        };
         let path = pins.link(hook.name);
-        let link = bpf::open_pin(&path)?;
-        let info =
-            bpf::link_info(link.as_fd()).map_err(fs::FileError::on("ask about link", &path))?;
-        let holds = info.kind == bpf::LINK_CGROUP
-            && info.cgroup == root.cgroup.id()
-            && info.attach_type == attach_type;
+        let holds: bool = match hook.attach {
+            Attach::Cgroup(attach_type) => {
+                let info = link_info(&path)?;
+                info.kind == bpf::LINK_CGROUP
+                    && info.cgroup == root.cgroup.id()
+                    && info.attach_type == attach_type
+            }
+            Attach::Lsm(_) if kernel.lsm.is_ok() && !kernel.unneeded.contains(&hook.name) => {
+                // A link of this kind is attached as long as it is there.
+                path.exists() && link_info(&path)?.kind == bpf::LINK_TRACING
+            }
+            Attach::Tracepoint | Attach::Lsm(_) => true,
+        };
         if !holds {
             return Err(KernelError::Detached { program: hook.name });
         }
     }
     Ok(())
+}
+
+fn link_info(path: &Path) -> Result<bpf::LinkInfo, fs::FileError> {
+    let link = bpf::open_pin(path)?;
+    bpf::link_info(link.as_fd()).map_err(fs::FileError::on("ask about link", path))
 }
 
 #[cfg(test)]
@@ -458,5 +754,21 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), HOOKS.len());
+    }
+    #[test]
+    fn a_program_of_a_security_hook_is_named_for_it() {
+        for hook in HOOKS {
+            if let Attach::Lsm(of) = hook.attach {
+                assert_eq!(hook.name, format!("lsm_{of}"));
+            }
+        }
+    }
+
+    #[test]
+    fn no_constant_is_the_offset_of_two_members() {
+        let mut names: Vec<_> = OFFSETS.iter().chain(&LSM_OFFSETS).map(|of| of.0).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), OFFSETS.len() + LSM_OFFSETS.len());
     }
 }

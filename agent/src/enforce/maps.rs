@@ -18,7 +18,7 @@ use crate::sys::clock::BootTime;
 use crate::sys::pod::Wire;
 
 /// Names of all maps that are pinned.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 12] = [
     "JOBS",
     "LEASES",
     "NETS",
@@ -30,6 +30,7 @@ pub const NAMES: [&str; 11] = [
     "KEPT_KEY",
     "MEMBERS",
     "SOCKETS",
+    "OWNERS",
 ];
 
 /// Addresses one job can hold leases of. 264 bytes each, allocated as needed.

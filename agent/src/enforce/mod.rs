@@ -117,7 +117,7 @@ pub struct Enforced {
     pub layers: Vec<Layer>,
     /// What was tried, and how it went.
     pub proof: Vec<String>,
-    /// Whether BPF LSM judges socket families, Unix sockets and received descriptors.
+    /// Whether the LSM programs judge the job: families, Unix sockets, received descriptors.
     pub lsm: bool,
     /// The job's maps.
     pub maps: JobMaps,
@@ -182,7 +182,7 @@ impl Host {
         Ok(Enforced {
             layers: self.layers(),
             proof,
-            lsm: false,
+            lsm: self.kernel.lsm.is_ok(),
             maps,
         })
     }
@@ -218,7 +218,7 @@ impl Host {
     /// # Errors
     /// Something is not: there was a time without it.
     pub fn holds(&self, place: &Place, ruleset: &Ruleset) -> Result<(), EnforceError> {
-        kernel::check_links(&self.root, &self.pins)?;
+        kernel::check_links(&self.root, &self.pins, &self.kernel)?;
         let entry = self.kernel.maps.job(place.cgroup.id())?;
         proof::is_published(entry, ruleset)?;
         Ok(())
@@ -226,8 +226,15 @@ impl Host {
 
     /// Every hook of this host, for the report.
     fn layers(&self) -> Vec<Layer> {
+        let lsm = self.kernel.lsm.as_ref().err().map(|why| Layer {
+            name: "lsm".to_owned(),
+            active: false,
+            detail: format!("families, sockets, processes and files of others; not active: {why}"),
+        });
         HOOKS
             .iter()
+            .filter(|hook| !kernel::is_lsm(hook) || lsm.is_none())
+            .filter(|hook| !self.kernel.unneeded.contains(&hook.name))
             .map(|hook| {
                 let missing = self
                     .kernel
@@ -244,6 +251,7 @@ impl Host {
                     detail,
                 }
             })
+            .chain(lsm.clone())
             .collect()
     }
 

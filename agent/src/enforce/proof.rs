@@ -15,6 +15,7 @@ use cordon_ebpf::decide::{Destination, Listener, decide};
 use super::maps::JobMaps;
 use super::{EnforceError, Host, Place, kernel};
 use crate::policy::Ruleset;
+use crate::sys::bpf;
 use crate::sys::spawn::{self, Attempt, Transport};
 
 /// Enforcement was set up and does not hold. The job does not start.
@@ -101,7 +102,7 @@ impl Host {
         ruleset: &Arc<Ruleset>,
         maps: &mut JobMaps,
     ) -> Result<Vec<String>, EnforceError> {
-        kernel::check_links(&self.root, &self.pins)?;
+        kernel::check_links(&self.root, &self.pins, &self.kernel)?;
         let job = place.cgroup.id();
         is_published(self.kernel.maps.job(job)?, ruleset)?;
         let mut shown = vec![format!(
@@ -112,6 +113,12 @@ impl Host {
         for transport in [Transport::Tcp, Transport::Udp] {
             shown.push(probe(place, ruleset, maps, transport)?);
         }
+        if self.kernel.lsm.is_ok() {
+            match probe_lsm(place) {
+                Ok(text) => shown.push(text),
+                Err(why) => self.kernel.lsm = Err(why),
+            }
+        }
         // The probes were none of the job's doing.
         maps.clear_flows()?;
         self.kernel.maps.reset_losses(job)?;
@@ -119,6 +126,26 @@ impl Host {
             ring.drain(&mut drop);
         }
         Ok(shown)
+    }
+}
+
+/// Programs can be attached to security hooks that the kernel never calls. Whether these are called
+/// is seen by what only they refuse.
+fn probe_lsm(place: &Place) -> Result<String, String> {
+    let failed = |error: io::Error| format!("the probe of the LSM programs could not run: {error}");
+    let outside = bpf::is_refused().map_err(failed)?;
+    let inside = spawn::is_bpf_refused(place.cgroup.path()).map_err(failed)?;
+    match (outside, inside) {
+        (false, true) => Ok(
+            "a process in the job called bpf(2): refused with EPERM by the LSM programs".to_owned(),
+        ),
+        (true, _) => {
+            Err("bpf(2) is refused outside the job too, so that a probe shows nothing".to_owned())
+        }
+        (false, false) => Err(format!(
+            "the programs are attached, and the kernel does not call them; {}",
+            kernel::LSM_REMEDY
+        )),
     }
 }
 

@@ -20,6 +20,10 @@ pub fn about(incident: &Incident) -> String {
             Call::SEND | Call::RECEIVE => {
                 format!("connected socket made outside the job (family {first}, type {second})")
             }
+            Call::ACCEPT => {
+                format!("listener made outside the job (family {first}, type {second})")
+            }
+            Call::UNIX_CONNECT if *first == 0 => "abstract Unix socket of somebody else".to_owned(),
             Call::UNIX_CONNECT => {
                 format!("Unix socket of somebody else (inode {first}, device {second})")
             }
@@ -27,7 +31,7 @@ pub fn about(incident: &Incident) -> String {
                 format!("descriptor from outside the job (inode {first}, device {second})")
             }
             Call::SIGNAL => format!("signal {second} to process {first}"),
-            Call::TRACE => format!("process {first}"),
+            Call::TRACE | Call::ADJUST => format!("process {first}"),
             Call::BPF => format!("bpf(2) command {first}"),
             Call::OPEN | Call::UNLINK => format!("{} file, inode {second}", file_system(*first)),
             Call::MOUNT => file_system(*first),

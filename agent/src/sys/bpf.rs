@@ -38,6 +38,8 @@ pub struct LinkInfo {
 const LINK_INFO_BYTES: u32 = 32;
 const _: () = assert!(size_of::<LinkInfo>() == 32);
 
+/// `BPF_LINK_TYPE_TRACING`, which is that of LSM programs too.
+pub const LINK_TRACING: u32 = 2;
 /// `BPF_LINK_TYPE_CGROUP`
 pub const LINK_CGROUP: u32 = 3;
 
@@ -56,6 +58,21 @@ fn bpf<T>(command: libc::c_int, attr: &mut T) -> io::Result<libc::c_int> {
         return Err(io::Error::last_os_error());
     }
     libc::c_int::try_from(result).map_err(io::Error::other)
+}
+
+/// Makes a call that asks for nothing (a command that is none), and says whether the kernel refuses
+/// the caller (`EPERM`) before it looks at the command.
+///
+/// # Errors
+/// The kernel gave another answer than these two.
+pub fn is_refused() -> io::Result<bool> {
+    const NO_COMMAND: libc::c_int = 0x7fff;
+    let mut attr = 0u64;
+    match bpf(NO_COMMAND, &mut attr).map_err(|error| error.raw_os_error()) {
+        Err(Some(libc::EPERM)) => Ok(true),
+        Err(Some(libc::EINVAL)) => Ok(false),
+        _ => Err(io::Error::other("bpf(2) knows a command that is none")),
+    }
 }
 
 /// Attaches a program to a cgroup (`BPF_LINK_CREATE`). It stacks with those of others, and holds as

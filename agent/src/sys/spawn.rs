@@ -24,7 +24,7 @@ use nix::unistd::{Gid, Pid, Uid, User, initgroups, setgid, setpgid, setuid};
 
 use super::fs::FileError;
 use super::seccomp::Filter;
-use super::{descriptors, privilege, signals};
+use super::{bpf, descriptors, privilege, signals};
 use crate::sandbox::{Plan, filter, init};
 
 /// Who a command runs as.
@@ -305,6 +305,33 @@ pub fn attempt(cgroup: &Path, transport: Transport, to: SocketAddrV4) -> io::Res
                 Err(io::Error::from_raw_os_error(code.saturating_sub(NO_SOCKET)))
             }
             Some(code) if code > REFUSED => Ok(Attempt::Refused(code.saturating_sub(REFUSED))),
+            _ => Err(error),
+        },
+    }
+}
+
+/// Whether the kernel refuses `bpf(2)` to a process inside `cgroup` that has every capability.
+///
+/// # Errors
+/// The process could not be made or join; then nothing is known.
+pub fn is_bpf_refused(cgroup: &Path) -> io::Result<bool> {
+    let procs = open_procs(cgroup).map_err(io::Error::other)?;
+    let mut command = Command::new("/proc/self/exe");
+    let code = move || -> io::Result<i32> {
+        (&procs).write_all(b"0")?;
+        Ok(if bpf::is_refused()? { REFUSED } else { REACHED })
+    };
+    // SAFETY: as in `attempt`.
+    unsafe { command.pre_exec(move || Err(io::Error::from_raw_os_error(code()?))) };
+    match command.spawn() {
+        Ok(mut child) => {
+            child.kill()?;
+            child.wait()?;
+            Err(io::Error::other("the probe ran on"))
+        }
+        Err(error) => match error.raw_os_error() {
+            Some(REACHED) => Ok(false),
+            Some(REFUSED) => Ok(true),
             _ => Err(error),
         },
     }

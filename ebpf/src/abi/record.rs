@@ -50,8 +50,12 @@ open_enum! {
         OPEN = 9, "open";
         /// Mounting; arguments: magic of the file system, if known.
         MOUNT = 10, "mount";
-        /// Removing or renaming a file; arguments: magic of the file system, inode.
+        /// Making, removing or renaming a file; arguments: magic of the file system, inode.
         UNLINK = 11, "unlink";
+        /// Accepting on a socket made outside; arguments: family, type.
+        ACCEPT = 12, "accept";
+        /// Limits, priority or scheduling of a process; arguments: process.
+        ADJUST = 13, "adjust";
     }
 }
 

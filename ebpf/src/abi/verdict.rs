@@ -76,6 +76,14 @@ impl Reason {
     pub const fn allows(self) -> bool {
         self.0 != 0 && self.0 < Self::NO_RULE.0
     }
+
+    /// Whether it protects enforcement and its evidence. Audit rests on both, so it is no reason to
+    /// let pass there either.
+    #[must_use]
+    #[inline(always)]
+    pub const fn protects(self) -> bool {
+        matches!(self, Self::CONTROL | Self::FOREIGN_PROCESS)
+    }
 }
 
 open_enum! {
@@ -95,7 +103,7 @@ impl Mode {
     pub const fn verdict(self, reason: Reason) -> Verdict {
         if reason.allows() {
             Verdict::ALLOW
-        } else if self.0 == Self::AUDIT.0 {
+        } else if self.0 == Self::AUDIT.0 && !reason.protects() {
             Verdict::WOULD_DENY
         } else {
             Verdict::DENY
@@ -113,6 +121,15 @@ mod tests {
             let verdict = Mode(mode).verdict(Reason::NO_RULE);
             assert_eq!(verdict == Verdict::WOULD_DENY, mode == Mode::AUDIT.0);
             assert_ne!(verdict, Verdict::ALLOW);
+        }
+    }
+
+    #[test]
+    fn what_protects_enforcement_is_refused_in_every_mode() {
+        for mode in 0..=u8::MAX {
+            for reason in [Reason::CONTROL, Reason::FOREIGN_PROCESS] {
+                assert_eq!(Mode(mode).verdict(reason), Verdict::DENY);
+            }
         }
     }
 

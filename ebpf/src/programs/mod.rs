@@ -1,6 +1,7 @@
 //! The programs, one file per family of hooks.
 
 pub(crate) mod connect;
+pub(crate) mod lsm;
 pub(crate) mod packet;
 pub(crate) mod post_bind;
 pub(crate) mod process;

@@ -20,7 +20,7 @@ use crate::{judge, kernel};
 static OFFSET_TASK_PID: Global<u64> = Global::new(0);
 /// Offset of `task_struct.tgid`.
 #[unsafe(no_mangle)]
-static OFFSET_TASK_TGID: Global<u64> = Global::new(0);
+pub(crate) static OFFSET_TASK_TGID: Global<u64> = Global::new(0);
 /// Offset of `task_struct.signal`.
 #[unsafe(no_mangle)]
 static OFFSET_TASK_SIGNAL: Global<u64> = Global::new(0);

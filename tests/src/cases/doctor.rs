@@ -26,6 +26,6 @@ fn every_program(environment: &Environment) -> Result<()> {
     let verified = text
         .lines()
         .filter(|line| line.starts_with("ok   ") && line.ends_with(" instructions verified"));
-    ensure!(verified.count() == PROGRAMS, "{text}");
+    ensure!(verified.count() >= PROGRAMS, "{text}");
     Ok(())
 }

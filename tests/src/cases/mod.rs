@@ -15,6 +15,7 @@ mod lease;
 mod life;
 mod loopback;
 mod losses;
+mod lsm;
 mod membership;
 mod ranges;
 mod refusals;
@@ -41,6 +42,7 @@ pub fn all() -> Vec<Story> {
         life::stories(),
         control::stories(),
         sandbox::stories(),
+        lsm::stories(),
         refusals::stories(),
         report::stories(),
     ]

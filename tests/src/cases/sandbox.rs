@@ -103,7 +103,7 @@ impl Who {
     fn becomes(self, job: Job<'_>) -> Job<'_> {
         match self {
             Self::Root => job,
-            Self::Nobody => job.by_nobody(),
+            Self::Nobody => job.user(65_534),
         }
     }
 }
@@ -547,7 +547,7 @@ fn unix(environment: &Environment) -> Result<()> {
     let world = World::new(environment)?;
     let path = world.path("daemon");
     let _daemon = UnixListener::bind(&path)?;
-    let steps = [Step::Unix { path }];
+    let steps = [Step::UnixConnect { path }];
     let free = Who::Root.free(&world, &steps)?;
     ensure!(
         free.iter().all(|outcome| outcome.ok),
@@ -601,7 +601,7 @@ fn engine(environment: &Environment) -> Result<()> {
         link,
         "/run/podman/podman.sock".into(),
     ];
-    let steps = paths.map(|path| Step::Unix { path });
+    let steps = paths.map(|path| Step::UnixConnect { path });
     let free = Who::Root.free(&world, &steps)?;
     ensure!(
         free.iter().all(|outcome| outcome.ok),
@@ -637,7 +637,7 @@ fn connection(environment: &Environment) -> Result<()> {
     let free = world
         .job()
         .command(write)
-        .stdin(connected()?)
+        .input(connected()?)
         .run()?
         .expect_status(0)?;
     ensure!(free.stdout == "ran\n", "without cordon: {}", free.stdout);
@@ -645,7 +645,7 @@ fn connection(environment: &Environment) -> Result<()> {
         .job()
         .command(write)
         .under_cordon(&[])
-        .stdin(connected()?)
+        .input(connected()?)
         .run()?;
     let refused = refused.expect_status(121)?;
     ensure!(refused.stdout.is_empty(), "it ran: {}", refused.stdout);

@@ -8,8 +8,10 @@ mod dns;
 mod process;
 mod socket;
 pub mod step;
+mod tamper;
 mod tcp;
 mod udp;
+mod unix;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -117,8 +119,15 @@ fn perform(step: &Step) -> Result<Done, Refused> {
             arguments,
         } => call::perform(*abi, *number, *arguments),
         Step::TakeDescriptor { pid, number } => process::take_descriptor(*pid, *number),
-        Step::Unix { path } => socket::unix(path),
+        Step::UnixConnect { path } => socket::unix(path),
         Step::StartIn { cgroup } => process::start_in(cgroup),
+        Step::Unix { to, kind } => unix::speak(to, *kind),
+        Step::UnixOwn { directory } => unix::own(directory),
+        Step::Input { way } => tamper::use_input(*way),
+        Step::Take { at } => unix::take(at),
+        Step::Touch { process, how } => tamper::touch(*process, *how),
+        Step::Bpf => tamper::bpf(),
+        Step::Mount { kind, at, by_name } => tamper::mount(kind, at, *by_name),
         Step::Resolve { name } => Ok(dns::resolve(name)),
         Step::Dns {
             server,

@@ -84,6 +84,8 @@ pub(super) fn special(kind: SocketKind) -> Result<Done, Refused> {
         SocketKind::Ping => (libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_ICMP),
         SocketKind::PingV6 => (libc::AF_INET6, libc::SOCK_DGRAM, libc::IPPROTO_ICMPV6),
         SocketKind::UdpLite => (libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_UDPLITE),
+        SocketKind::Vsock => (libc::AF_VSOCK, libc::SOCK_STREAM, 0),
+        SocketKind::Alg => (libc::AF_ALG, libc::SOCK_SEQPACKET, 0),
         SocketKind::Packet => {
             return socket(
                 AddressFamily::Packet,

@@ -44,6 +44,51 @@ pub enum SocketKind {
     UdpLite,
     /// `AF_PACKET`
     Packet,
+    /// `AF_VSOCK`; made, never connected.
+    Vsock,
+    /// `AF_ALG`
+    Alg,
+}
+
+/// A kind of Unix socket.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum UnixKind {
+    /// `SOCK_STREAM`
+    Stream,
+    /// `SOCK_DGRAM`
+    Datagram,
+    /// `SOCK_SEQPACKET`
+    Packets,
+}
+
+/// What is done with a connection that is standard input.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Use {
+    /// `send(2)`
+    Send,
+    /// `recv(2)`, of what is there.
+    Receive,
+    /// `sendfile(2)`
+    SendFile,
+}
+
+/// What is done to another process.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Touch {
+    /// A signal that does nothing.
+    Signal,
+    /// `PTRACE_SEIZE`
+    Trace,
+    /// `pidfd_getfd(2)` of its standard input.
+    Descriptor,
+    /// `process_vm_readv(2)` of nothing.
+    Memory,
+    /// Reading `/proc/PID/environ`.
+    Environment,
+    /// `prlimit(2)` of the size of core files.
+    Limit,
+    /// `setpriority(2)`
+    Priority,
 }
 
 /// A way into the kernel, with its own numbers.
@@ -113,8 +158,26 @@ pub enum Step {
     TakeDescriptor { pid: u32, number: i32 },
     /// Start a process in another cgroup (`clone3` with `CLONE_INTO_CGROUP`).
     StartIn { cgroup: PathBuf },
-    /// Connect to a Unix socket.
-    Unix { path: PathBuf },
+    /// Connect to a Unix socket, and no more.
+    UnixConnect { path: PathBuf },
+    /// Connect to a Unix socket, or send to it; `@` stands for the NUL of an abstract name.
+    Unix { to: String, kind: UnixKind },
+    /// Everything of one's own with Unix sockets: pairs, names, abstract names.
+    UnixOwn { directory: PathBuf },
+    /// Use the connection that is standard input.
+    Input { way: Use },
+    /// Listen on a Unix socket, take a descriptor from whoever connects, send on it.
+    Take { at: PathBuf },
+    /// Do something to another process.
+    Touch { process: i32, how: Touch },
+    /// `bpf(2)` with a command that is none.
+    Bpf,
+    /// In user, mount and cgroup namespaces of one's own: mount a file system of this type.
+    Mount {
+        kind: String,
+        at: PathBuf,
+        by_name: bool,
+    },
     /// Ask libc (`getaddrinfo`).
     Resolve { name: String },
     /// Ask a server by hand.

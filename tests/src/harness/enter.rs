@@ -14,9 +14,6 @@ use caps::{CapSet, Capability};
 use nix::sched::{CloneFlags, setns};
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 
-/// The user and group every system has.
-const NOBODY: u32 = 65_534;
-
 /// Where to go.
 #[derive(clap::Args, Debug)]
 pub struct Place {
@@ -32,9 +29,9 @@ pub struct Place {
     /// Give up the capabilities BPF programs need
     #[arg(long)]
     pub without_bpf: bool,
-    /// Become the user nobody
-    #[arg(long)]
-    pub nobody: bool,
+    /// Become another user
+    #[arg(long, value_name = "UID")]
+    pub user: Option<u32>,
     /// What to become
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
     pub command: Vec<OsString>,
@@ -48,7 +45,7 @@ impl Place {
             mount,
             cgroup,
             without_bpf,
-            nobody,
+            user,
             command,
         } = self;
         // cgroup directories first: the mount namespace may show others.
@@ -70,10 +67,10 @@ impl Place {
                 caps::drop(None, CapSet::Bounding, capability).context("drop a capability")?;
             }
         }
-        if nobody {
-            setgroups(&[])?;
-            setgid(Gid::from_raw(NOBODY))?;
-            setuid(Uid::from_raw(NOBODY))?;
+        if let Some(user) = user {
+            setgroups(&[]).context("leave all groups")?;
+            setgid(Gid::from_raw(user)).context("change the group")?;
+            setuid(Uid::from_raw(user)).context("change the user")?;
         }
         let mut words = command.into_iter();
         let program = words.next().context("no command")?;

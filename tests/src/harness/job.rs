@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -34,9 +35,9 @@ pub struct Job<'w> {
     machine: &'w Namespace,
     shown: bool,
     without_bpf: bool,
+    input: Option<OwnedFd>,
+    user: Option<u32>,
     patience: u32,
-    as_nobody: bool,
-    stdin: Option<Stdio>,
 }
 
 impl<'w> Job<'w> {
@@ -52,9 +53,9 @@ impl<'w> Job<'w> {
             machine: &world.network.job,
             shown: false,
             without_bpf: false,
+            input: None,
+            user: None,
             patience: PATIENCE_SECONDS,
-            as_nobody: false,
-            stdin: None,
         }
     }
 
@@ -121,24 +122,27 @@ impl<'w> Job<'w> {
         self
     }
 
+    /// Gives it this as standard input.
+    #[must_use]
+    pub fn input(mut self, input: impl Into<OwnedFd>) -> Self {
+        self.input = Some(input.into());
+        self
+    }
+
+    /// Runs the command as another user: under cordon by its own option.
+    #[must_use]
+    pub fn user(mut self, user: u32) -> Self {
+        if self.cordon.is_some() {
+            return self.under_cordon(&["--user", &user.to_string()]);
+        }
+        self.user = Some(user);
+        self
+    }
+
     /// Gives it this many seconds (on a machine of today) instead of the usual ones.
     #[must_use]
     pub fn patience(mut self, seconds: u32) -> Self {
         self.patience = seconds;
-        self
-    }
-
-    /// Runs it as the user nobody.
-    #[must_use]
-    pub fn by_nobody(mut self) -> Self {
-        self.as_nobody = true;
-        self
-    }
-
-    /// What its standard input is, instead of nothing.
-    #[must_use]
-    pub fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
-        self.stdin = Some(stdin.into());
         self
     }
 
@@ -174,11 +178,10 @@ impl<'w> Job<'w> {
             .unwrap_or_else(|| world.path("evidence"));
         let (stdout, stderr) = (world.path("stdout"), world.path("stderr"));
         let words = self.words(&evidence)?;
-        let stdin = self.stdin.take().unwrap_or_else(Stdio::null);
         let mut command = self.entering();
         let child = command
             .args(words)
-            .stdin(stdin)
+            .stdin(self.input.take().map_or_else(Stdio::null, Stdio::from))
             .stdout(stream(&stdout, self.shown)?)
             .stderr(stream(&stderr, self.shown)?)
             .spawn()
@@ -212,8 +215,8 @@ impl<'w> Job<'w> {
         if self.without_bpf {
             command.arg("--without-bpf");
         }
-        if self.as_nobody {
-            command.arg("--nobody");
+        if let Some(user) = self.user {
+            command.arg("--user").arg(user.to_string());
         }
         command.arg("--");
         command

@@ -1,0 +1,550 @@
+//! What only BPF LSM refuses. Where the kernel does not run it, these say so and are counted apart.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, IoSlice};
+use std::net::TcpStream;
+use std::os::fd::AsRawFd as _;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use cordon::report::Report;
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+
+use crate::client::step::{Outcome, SocketKind, Step, Touch, UnixKind, Use};
+use crate::harness::environment::Environment;
+use crate::harness::job::Finished;
+use crate::harness::network::{EVIL_V4, at};
+use crate::harness::world::World;
+use crate::runner::{Story, Told};
+
+type Tell = fn(&Environment) -> Result<()>;
+
+pub fn stories() -> Vec<Story> {
+    let stories: [(&str, Tell); 12] = [
+        (
+            "lsm::every_hook_is_a_layer_and_closes_its_blind_spot",
+            coverage,
+        ),
+        ("lsm::vsock_packet_and_alg_sockets_are_refused", families),
+        (
+            "lsm::unix_sockets_of_others_are_refused_and_own_ones_work",
+            unix,
+        ),
+        (
+            "lsm::a_connection_on_standard_input_cannot_be_used",
+            connected_input,
+        ),
+        ("lsm::a_connection_that_is_passed_cannot_be_used", passed),
+        (
+            "lsm::processes_outside_cannot_be_touched_by_the_same_user",
+            |environment| processes(environment, NOBODY),
+        ),
+        (
+            "lsm::processes_outside_cannot_be_touched_by_root",
+            |environment| processes(environment, 0),
+        ),
+        ("lsm::bpf_is_refused", bpf),
+        (
+            "lsm::control_file_systems_cannot_be_mounted_the_old_or_the_new_way",
+            mounts,
+        ),
+        (
+            "lsm::control_files_cannot_be_written_even_through_a_handed_directory",
+            control_files,
+        ),
+        ("lsm::audit_does_not_open_what_protects_evidence", audit),
+        ("lsm::ordinary_work_goes_on", ordinary_work),
+    ];
+    stories
+        .into_iter()
+        .map(|(name, tell)| {
+            Story::conditional(name, move |environment| match without_lsm(environment)? {
+                Some(why) => Ok(Told::NotHere(why)),
+                None => tell(environment).map(|()| Told::Whole),
+            })
+        })
+        .collect()
+}
+
+/// `nobody`, in every Debian.
+const NOBODY: u32 = 65_534;
+
+/// Why the kernel takes no LSM programs, if it does not. An emulated guest always does.
+fn without_lsm(environment: &Environment) -> Result<Option<String>> {
+    let output = Command::new(environment.cordon()?).arg("doctor").output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let why = text
+        .lines()
+        .find(|line| line.contains("without BPF LSM"))
+        .map(str::to_owned);
+    ensure!(
+        why.is_none() || environment.slowness == 1,
+        "the guest has no BPF LSM: {text}"
+    );
+    Ok(why)
+}
+
+/// Runs steps as a job that no rule allows anything.
+fn enforced<const N: usize>(world: &World, steps: &[Step; N]) -> Result<([Outcome; N], Report)> {
+    let profile = world.profile("empty", "")?;
+    let finished = world.enforced(&profile, steps)?.run()?;
+    Ok((finished.steps()?, finished.report()?))
+}
+
+fn refused(outcomes: &[Outcome]) -> Result<()> {
+    for outcome in outcomes {
+        ensure!(!outcome.ok && outcome.is_refused(), "{outcome:?}");
+    }
+    Ok(())
+}
+
+fn allowed(outcomes: &[Outcome]) -> Result<()> {
+    for outcome in outcomes {
+        ensure!(outcome.ok, "{outcome:?}");
+    }
+    Ok(())
+}
+
+/// Fails unless the report has a refused call with these words.
+fn recorded(report: &Report, reason: &str) -> Result<()> {
+    let text = serde_json::to_string(report)?;
+    ensure!(text.contains(reason), "no `{reason}` in {text}");
+    Ok(())
+}
+
+fn coverage(environment: &Environment) -> Result<()> {
+    let world = World::new(environment)?;
+    let (outcomes, report) = enforced(&world, &[Step::Sleep { ms: 1 }])?;
+    allowed(&outcomes)?;
+    let layers: Vec<_> = report
+        .coverage
+        .layers
+        .iter()
+        .filter(|layer| layer.name.starts_with("lsm"))
+        .collect();
+    ensure!(layers.len() >= 25, "{layers:#?}");
+    ensure!(layers.iter().all(|layer| layer.active), "{layers:#?}");
+    let blind = report.coverage.blind_spots.join("\n");
+    ensure!(
+        !blind.contains("vsock") && !blind.contains("same user") && !blind.contains("GAP"),
+        "{blind}"
+    );
+    world.nothing_left()
+}
+
+fn families(environment: &Environment) -> Result<()> {
+    let world = World::new(environment)?;
+    let steps =
+        [SocketKind::Vsock, SocketKind::Alg, SocketKind::Packet].map(|kind| Step::Socket { kind });
+    // A kernel may lack a family; what it says then is not EPERM.
+    for outcome in world.free(&steps)?.run()?.steps::<3>()? {
+        ensure!(!outcome.is_refused(), "{outcome:?}");
+    }
+    let (outcomes, report) = enforced(&world, &steps)?;
+    refused(&outcomes)?;
+    // AF_VSOCK is among the refused sockets.
+    recorded(&report, "family 40")
+}
+
+/// Somebody outside the job on its machine, at a name each for streams, datagrams and packets.
+struct Outside {
+    _streams: Vec<UnixListener>,
+    datagrams: Vec<UnixDatagram>,
+}
+
+fn outside(world: &World) -> Result<Outside> {
+    let directory = world.directory();
+    // Abstract names belong to a network namespace.
+    world.network.job.run(|| {
+        let abstract_name = |name: &str| SocketAddr::from_abstract_name(name);
+        let outside = Outside {
+            _streams: vec![
+                UnixListener::bind(directory.join("outside-stream"))?,
+                UnixListener::bind_addr(&abstract_name("cordon-tests-outside-stream")?)?,
+            ],
+            datagrams: vec![
+                UnixDatagram::bind(directory.join("outside-datagram"))?,
+                UnixDatagram::bind_addr(&abstract_name("cordon-tests-outside-datagram")?)?,
+            ],
+        };
+        for socket in &outside.datagrams {
+            socket.set_nonblocking(true)?;
+        }
+        Ok(outside)
+    })
+}
+
+impl Outside {
+    fn heard(&self) -> usize {
+        let heard = |socket: &UnixDatagram| {
+            std::iter::repeat_with(|| socket.recv(&mut [0; 64]))
+                .take_while(Result::is_ok)
+                .count()
+        };
+        self.datagrams.iter().map(heard).sum()
+    }
+}
+
+fn unix(environment: &Environment) -> Result<()> {
+    let world = World::new(environment)?;
+    let outside = outside(&world)?;
+    let at = |name: &str| world.directory().join(name).display().to_string();
+    symlink(at("outside-stream"), at("link-stream"))?;
+    symlink(at("outside-datagram"), at("link-datagram"))?;
+    let to = |to: String, kind| Step::Unix { to, kind };
+    let steps = [
+        to(at("outside-stream"), UnixKind::Stream),
+        to(at("link-stream"), UnixKind::Stream),
+        to("@cordon-tests-outside-stream".to_owned(), UnixKind::Stream),
+        to(at("outside-datagram"), UnixKind::Datagram),
+        to(at("link-datagram"), UnixKind::Datagram),
+        to(
+            "@cordon-tests-outside-datagram".to_owned(),
+            UnixKind::Datagram,
+        ),
+    ];
+    allowed(&world.free(&steps)?.run()?.steps::<6>()?)?;
+    ensure!(outside.heard() == 3, "the datagrams did not arrive");
+    let (outcomes, report) = enforced(&world, &steps)?;
+    refused(&outcomes)?;
+    ensure!(outside.heard() == 0, "a datagram arrived");
+    recorded(&report, "unix-socket-not-own")?;
+
+    let own = world.path("own");
+    fs::create_dir(&own)?;
+    let (outcomes, report) = enforced(&world, &[Step::UnixOwn { directory: own }])?;
+    allowed(&outcomes)?;
+    ensure!(
+        !serde_json::to_string(&report)?.contains("unix-socket-not-own"),
+        "something of the job's own was refused"
+    );
+    Ok(())
+}
+
+/// A connection to the attacker, made outside the job on its machine.
+fn connection(world: &World) -> Result<TcpStream> {
+    let attacker = at(EVIL_V4, 8080);
+    world
+        .network
+        .job
+        .run(|| TcpStream::connect(attacker).context("connect to the attacker"))
+}
+
+fn connected_input(environment: &Environment) -> Result<()> {
+    let world = World::new(environment)?;
+    // What is received is the echo of what was sent.
+    let steps = [Use::Send, Use::SendFile, Use::Receive].map(|way| Step::Input { way });
+    let free = world.free(&steps)?.input(connection(&world)?).run()?;
+    allowed(&free.steps::<3>()?)?;
+    world.something_leaked()?;
+
+    // Made before the frames are counted.
+    let connection = connection(&world)?;
+    world.something_leaked()?;
+    let profile = world.profile("empty", "")?;
+    let finished = world.enforced(&profile, &steps)?.input(connection).run()?;
+    refused(&finished.steps::<3>()?)?;
+    recorded(&finished.report()?, "socket-not-own")
+}
+
+/// A name is there a moment before somebody listens at it.
+fn connect_patiently(path: &Path) -> Result<UnixStream> {
+    for _ in 0..200 {
+        match UnixStream::connect(path) {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                sleep(Duration::from_millis(10));
+            }
+            connected => return connected.context("connect to the job"),
+        }
+    }
+    bail!("nobody listens at {}", path.display())
+}
+
+fn passed(environment: &Environment) -> Result<()> {
+    let world = World::new(environment)?;
+    let hand_over = |name: &str, profile: Option<&Path>| -> Result<Finished> {
+        let path = world.path(name);
+        let steps = [Step::Take { at: path.clone() }];
+        let job = match profile {
+            Some(profile) => world.enforced(profile, &steps)?,
+            None => world.free(&steps)?,
+        };
+        let mut running = job.start()?;
+        running.until(&path)?;
+        let connection = connection(&world)?;
+        let stream = connect_patiently(&path)?;
+        let fds = [connection.as_raw_fd()];
+        sendmsg::<()>(
+            stream.as_raw_fd(),
+            &[IoSlice::new(b"!")],
+            &[ControlMessage::ScmRights(&fds)],
+            MsgFlags::empty(),
+            None,
+        )
+        .context("pass a connection")?;
+        running.wait()
+    };
+    allowed(&hand_over("free", None)?.steps::<1>()?)?;
+    let profile = world.profile("empty", "")?;
+    let finished = hand_over("enforced", Some(&profile))?;
+    refused(&finished.steps::<1>()?)?;
+    recorded(&finished.report()?, "receive-fd")
+}
+
+/// A process outside every job; ends with this value.
+struct Bystander(Child);
+
+impl Bystander {
+    fn new(user: u32) -> Result<Self> {
+        let child = Command::new("sleep")
+            .arg("600")
+            .uid(user)
+            .gid(user)
+            .spawn()
+            .context("start a process outside")?;
+        Ok(Self(child))
+    }
+
+    fn id(&self) -> Result<i32> {
+        Ok(i32::try_from(self.0.id())?)
+    }
+}
+
+impl Drop for Bystander {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.kill().and_then(|()| self.0.wait()) {
+            eprintln!("a process is left: {error}");
+        }
+    }
+}
+
+/// Opens what Yama closes, as many hosts do; put back at the end.
+struct Yama(Option<String>);
+
+const PTRACE_SCOPE: &str = "/proc/sys/kernel/yama/ptrace_scope";
+
+impl Yama {
+    fn open() -> Result<Self> {
+        let Ok(before) = fs::read_to_string(PTRACE_SCOPE) else {
+            return Ok(Self(None));
+        };
+        fs::write(PTRACE_SCOPE, "0").context("open Yama")?;
+        Ok(Self(Some(before)))
+    }
+}
+
+impl Drop for Yama {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0
+            && let Err(error) = fs::write(PTRACE_SCOPE, before)
+        {
+            eprintln!("{PTRACE_SCOPE} is left open: {error}");
+        }
+    }
+}
+
+const WAYS: [Touch; 7] = [
+    Touch::Signal,
+    Touch::Trace,
+    Touch::Descriptor,
+    Touch::Memory,
+    Touch::Environment,
+    Touch::Limit,
+    Touch::Priority,
+];
+
+fn processes(environment: &Environment, user: u32) -> Result<()> {
+    let world = World::new(environment)?;
+    let _open = Yama::open()?;
+    fs::set_permissions(world.directory(), fs::Permissions::from_mode(0o755))?;
+    let bystander = Bystander::new(user)?;
+    let process = bystander.id()?;
+    let steps = WAYS.map(|how| Step::Touch { process, how });
+    allowed(&world.free(&steps)?.user(user).run()?.steps::<7>()?)?;
+
+    let bystander = Bystander::new(user)?;
+    let process = bystander.id()?;
+    let steps = WAYS.map(|how| Step::Touch { process, how });
+    let profile = world.profile("empty", "")?;
+    let finished = world.enforced(&profile, &steps)?.user(user).run()?;
+    let outcomes = finished.steps::<7>()?;
+    for outcome in &outcomes {
+        // The files of a process say EACCES.
+        let errno = outcome.errno.as_deref().unwrap_or_default();
+        ensure!(
+            !outcome.ok && (errno.starts_with("EPERM") || errno.starts_with("EACCES")),
+            "{outcome:?}"
+        );
+    }
+    recorded(&finished.report()?, "process-not-own")
+}
+
+fn bpf(environment: &Environment) -> Result<()> {
+    let world = World::new(environment)?;
+    allowed(&world.free(&[Step::Bpf])?.run()?.steps::<1>()?)?;
+    let (outcomes, report) = enforced(&world, &[Step::Bpf])?;
+    refused(&outcomes)?;
+    recorded(&report, "control")
+}
+
+fn mounts(environment: &Environment) -> Result<()> {
+    let world = World::new(environment)?;
+    for kind in ["cgroup2", "bpf"] {
+        for by_name in [true, false] {
+            let place = world.path("place");
+            fs::create_dir(&place)?;
+            let steps = [Step::Mount {
+                kind: kind.to_owned(),
+                at: place,
+                by_name,
+            }];
+            allowed(&world.free(&steps)?.run()?.steps::<1>()?)?;
+            let (outcomes, report) = enforced(&world, &steps)?;
+            refused(&outcomes)?;
+            // Not for want of a user namespace.
+            ensure!(
+                outcomes
+                    .iter()
+                    .all(|outcome| outcome.call.as_deref() != Some("unshare")),
+                "{outcomes:?}"
+            );
+            recorded(&report, "control")?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs a shell script that has a directory of the host as its standard input.
+fn with_directory(
+    world: &World,
+    directory: File,
+    script: &str,
+    profile: Option<&Path>,
+) -> Result<Finished> {
+    let job = world.job().command(["/bin/sh", "-c", script]);
+    let job = match profile {
+        Some(profile) => job.profile(profile),
+        None => job,
+    };
+    job.input(directory).run()?.expect_status(0)
+}
+
+const HERE: &str = "/proc/self/fd/0";
+
+fn control_files(environment: &Environment) -> Result<()> {
+    let world = World::new(environment)?;
+    let profile = world.profile("empty", "")?;
+    // The tree's own root, by a mount that can be written to.
+    let root = || File::open(world.cgroup().root()).context("open the cgroup");
+    let leave = format!(
+        "echo 0 > {HERE}/cgroup.procs && echo left; cat {HERE}/cgroup.procs >/dev/null && echo read"
+    );
+    let free = with_directory(&world, root()?, &leave, None)?;
+    ensure!(free.stdout == "left\nread\n", "{free:?}");
+    let finished = with_directory(&world, root()?, &leave, Some(&profile))?;
+    ensure!(finished.stdout == "read\n", "{finished:?}");
+    recorded(&finished.report()?, "control")?;
+
+    let bpffs = || {
+        let path = world.bpffs();
+        world
+            .mounts()
+            .run(|| File::open(&path).context("open the bpffs"))
+    };
+    let change = format!(
+        "mkdir {HERE}/made 2>&1 && echo made; mv {HERE}/made {HERE}/moved && echo moved; \
+         ls {HERE}/ >/dev/null && echo listed; rmdir {HERE}/moved && echo removed; true"
+    );
+    let free = with_directory(&world, bpffs()?, &change, None)?;
+    ensure!(free.stdout == "made\nmoved\nlisted\nremoved\n", "{free:?}");
+    let finished = with_directory(&world, bpffs()?, &change, Some(&profile))?;
+    for word in ["made", "moved", "listed", "removed"] {
+        ensure!(
+            !finished.stdout.lines().any(|line| line == word),
+            "{finished:?}"
+        );
+    }
+    // Pins are files; the links of this very job are there.
+    let remove = format!("rm -f {HERE}/cordon/*/link_* && echo removed; true");
+    with_directory(&world, bpffs()?, &remove, Some(&profile))?;
+    let (_outcomes, report) = enforced(&world, &[Step::Sleep { ms: 1 }])?;
+    ensure!(
+        !report.coverage.blind_spots.join("\n").contains("GAP"),
+        "{:?}",
+        report.coverage
+    );
+    recorded(&finished.report()?, "control")
+}
+
+fn audit(environment: &Environment) -> Result<()> {
+    let world = World::new(environment)?;
+    let outside = outside(&world)?;
+    let bystander = Bystander::new(0)?;
+    let steps = [
+        Step::Bpf,
+        Step::Touch {
+            process: bystander.id()?,
+            how: Touch::Signal,
+        },
+        Step::Unix {
+            to: "@cordon-tests-outside-datagram".to_owned(),
+            kind: UnixKind::Datagram,
+        },
+    ];
+    let profile = world.profile("empty", "")?;
+    let finished = world.enforced(&profile, &steps)?.audited().run()?;
+    let [bpf, signal, unix] = finished.steps()?;
+    refused(&[bpf, signal])?;
+    allowed(&[unix])?;
+    ensure!(outside.heard() == 1, "the datagram did not arrive");
+    recorded(&finished.report()?, "would-deny")
+}
+
+const WORK: &str = r#"
+set -e
+seq 1 1000 | sort -rn | head -n 1
+sleep 60 & kill -TERM $!; wait $! || true
+trap 'echo caught' USR1; kill -USR1 $$
+(exec sh -c 'kill -9 $$') || echo killed
+yes | head -n 1
+ps > /dev/null; ls /proc > /dev/null
+mkdir -p "$1/a"; echo text > "$1/a/b"; cp "$1/a/b" "$1/c"; rm -r "$1/a"; cat "$1/c"
+setsid sh -c 'echo session'
+kill -0 1 2> /dev/null && echo there
+"#;
+
+fn ordinary_work(environment: &Environment) -> Result<()> {
+    let world = World::new(environment)?;
+    let profile = world.profile("empty", "")?;
+    let run = |profile: Option<&Path>| -> Result<Finished> {
+        let place = world.path("work");
+        fs::create_dir(&place)?;
+        let words = ["/bin/sh", "-c", WORK, "sh"].map(Into::into);
+        let job = world
+            .job()
+            .command(words.into_iter().chain([place.into_os_string()]));
+        match profile {
+            Some(profile) => job.profile(profile),
+            None => job,
+        }
+        .run()?
+        .expect_status(0)
+    };
+    let (free, enforced) = (run(None)?, run(Some(&profile))?);
+    ensure!(free.stdout == enforced.stdout, "{free:?}\n{enforced:?}");
+    ensure!(free.stdout.ends_with("session\nthere\n"), "{free:?}");
+    // Nothing of this is worth a word.
+    let report = enforced.report()?;
+    ensure!(
+        !serde_json::to_string(&report)?.contains("process-not-own"),
+        "{report:#?}"
+    );
+    world.nothing_left()
+}
