@@ -146,7 +146,7 @@ pub fn accept(socket: &OwnedFd) -> Sys<OwnedFd> {
 
 /// `send(2)`
 pub fn send(socket: &OwnedFd, data: &[u8], flags: i32) -> Sys<usize> {
-    let (start, flags) = (data.as_ptr().cast(), flags | libc::MSG_NOSIGNAL);
+    let (start, flags) = (data.as_ptr().cast(), flags);
     // SAFETY: `start` points at `data.len()` readable bytes that outlive the call.
     let sent = unsafe { libc::send(socket.as_raw_fd(), start, data.len(), flags) };
     size(sent).map_err(at("send"))
@@ -156,7 +156,6 @@ pub fn send(socket: &OwnedFd, data: &[u8], flags: i32) -> Sys<usize> {
 pub fn sendto(socket: &OwnedFd, data: &[u8], flags: i32, address: &[u8]) -> Sys<usize> {
     let room = length(address.len()).map_err(at("sendto"))?;
     let (start, to) = (data.as_ptr().cast(), address.as_ptr().cast());
-    let flags = flags | libc::MSG_NOSIGNAL;
     // SAFETY: both pointers are to readable bytes of the lengths given, which outlive the call.
     let sent = unsafe { libc::sendto(socket.as_raw_fd(), start, data.len(), flags, to, room) };
     size(sent).map_err(at("sendto"))
@@ -234,7 +233,6 @@ fn no_part() -> libc::iovec {
 pub fn sendmsg(socket: &OwnedFd, message: &Message<'_>, flags: i32) -> Sys<usize> {
     let mut part = no_part();
     let header = header(message, &mut part).map_err(at("sendmsg"))?;
-    let flags = flags | libc::MSG_NOSIGNAL;
     // SAFETY: the header points at `part` and at bytes of `message`, all of which outlive the call.
     let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, flags) };
     size(sent).map_err(at("sendmsg"))
@@ -254,7 +252,7 @@ pub fn sendmmsg(socket: &OwnedFd, messages: &[Message<'_>]) -> Sys<usize> {
     let (start, fd) = (headers.as_mut_ptr(), socket.as_raw_fd());
     // SAFETY: `start` points at `count` headers, each of which points at a part and a message that
     // outlive the call.
-    let sent = unsafe { libc::sendmmsg(fd, start, count, libc::MSG_NOSIGNAL) };
+    let sent = unsafe { libc::sendmmsg(fd, start, count, 0) };
     Errno::result(sent)
         .map_err(at("sendmmsg"))?
         .try_into()
