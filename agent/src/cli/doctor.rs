@@ -90,7 +90,7 @@ fn kernel_release() -> Result<String, String> {
 
 /// Loads each program; the slice they are told of does not exist.
 fn programs() -> Vec<Finding> {
-    let opened = open_object(u64::MAX, 1)
+    let opened = open_object(u64::MAX, 1, None)
         .map_err(|error| chain(&error))
         .and_then(|ebpf| {
             Btf::from_sys_fs()

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
+use std::path::Path;
 
 use aya::maps::{Map, MapData, MapError};
 use aya::programs::links::{FdLink, LinkError};
@@ -13,6 +14,7 @@ use aya::programs::{
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 
 use super::btf::Types;
+use super::layout::LayoutError;
 use super::maps::{self, Maps};
 use super::object;
 use super::pins::Pins;
@@ -122,7 +124,10 @@ pub enum KernelError {
     #[error("this build of cordon has no BPF programs; build it with `cargo xtask build`")]
     NoObject,
     /// The kernel says nothing of its own types.
-    #[error("the kernel has no BTF (`/sys/kernel/btf/vmlinux`); it needs CONFIG_DEBUG_INFO_BTF")]
+    #[error(
+        "the kernel's type information cannot be read; mount sysfs on `/sys`, or use a kernel built \
+         with CONFIG_DEBUG_INFO_BTF"
+    )]
     NoBtf(#[source] fs::FileError),
     /// A member the programs need is not in the kernel's BTF.
     #[error("the kernel's BTF does not have {structure}.{member}; this kernel is not supported")]
@@ -155,6 +160,19 @@ pub enum KernelError {
         /// What the kernel said.
         source: Box<ProgramError>,
     },
+    /// The kernel takes a program, and does not attach it.
+    #[error("the kernel does not attach program {program}: {why}; {remedy}")]
+    Attach {
+        /// Its name.
+        program: &'static str,
+        /// What the kernel said.
+        why: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The object's maps.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
     /// A link cannot be pinned.
     #[error("cannot pin the link of {program}")]
     Pin {
@@ -234,7 +252,7 @@ pub fn load(root: &Root, slice: &Cgroup, pins: &Pins) -> Result<Kernel, KernelEr
 }
 
 fn load_parts(root: &Root, slice: &Cgroup, pins: &Pins) -> Result<Kernel, KernelError> {
-    let mut ebpf = open_object(slice.id(), root.level.saturating_add(1))?;
+    let mut ebpf = open_object(slice.id(), root.level.saturating_add(1), None)?;
     for name in maps::NAMES {
         let path = pins.map(name);
         let map = ebpf.map_mut(name).ok_or(KernelError::NoMap { map: name })?;
@@ -256,7 +274,7 @@ fn load_parts(root: &Root, slice: &Cgroup, pins: &Pins) -> Result<Kernel, Kernel
             attached => attached?,
         }
     }
-    pins.mark_complete()?;
+    pins.mark_loaded(&object::sha256())?;
     let maps = Maps::from(|name| {
         ebpf.take_map(name).ok_or_else(|| MapError::InvalidName {
             name: name.to_owned(),
@@ -265,11 +283,16 @@ fn load_parts(root: &Root, slice: &Cgroup, pins: &Pins) -> Result<Kernel, Kernel
     Ok(Kernel { maps, missing })
 }
 
-/// Opens the object with its constants set. Nothing is attached by this.
+/// Opens the object with its constants set, on new maps or on the ones that are pinned. Nothing is
+/// attached by this.
 ///
 /// # Errors
 /// There is no object, or the kernel lacks what it needs.
-pub fn open_object(slice_id: u64, slice_level: u32) -> Result<Ebpf, KernelError> {
+pub fn open_object(
+    slice_id: u64,
+    slice_level: u32,
+    pins: Option<&Pins>,
+) -> Result<Ebpf, KernelError> {
     let object = object::bytes().ok_or(KernelError::NoObject)?;
     let btf =
         fs::read("/sys/kernel/btf/vmlinux".as_ref(), 256 << 20).map_err(KernelError::NoBtf)?;
@@ -289,6 +312,12 @@ pub fn open_object(slice_id: u64, slice_level: u32) -> Result<Ebpf, KernelError>
     loader.override_global("SLICE_LEVEL", &slice_level, true);
     for (constant, offset) in &offsets {
         loader.override_global(constant, offset, true);
+    }
+    for (pins, name) in pins
+        .iter()
+        .flat_map(|pins| maps::NAMES.map(|name| (pins, name)))
+    {
+        loader.map_pin_path(name, pins.map(name));
     }
     loader
         .load(object)
@@ -330,32 +359,55 @@ fn attach(
     btf: &Btf,
     pins: &Pins,
 ) -> Result<(), KernelError> {
+    let program = load_program(ebpf, hook, btf)?;
+    attach_to(program, hook, root, &pins.link(hook.name))?;
+    Ok(pins.mark_hook(hook.name)?)
+}
+
+/// Attaches a loaded program to its hook and pins the link.
+pub(super) fn attach_to(
+    program: &mut Program,
+    hook: Hook,
+    root: &File,
+    pin: &Path,
+) -> Result<(), KernelError> {
     let name = hook.name;
-    let refused = |source| KernelError::Load {
-        program: name,
-        source: Box::new(source),
-    };
-    let link = match load_program(ebpf, hook, btf)? {
+    let linked = match program {
         Program::CgroupSkb(program) => link_skb(program, hook, root),
         Program::CgroupSock(program) => link_sock(program, root),
         Program::CgroupSockAddr(program) => link_sock_addr(program, root),
         Program::BtfTracePoint(program) => link_tracepoint(program),
         _ => return Err(KernelError::NoProgram { program: name }),
-    }
-    .map_err(refused)?;
-    let link = link
-        .map_err(io::Error::other)
-        .map_err(|source| KernelError::Pin {
-            program: name,
-            source,
-        })?;
-    link.pin(pins.link(name))
-        .map_err(io::Error::other)
-        .map_err(|source| KernelError::Pin {
-            program: name,
-            source,
-        })?;
+    };
+    let link = linked.map_err(|source| KernelError::Attach {
+        program: name,
+        why: super::chain(&source),
+        remedy: attach_remedy(&source),
+    })?;
+    let failed = |source| KernelError::Pin {
+        program: name,
+        source,
+    };
+    let link = link.map_err(io::Error::other).map_err(failed)?;
+    link.pin(pin).map_err(io::Error::other).map_err(failed)?;
     Ok(())
+}
+
+/// What to do about a program that loads and cannot be attached.
+fn attach_remedy(error: &ProgramError) -> &'static str {
+    let errno = match error {
+        ProgramError::SyscallError(call) => call.io_error.raw_os_error(),
+        _ => None,
+    };
+    match errno {
+        // BPF_CGROUP_MAX_PROGS
+        Some(libc::E2BIG) => {
+            "64 programs are attached to this hook already, which is all the kernel takes: find \
+             them with `bpftool cgroup tree`, detach what nobody needs"
+        }
+        Some(libc::EPERM | libc::EACCES) => "run cordon as root, with CAP_BPF and CAP_NET_ADMIN",
+        _ => "`cordon doctor` says what this kernel can do",
+    }
 }
 
 type Linked = Result<Result<FdLink, LinkError>, ProgramError>;
@@ -388,7 +440,7 @@ fn link_tracepoint(program: &mut BtfTracePoint) -> Linked {
     Ok(Ok(program.take_link(id)?.into()))
 }
 
-/// Opens what another cordon pinned.
+/// Opens what another cordon pinned and [`inspect`](super::inspect) found whole.
 ///
 /// # Errors
 /// A map cannot be opened, or a program is not attached any more.

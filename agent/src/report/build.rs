@@ -10,8 +10,9 @@ use cordon_ebpf::abi::verdict::{Reason, Verdict};
 
 use super::explain::explanation;
 use super::{
-    Coverage, Denial, Destination, Flow, JobFacts, Losses, NameAsked, NameVerdict, Platform,
-    PolicyFacts, ProcessChain, ProfileFacts, Report, RuleFacts, SCHEMA, SocketDenied, Summary,
+    Coverage, Denial, Destination, Flow, Interruption, JobFacts, Losses, NameAsked, NameVerdict,
+    Platform, PolicyFacts, ProcessChain, ProfileFacts, Report, RuleFacts, SCHEMA, SocketDenied,
+    Summary,
 };
 use crate::attribution::Chain;
 use crate::dns::Counts;
@@ -26,6 +27,8 @@ pub struct Facts<'a> {
     pub policy: &'a Policy,
     /// The same, compiled.
     pub ruleset: &'a Ruleset,
+    /// Times in which nobody recorded.
+    pub interruptions: Vec<Interruption>,
     /// Which layers were there.
     pub coverage: Coverage,
     /// The job.
@@ -54,6 +57,7 @@ pub fn build(facts: Facts<'_>) -> Report {
     let policy = policy(&facts, &flows, &dns);
     let Facts {
         ruleset,
+        interruptions,
         coverage,
         job,
         platform,
@@ -62,6 +66,7 @@ pub fn build(facts: Facts<'_>) -> Report {
     Report {
         schema: SCHEMA.to_owned(),
         mode: ruleset.mode.into(),
+        interruptions,
         coverage,
         losses,
         summary,

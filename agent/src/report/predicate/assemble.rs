@@ -31,6 +31,7 @@ impl Predicate {
         let (cordon_sockets, sockets) = budget.take(report.sockets.iter().cloned());
         Self {
             cordon_mode: report.mode,
+            cordon_interruptions: report.interruptions.clone(),
             cordon_coverage: report.coverage.clone(),
             cordon_losses: report.losses,
             cordon_summary: report.summary,

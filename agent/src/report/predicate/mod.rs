@@ -12,7 +12,9 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Coverage, Losses, NameAsked, Platform, ReportMode, SocketDenied, Summary};
+use super::{
+    Coverage, Interruption, Losses, NameAsked, Platform, ReportMode, SocketDenied, Summary,
+};
 
 mod assemble;
 
@@ -25,6 +27,9 @@ pub const MONITOR_TYPE: &str = "urn:cordon:monitor:egress:v1";
 pub struct Predicate {
     /// [`Report::mode`](super::Report::mode)
     pub cordon_mode: ReportMode,
+    /// [`Report::interruptions`](super::Report::interruptions)
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cordon_interruptions: Vec<Interruption>,
     /// [`Report::coverage`](super::Report::coverage)
     pub cordon_coverage: Coverage,
     /// [`Report::losses`](super::Report::losses)
