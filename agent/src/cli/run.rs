@@ -333,6 +333,7 @@ pub(super) fn describe(news: &News, mode: Mode) -> String {
                 who(&chain.executables)
             )
         }
+        News::TakenOver { id } => format!("took over job {id}"),
         News::Orphan { id, evidence } => orphan(id, evidence),
         News::Name { key, chain } => {
             let chain = chain.as_ref().map(|chain| who(&chain.executables));

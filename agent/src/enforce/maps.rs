@@ -57,7 +57,7 @@ pub fn inner_entries(outer: &str) -> Option<u32> {
 
 /// A map operation that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {operation} map {map}")]
+#[error("cannot {operation} map {map}{}", full(.source))]
 pub struct MapsError {
     /// What was tried.
     pub operation: &'static str,
@@ -66,6 +66,16 @@ pub struct MapsError {
     /// What aya or the kernel said.
     #[source]
     pub source: MapError,
+}
+
+/// What to do about a map that takes no more.
+fn full(error: &MapError) -> &'static str {
+    match error {
+        MapError::SyscallError(call) if call.io_error.raw_os_error() == Some(libc::E2BIG) => {
+            ", which is full; wait until other jobs have ended"
+        }
+        _ => "",
+    }
 }
 
 fn failed(operation: &'static str, map: &'static str) -> impl FnOnce(MapError) -> MapsError {

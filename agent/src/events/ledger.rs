@@ -112,6 +112,11 @@ pub enum News {
         /// Who, if known.
         chain: Option<Chain>,
     },
+    /// A job whose cordon had been killed is watched again.
+    TakenOver {
+        /// The job.
+        id: String,
+    },
     /// A job whose cordon had been killed was ended.
     Orphan {
         /// The job.

@@ -444,6 +444,9 @@ async fn take_over(
             });
             taken.interrupted();
             remember(host, place, taken)?;
+            tell(News::TakenOver {
+                id: place.id.clone(),
+            });
             watch
                 .until_empty(place, signals, tell)
                 .await

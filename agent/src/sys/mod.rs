@@ -7,6 +7,7 @@ pub mod fs;
 pub mod netns;
 pub mod pod;
 pub mod privilege;
+pub mod probe;
 pub mod readiness;
 pub mod signals;
 pub mod spawn;

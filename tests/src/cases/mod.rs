@@ -10,11 +10,13 @@ mod connect;
 mod control;
 mod dns;
 mod doctor;
+mod downgrade;
 mod harness;
 mod lease;
 mod life;
 mod loopback;
 mod losses;
+mod outlive;
 mod ranges;
 mod refusals;
 mod report;
@@ -36,8 +38,10 @@ pub fn all() -> Vec<Story> {
         audit::stories(),
         losses::stories(),
         life::stories(),
+        outlive::stories(),
         control::stories(),
         refusals::stories(),
+        downgrade::stories(),
         report::stories(),
     ]
     .into_iter()

@@ -10,13 +10,15 @@ pub mod step;
 mod tcp;
 mod udp;
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use nix::errno::Errno;
 
-use crate::client::step::{Outcome, Step};
+use crate::client::step::{Form, Outcome, Step};
 
 /// How long a step waits for a peer.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -106,6 +108,8 @@ fn perform(step: &Step) -> Result<Done, Refused> {
         Step::Udp { to, form, call } => udp::exchange(*to, *form, *call),
         Step::Connects { to, count } => tcp::connects(*to, *count),
         Step::Flood { to, count } => udp::flood(*to, *count),
+        Step::Spray { to, ports } => udp::spray(*to, *ports),
+        Step::Hammer { good, evil, until } => Ok(hammer(*good, *evil, until)),
         Step::RoutingHeader { to, through } => udp::routed(*to, *through),
         Step::Socket { kind } => socket::special(*kind),
         Step::Resolve { name } => Ok(dns::resolve(name)),
@@ -121,5 +125,21 @@ fn perform(step: &Step) -> Result<Done, Refused> {
         Step::Sleep { ms } => Ok(process::sleep(*ms)),
         Step::Raise { signal } => process::raise(*signal),
         Step::Exit { .. } => Ok(Done::default()),
+    }
+}
+
+/// All at the pace of the slowest: refusals are immediate, and what is not refused must not wait for
+/// an answer.
+fn hammer(good: SocketAddr, evil: SocketAddr, until: &Path) -> Done {
+    let mut bytes = 0;
+    while !until.exists() {
+        bytes += usize::from(tcp::exchange(good, Form::Plain).is_ok());
+        // Whatever becomes of these: who they are meant for counts what arrives.
+        drop(udp::flood(evil, 4));
+        drop(tcp::attempt(evil));
+    }
+    Done {
+        bytes,
+        ..Done::default()
     }
 }
