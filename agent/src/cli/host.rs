@@ -90,6 +90,8 @@ fn upgrade(config: &Config, force: bool) -> Result<String, EnforceError> {
     }
     drop(host.take_orphans());
     host.close()?;
+    // Which has the host lock, and status takes it.
+    drop(host);
     let after = status(&config.host)?;
     Ok(match (current, force) {
         (true, false) => format!("object {} runs already\n", short(&after.own_object)),

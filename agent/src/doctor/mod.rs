@@ -135,6 +135,8 @@ pub fn render(system: &str, findings: &[Finding], width: usize) -> String {
 /// Columns of the answer and of the name.
 const ANSWER: usize = 15;
 const NAME: usize = 20;
+/// Where a word stands that is too long for its column.
+const NARROW: usize = 4;
 
 fn lines_of(finding: &Finding, width: usize, text: &mut String) {
     let Finding {
@@ -160,16 +162,15 @@ fn paragraph(head: &str, words: &str, width: usize, text: &mut String) {
     let mut column = indent;
     for word in words.split_whitespace() {
         let length = word.chars().count();
-        let fits = column.saturating_add(length).saturating_add(1) <= width;
-        if column > indent {
-            if fits {
-                text.push(' ');
-                column = column.saturating_add(1);
-            } else {
-                text.push('\n');
-                text.push_str(&" ".repeat(indent));
-                column = indent;
-            }
+        let fits = |column: usize| column.saturating_add(length) <= width;
+        if column > indent && fits(column.saturating_add(1)) {
+            text.push(' ');
+            column = column.saturating_add(1);
+        } else if column > indent || !fits(column) {
+            // A path, mostly, if it does not fit below the first word: further left it may.
+            column = if fits(indent) { indent } else { NARROW };
+            text.push('\n');
+            text.push_str(&" ".repeat(column));
         }
         text.push_str(word);
         column = column.saturating_add(length);

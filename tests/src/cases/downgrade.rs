@@ -214,7 +214,10 @@ fn full_leases(environment: &Environment) -> Result<()> {
     let (added, finished) = with_maps(&world, &profile, &steps, fill, |_world| Ok(()))?;
     ensure!(added == 65_536, "{added} entries were added");
     let [_, _, name, good, evil] = finished.steps()?;
-    ensure!(name.addresses.is_empty(), "answered without a lease: {name:?}");
+    ensure!(
+        name.addresses.is_empty(),
+        "answered without a lease: {name:?}"
+    );
     world.refused(&good)?;
     world.refused(&evil)?;
     let report = finished.report()?;

@@ -102,8 +102,12 @@ fn hammer(until: &Path) -> Step {
 
 /// What is tried under cordon does arrive without it.
 fn hammer_arrives(world: &World) -> Result<()> {
-    let until = world.path("until");
-    let running = world.free(&[hammer(&until)])?.start()?;
+    let [ready, until] = ["ready", "until"].map(|name| world.path(name));
+    let mark = Step::Mark {
+        path: ready.clone(),
+    };
+    let mut running = world.free(&[mark, hammer(&until)])?.start()?;
+    running.until(&ready)?;
     sleep(world.environment.seconds(1) / 10);
     File::create(&until)?;
     running.wait()?.expect_status(0)?;
@@ -400,7 +404,8 @@ fn upgrade_killed(environment: &Environment) -> Result<()> {
             .job()
             .subcommand(&["host", "upgrade", "--force"])
             .start()?;
-        sleep(chance.milliseconds(takes));
+        // Most of it is the verifier's time; links are replaced at the end.
+        sleep(Duration::from_millis(takes / 2) + chance.milliseconds(takes / 2));
         upgrade.signal(Signal::SIGKILL)?;
         drop(upgrade.wait()?);
         let status = cordon(&world, &["host", "status"])?.expect_status(0)?;
