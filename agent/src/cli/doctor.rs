@@ -31,7 +31,7 @@ pub struct Args {
 /// The findings for programs.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Findings<'a> {
+struct Examination<'a> {
     schema: &'static str,
     system: &'a str,
     can_enforce: bool,
@@ -53,13 +53,13 @@ impl Args {
         let system = system();
         let good = can_enforce(&findings);
         let text = if self.json {
-            let findings = Findings {
+            let examination = Examination {
                 schema: "cordon/doctor/v1",
                 system: &system,
                 can_enforce: good,
                 findings: &findings,
             };
-            match serde_json::to_string_pretty(&findings) {
+            match serde_json::to_string_pretty(&examination) {
                 Ok(json) => format!("{json}\n"),
                 Err(error) => {
                     complaint(&error);

@@ -124,12 +124,12 @@ pub fn render(system: &str, findings: &[Finding], width: usize) -> String {
         missing.count()
     };
     text.push('\n');
-    text.push_str(&match (missing(true), missing(false)) {
+    let conclusion = match (missing(true), missing(false)) {
         (0, 0) => "Jobs can be enforced here, with every layer.\n".to_owned(),
         (0, some) => format!("Jobs can be enforced here. Layers that are not there: {some}.\n"),
         (some, _) => format!("No job starts here. Needed and not there: {some}.\n"),
-    });
-    text
+    };
+    text + &conclusion
 }
 
 /// Columns of the answer and of the name.

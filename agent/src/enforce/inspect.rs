@@ -140,12 +140,9 @@ mod tests {
     const ROOT: u64 = 7;
 
     fn link(cgroup: u64, attach_type: u32) -> LinkInfo {
-        LinkInfo {
-            kind: bpf::LINK_CGROUP,
-            cgroup,
-            attach_type,
-            ..LinkInfo::default()
-        }
+        let mut link = LinkInfo::default();
+        (link.kind, link.cgroup, link.attach_type) = (bpf::LINK_CGROUP, cgroup, attach_type);
+        link
     }
 
     fn program(name: &str, maps: &[u32]) -> ProgramInfo {

@@ -507,7 +507,7 @@ fn listen(cookie: u64, cgroup: &Cgroup) -> Option<Bound> {
 /// The report of a job of which not all is known: it is ended, and the kernel's tables are read if
 /// they are there.
 fn bare(
-    host: &mut Host,
+    host: &Host,
     place: Option<&Place>,
     taken: &mut Taken,
     why: &str,

@@ -46,7 +46,10 @@ fn missing(environment: &Environment) -> Result<()> {
     // Without capabilities a refusal says nothing of the kernel.
     let finished = doctor().without_bpf().run()?.expect_status(1)?;
     let findings: serde_json::Value = serde_json::from_str(&finished.stdout)?;
-    ensure!(findings["canEnforce"] == false, "{findings}");
+    ensure!(
+        findings.get("canEnforce") == Some(&false.into()),
+        "{findings}"
+    );
     ensure!(
         answer(&findings, "capabilities")? == "does-not-work",
         "{findings}"
@@ -97,12 +100,19 @@ fn missing(environment: &Environment) -> Result<()> {
 }
 
 fn answer(findings: &serde_json::Value, feature: &str) -> Result<String> {
-    let list = findings["findings"].as_array().context("no list")?;
-    let found = list.iter().find(|finding| finding["name"] == feature);
+    let list = findings.get("findings").and_then(|list| list.as_array());
+    let list = list.context("no list")?;
+    let found = list
+        .iter()
+        .find(|finding| finding.get("name").is_some_and(|name| name == feature));
     let found = found.with_context(|| format!("no {feature} in {findings}"))?;
     for word in ["without", "remedy", "detail"] {
-        let text = found[word].as_str().unwrap_or_default();
-        ensure!(!text.is_empty(), "{feature} has no {word}");
+        ensure!(!text(found, word).is_empty(), "{feature} has no {word}");
     }
-    Ok(found["answer"].as_str().unwrap_or_default().to_owned())
+    Ok(text(found, "answer"))
+}
+
+fn text(finding: &serde_json::Value, key: &str) -> String {
+    let text = finding.get(key).and_then(|value| value.as_str());
+    text.unwrap_or_default().to_owned()
 }

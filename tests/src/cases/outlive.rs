@@ -520,6 +520,13 @@ fn resumed(environment: &Environment) -> Result<()> {
     ensure!(denied.addresses.is_empty(), "{denied:?}");
     world.nothing_leaked()?;
 
+    interruption_is_told(&world, &evidence)?;
+    nothing_left(&world)
+}
+
+/// The evidence of a job that was taken over: what it says first, what it has all the same.
+fn interruption_is_told(world: &World, evidence: &Path) -> Result<()> {
+    let evil = at(EVIL_V4, 8080);
     let report: Report =
         serde_json::from_str(&fs::read_to_string(evidence.join("egress-report.json"))?)?;
     ensure!(
@@ -567,7 +574,7 @@ fn resumed(environment: &Environment) -> Result<()> {
         world.public_key()?.as_os_str(),
     ])?;
     ensure!(verified.status.success(), "{verified:?}");
-    nothing_left(&world)
+    Ok(())
 }
 
 fn wait_for(world: &World, path: &Path) -> Result<()> {
@@ -584,7 +591,7 @@ fn wait_for(world: &World, path: &Path) -> Result<()> {
 }
 
 /// A job that tried something, and whose cordon was killed.
-fn abandoned<'w>(world: &'w World) -> Result<(Running<'w>, String)> {
+fn abandoned(world: &World) -> Result<(Running<'_>, String)> {
     let ready = world.path("ready");
     let steps = [
         Step::tcp(at(EVIL_V4, 8080)),
@@ -692,10 +699,9 @@ fn damaged_while_alive(environment: &Environment) -> Result<()> {
     rename("aside", "link_connect4")?;
     // The marker of a whole load is missing.
     let marker = in_pins(&world, |pins| {
-        let entries = fs::read_dir(pins)?.flatten().map(|entry| entry.path());
+        let mut entries = fs::read_dir(pins)?.flatten().map(|entry| entry.path());
         let marker = entries
-            .filter(|path| path.display().to_string().contains("/object_"))
-            .next()
+            .find(|path| path.display().to_string().contains("/object_"))
             .context("no marker")?;
         fs::remove_dir(&marker)?;
         Ok(marker)
