@@ -1,4 +1,4 @@
-//! What of cordon is in the kernel, asked without changing anything.
+//! What of cordon is in the kernel: asked, and left as it is.
 
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;

@@ -92,8 +92,9 @@ pub fn orphans(config: &Config) -> Result<Vec<String>, ResumeError> {
     privilege::require().map_err(RunError::from)?;
     let mut host = Host::open(&config.host)?;
     let orphans = host.take_orphans();
-    let ids = orphans.into_iter().map(|orphan| orphan.id);
-    Ok(ids.collect())
+    let ids = orphans.into_iter().map(|orphan| orphan.id).collect();
+    host.close()?;
+    Ok(ids)
 }
 
 /// Takes a job over.
@@ -115,6 +116,7 @@ pub fn resume(
     let Some(index) = orphans.iter().position(|orphan| orphan.id == id) else {
         let waiting = orphans.into_iter().map(|orphan| orphan.id).collect();
         let id = id.to_owned();
+        host.close()?;
         return Err(ResumeError::NoOrphan { id, waiting });
     };
     let orphan = orphans.swap_remove(index);
@@ -438,8 +440,8 @@ async fn take_over(
             taken.effects.push(if listener.is_some() {
                 "DNS questions in this time got no answer.".to_owned()
             } else {
-                "DNS questions got no answer from this time on: no process is left in the job's \
-                 network namespace to make a listener for."
+                "DNS questions got no answer from this time on: no listener could be made in the \
+                 job's network namespace."
                     .to_owned()
             });
             taken.interrupted();

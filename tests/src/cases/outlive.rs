@@ -719,6 +719,16 @@ fn damaged_while_alive(environment: &Environment) -> Result<()> {
         .mounts()
         .run(move || Ok(fs::rename(&name.1, &name.0)?))?;
 
+    // All of it, as if it had been removed.
+    let (all, aside) = (world.bpffs().join("cordon"), world.bpffs().join("aside"));
+    let move_all = |from: PathBuf, to: PathBuf| world.mounts().run(|| Ok(fs::rename(from, to)?));
+    move_all(all.clone(), aside.clone())?;
+    next_is_refused(&world, &["nothing is pinned", "cgroup.kill"])?;
+    world
+        .mounts()
+        .run(|| Ok(fs::remove_dir_all(&all).unwrap_or_default()))?;
+    move_all(aside, all)?;
+
     // None of that was touched: the job goes on, and so does the next one.
     let next = world.enforced(&good_profile(&world)?, &[Step::udp(at(EVIL_V4, 8080))])?;
     let [evil] = next.run()?.expect_status(0)?.steps()?;
