@@ -399,7 +399,7 @@ impl Host {
             note(failures, cgroup.remove());
         }
         if failures.is_empty() {
-            note(failures, remove_if_there(&self.record_of(id)));
+            note(failures, remove_records(&self.records, id));
             note(failures, remove_if_there(&self.lock_of(id)));
         }
         drop(held);
@@ -530,6 +530,21 @@ fn lock(path: &Path, how: FlockArg) -> Result<Flock<File>, fs::FileError> {
     Flock::lock(file, how)
         .map_err(|(_, errno)| std::io::Error::from(errno))
         .map_err(fs::FileError::on("lock", path))
+}
+
+/// Removes the record of a job, and what a cordon left that was killed while it wrote one.
+fn remove_records(directory: &Path, id: &str) -> Result<(), fs::FileError> {
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(fs::FileError::on("list", directory))?,
+    };
+    let own = format!("{JOB_PREFIX}{id}.json");
+    for entry in entries.filter_map(Result::ok) {
+        if entry.file_name().to_string_lossy().starts_with(&own) {
+            remove_if_there(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn remove_if_there(path: &Path) -> Result<(), fs::FileError> {

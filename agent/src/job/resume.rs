@@ -208,7 +208,7 @@ async fn end(
         }
         (Err(orphan), lost) => {
             let why = lost.map_or_else(
-                || "its cgroup is gone, and the kernel's tables with it".to_owned(),
+                || taken.where_it_went().to_owned(),
                 |why| format!("the kernel's tables are lost: {why}"),
             );
             let report = bare(host, None, &mut taken, &why)?;
@@ -247,6 +247,11 @@ fn examine(host: &Host, orphan: &Orphan, key: &SigningKey) -> Known {
     };
     if record.stage == Stage::Placed || has_evidence(&record, key) {
         return Known::Nothing;
+    }
+    let other = |cgroup: &Cgroup| cgroup.id() != record.cgroup;
+    if orphan.cgroup.as_ref().is_some_and(other) {
+        let why = "its record is of another cgroup".to_owned();
+        return Known::Little(Some(Box::new(record)), why);
     }
     match record.policy() {
         Ok((policy, ruleset)) => Known::All(Box::new((record, policy, Arc::new(ruleset)))),
@@ -344,11 +349,28 @@ impl Taken {
         Ok(EvidenceDir::prepare(&path)?)
     }
 
+    /// Why a job has no cgroup any more.
+    fn where_it_went(&self) -> &'static str {
+        let restarted = self
+            .record
+            .as_ref()
+            .is_some_and(|record| !record.is_of_this_boot());
+        if restarted {
+            "the host was restarted while it ran; the kernel's tables went with it"
+        } else {
+            "its cgroup is gone, and the kernel's tables with it"
+        }
+    }
+
     /// Ends the interruption: from now on there is a cordon again.
     fn interrupted(&mut self) -> Timestamp {
         let to = Timestamp::now();
         self.interruptions.push(Interruption {
-            from: self.last_seen.take(),
+            // Times of files are coarser than the clock: not before the job began.
+            from: self.last_seen.take().map(|seen| {
+                let started = self.record.as_ref().map_or(seen, |record| record.started);
+                seen.max(started).min(to)
+            }),
             to,
             effects: std::mem::take(&mut self.effects),
         });

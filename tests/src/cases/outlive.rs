@@ -493,7 +493,7 @@ fn resumed(environment: &Environment) -> Result<()> {
 
     let finished = running.wait()?.expect_status(137)?;
     let [
-        _,
+        resolved,
         first,
         _,
         _,
@@ -507,15 +507,16 @@ fn resumed(environment: &Environment) -> Result<()> {
         refused_again,
         denied,
     ] = finished.steps()?;
-    allowed(&first)?;
-    allowed(&leased)?;
+    ensure!(!resolved.addresses.is_empty(), "{resolved:?}");
+    allowed(&first).context("before the kill")?;
+    allowed(&leased).context("while nobody watched")?;
     world.refused(&refused)?;
     ensure!(
         unnamed.addresses.is_empty(),
         "a name was answered without a cordon: {unnamed:?}"
     );
     ensure!(!named.addresses.is_empty(), "{named:?}");
-    allowed(&reached)?;
+    allowed(&reached).context("after it was taken over")?;
     world.refused(&refused_again)?;
     ensure!(denied.addresses.is_empty(), "{denied:?}");
     world.nothing_leaked()?;
@@ -780,7 +781,7 @@ fn damaged_and_orphaned(environment: &Environment) -> Result<()> {
 
 fn collected(environment: &Environment) -> Result<()> {
     let world = World::new(environment)?;
-    let (running, _id) = abandoned(&world)?;
+    let (running, id) = abandoned(&world)?;
     // What a cordon leaves that is killed between two steps of a start or an end.
     let lock = traces(&world)
         .into_iter()
@@ -788,6 +789,17 @@ fn collected(environment: &Environment) -> Result<()> {
         .context("no lock")?;
     fs::write(lock.with_file_name("job-00000000000a.lock"), "")?;
     fs::create_dir(world.cgroup().root().join("cordon.slice/job-00000000000b"))?;
+    // And a job of before a restart, of which only the record is left.
+    let record = traces(&world)
+        .into_iter()
+        .find(|path| path.extension().is_some_and(|end| end == "json"))
+        .context("no record")?;
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    let text = fs::read_to_string(&record)?
+        .replace(&id, "00000000000c")
+        .replace(boot.trim(), "another-boot");
+    fs::write(record.with_file_name("job-00000000000c.json"), text)?;
+    fs::write(record.with_extension("json.new-1"), "half")?;
     in_pins(&world, |pins| {
         let name = pins
             .file_name()
@@ -804,5 +816,11 @@ fn collected(environment: &Environment) -> Result<()> {
     world.refused(&evil)?;
     drop(running.wait()?);
     world.nothing_leaked()?;
+    let reports = reports(&world)?;
+    let before = reports
+        .iter()
+        .find(|report| report.job.id == "00000000000c");
+    let said = format!("{:?}", before.context("no evidence")?.interruptions);
+    ensure!(said.contains("restarted"), "{said}");
     nothing_left(&world)
 }
