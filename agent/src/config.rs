@@ -87,6 +87,18 @@ impl HostConfig {
             None => self.state_dir.join("keys/report.pem"),
         }
     }
+
+    /// Where the records of running jobs are: one directory for each root, because jobs of another
+    /// root are another cordon's.
+    #[must_use]
+    pub fn job_records(&self, root: &Path) -> PathBuf {
+        use std::os::unix::ffi::OsStrExt as _;
+        let mut name = blake3::hash(root.as_os_str().as_bytes())
+            .to_hex()
+            .to_string();
+        name.truncate(16);
+        self.state_dir.join("jobs").join(name)
+    }
 }
 
 impl Default for HostConfig {

@@ -15,6 +15,8 @@ pub mod cli;
 pub mod config;
 // The job's DNS: its listener, the upstream, the leases.
 pub mod dns;
+// Whether this host can enforce: probes with three answers.
+pub mod doctor;
 // The kernel side: loading, attaching, pinning, publishing, and the proof that it holds.
 pub mod enforce;
 // What the kernel tells: ring, decoding, ledger.

@@ -132,6 +132,15 @@ impl Cgroup {
         Ok(found)
     }
 
+    /// Whether there is a process in it or below it, as the kernel says.
+    ///
+    /// # Errors
+    /// The kernel cannot be asked.
+    pub fn is_populated(&self) -> Result<bool, CgroupError> {
+        let events = fs::read_to_string(&self.path.join("cgroup.events"), 4096)?;
+        Ok(!events.lines().any(|line| line == "populated 0"))
+    }
+
     /// Kills every process in it and below it, and waits until they are gone. Returns how many
     /// there were.
     ///

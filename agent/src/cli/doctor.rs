@@ -3,29 +3,39 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use aya::Btf;
+use serde::Serialize;
 
-use super::output::{complaint, data};
-use crate::cgroup::hierarchy::Hierarchy;
+use super::output::{complaint, deliver};
 use crate::config::Config;
-use crate::enforce::kernel::{HOOKS, LSM_REMEDY, Object, is_lsm, load_program, open_object};
-use crate::enforce::{chain, object};
-use crate::sys::privilege;
+use crate::doctor::{Finding, can_enforce, probes, render};
 
 const ABOUT: &str = "\
-Loads every program into the kernel's verifier without attaching it, and says how much the verifier \
-had to look at.
+Tries every feature as a run does, and attaches nothing. Three answers: works, does not work, could \
+not tell (run it as root). Each that does not work is followed by what that means and what to do.
 Exit status: 0 if jobs can be enforced here, 1 if not, 121 if the configuration is wrong.";
+
+/// Columns where there is no terminal to ask.
+const WIDTH: usize = 80;
+/// Longer lines are hard to read.
+const WIDEST: usize = 100;
 
 /// Arguments of `cordon doctor`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = ABOUT)]
-pub struct Args;
+pub struct Args {
+    /// Print the findings as JSON
+    #[arg(long)]
+    json: bool,
+}
 
-/// One thing that was looked at.
-struct Finding {
-    good: bool,
-    text: String,
+/// The findings for programs.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Examination<'a> {
+    schema: &'static str,
+    system: &'a str,
+    can_enforce: bool,
+    findings: &'a [Finding],
 }
 
 impl Args {
@@ -39,121 +49,51 @@ impl Args {
                 return ExitCode::from(super::run::USAGE);
             }
         };
-        let findings = examine(&config);
-        let lines: Vec<_> = findings
-            .iter()
-            .map(|Finding { good, text }| {
-                format!("{} {text}\n", if *good { "ok  " } else { "FAIL" })
-            })
-            .collect();
-        let told = data(&lines.concat());
-        if told.is_ok() && findings.iter().all(|finding| finding.good) {
+        let findings = probes::examine(&config);
+        let system = system();
+        let good = can_enforce(&findings);
+        let text = if self.json {
+            let examination = Examination {
+                schema: "cordon/doctor/v1",
+                system: &system,
+                can_enforce: good,
+                findings: &findings,
+            };
+            match serde_json::to_string_pretty(&examination) {
+                Ok(json) => format!("{json}\n"),
+                Err(error) => {
+                    complaint(&error);
+                    return ExitCode::FAILURE;
+                }
+            }
+        } else {
+            render(&system, &findings, width())
+        };
+        let code = if good {
             ExitCode::SUCCESS
         } else {
             ExitCode::FAILURE
-        }
+        };
+        deliver(&text, code)
     }
 }
 
-fn examine(config: &Config) -> Vec<Finding> {
-    let finding = |name: &str, result: Result<String, String>| Finding {
-        good: result.is_ok(),
-        text: match result {
-            Ok(detail) | Err(detail) => format!("{name}: {detail}"),
+fn width() -> usize {
+    terminal_size::terminal_size().map_or(WIDTH, |(terminal_size::Width(columns), _)| {
+        usize::from(columns).min(WIDEST)
+    })
+}
+
+fn system() -> String {
+    nix::sys::utsname::uname().map_or_else(
+        |errno| format!("unknown kernel ({errno})"),
+        |system| {
+            format!(
+                "{} {} on {}",
+                system.sysname().to_string_lossy(),
+                system.release().to_string_lossy(),
+                system.machine().to_string_lossy()
+            )
         },
-    };
-    let mut findings = vec![
-        finding("kernel", kernel_release()),
-        finding(
-            "capabilities",
-            privilege::require()
-                .map(|()| "all there".to_owned())
-                .map_err(|error| chain(&error)),
-        ),
-        finding(
-            "cgroup v2",
-            Hierarchy::find()
-                .and_then(|hierarchy| hierarchy.root(config.host.cgroup_root.as_deref()))
-                .map(|root| format!("attaches at `{}`", root.cgroup.path().display()))
-                .map_err(|error| chain(&error)),
-        ),
-    ];
-    findings.extend(programs());
-    findings
-}
-
-fn kernel_release() -> Result<String, String> {
-    nix::sys::utsname::uname()
-        .map(|system| system.release().to_string_lossy().into_owned())
-        .map_err(|errno| errno.to_string())
-}
-
-/// Loads each program; the slice they are told of does not exist.
-fn programs() -> Vec<Finding> {
-    let opened = open_object(u64::MAX, 1)
-        .map_err(|error| chain(&error))
-        .and_then(|object| {
-            Btf::from_sys_fs()
-                .map(|btf| (object, btf))
-                .map_err(|error| chain(&error))
-        });
-    let (object, btf) = match opened {
-        Ok(opened) => opened,
-        Err(text) => {
-            return vec![Finding {
-                good: false,
-                text: format!("object: {text}"),
-            }];
-        }
-    };
-    let mut findings = vec![Finding {
-        good: true,
-        text: format!("object: {}", object::sha256()),
-    }];
-    let Object {
-        mut ebpf,
-        lsm,
-        unneeded,
-    } = object;
-    if let Err(error) = &lsm {
-        findings.push(without_lsm(&chain(error)));
-    }
-    let mut lsm = lsm.is_ok();
-    for hook in HOOKS {
-        if unneeded.contains(&hook.name) || (is_lsm(&hook) && !lsm) {
-            continue;
-        }
-        findings.push(match load_program(&mut ebpf, hook, &btf) {
-            Ok(program) => {
-                let count = program
-                    .info()
-                    .ok()
-                    .and_then(|info| info.verified_instruction_count());
-                let count = count.map_or_else(
-                    || "the kernel does not say how many".to_owned(),
-                    |count| count.to_string(),
-                );
-                let text = format!("{}: {count} instructions verified", hook.name);
-                Finding { good: true, text }
-            }
-            Err(error) if is_lsm(&hook) => {
-                // All of them or none: one that is refused speaks for the others.
-                lsm = false;
-                without_lsm(&chain(&error))
-            }
-            Err(error) => Finding {
-                good: false,
-                text: format!("{}: {}", hook.name, chain(&error)),
-            },
-        });
-    }
-    findings
-}
-
-/// Jobs can be enforced without the LSM programs; the evidence then names what they would refuse.
-fn without_lsm(why: &str) -> Finding {
-    Finding {
-        good: true,
-        text: format!("without BPF LSM: {why}; {LSM_REMEDY}"),
-    }
+    )
 }

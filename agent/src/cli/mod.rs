@@ -8,10 +8,12 @@ use clap::{Parser, Subcommand};
 use crate::sandbox::init;
 
 pub mod doctor;
+pub mod host;
 pub mod key;
 mod output;
 pub mod profile;
 pub mod report;
+pub mod resume;
 pub mod run;
 
 /// A kernel edge for CI jobs: default-deny egress, proved by signed evidence.
@@ -31,6 +33,8 @@ pub struct Cli {
 pub enum Command {
     /// Run a command as a job: its egress enforced, its evidence signed
     Run(run::Args),
+    /// Go on with a job whose cordon was killed
+    Resume(resume::Args),
     /// Check, explain and suggest profiles
     Profile(profile::Args),
     /// Show the evidence of a job
@@ -39,6 +43,8 @@ pub enum Command {
     Key(key::Args),
     /// Say whether this host can enforce, and what it lacks
     Doctor(doctor::Args),
+    /// Show what of cordon is in the kernel, and replace it under way
+    Host(host::Args),
 }
 
 /// Parses the command line and runs it.
@@ -80,10 +86,12 @@ impl Cli {
         let Self { config, command } = self;
         match command {
             Command::Run(args) => args.run(config.as_deref()),
+            Command::Resume(args) => args.run(config.as_deref()),
             Command::Profile(args) => args.run(config.as_deref()),
             Command::Report(args) => args.run(config.as_deref()),
             Command::Key(args) => args.run(config.as_deref()),
             Command::Doctor(args) => args.run(config.as_deref()),
+            Command::Host(args) => args.run(config.as_deref()),
         }
     }
 }

@@ -89,12 +89,18 @@ pub struct Args {
 
 /// A failure of cordon's own, and its exit status.
 #[derive(Debug)]
-struct Failure {
+pub(super) struct Failure {
     code: u8,
     text: String,
 }
 
 impl Failure {
+    /// Says it; returns the status.
+    pub(super) fn exit(self) -> ExitCode {
+        eprintln!("cordon: {}", self.text.trim_end());
+        ExitCode::from(self.code)
+    }
+
     fn usage(error: impl std::fmt::Display) -> Self {
         Self {
             code: USAGE,
@@ -167,7 +173,7 @@ impl Args {
         };
         let mode = request.policy.mode;
         let mut tell = |news: News| {
-            if !quiet {
+            if !quiet || matches!(news, News::Orphan { .. }) {
                 eprintln!("cordon: {}", describe(&news, mode));
             }
         };
@@ -179,7 +185,7 @@ impl Args {
 }
 
 /// The host's key; made at the first run, and said so.
-fn signing_key(path: &Path) -> Result<SigningKey, Failure> {
+pub(super) fn signing_key(path: &Path) -> Result<SigningKey, Failure> {
     let failed = |error| Failure {
         code: USAGE,
         text: chain(&error),
@@ -204,7 +210,7 @@ fn default_evidence(config: &Config) -> PathBuf {
 }
 
 /// Which of the documented codes an error is.
-fn code_of(error: &RunError) -> u8 {
+pub(super) fn code_of(error: &RunError) -> u8 {
     match error {
         RunError::Privilege(_) => PERMISSION,
         RunError::Enforce(enforce::EnforceError::Kernel(error)) => match error {
@@ -271,6 +277,8 @@ fn conclude(ended: &Ended) -> (u8, bool) {
             u8::try_from(signal.saturating_add(128)).unwrap_or(INTERNAL),
             false,
         ),
+        // Only of jobs that were taken over, which end elsewhere.
+        Outcome::Unknown => (INTERNAL, true),
         Outcome::NotStarted => {
             let error = ended.not_started.as_ref();
             let missing = error.is_some_and(|error| error.kind() == io::ErrorKind::NotFound);
@@ -292,7 +300,7 @@ fn write_status(path: &Path, code: u8, own: bool) -> Result<(), crate::sys::fs::
 
 /// One line for something refused, with what would allow it. Everything in it that comes from the
 /// job is escaped.
-fn describe(news: &News, mode: Mode) -> String {
+pub(super) fn describe(news: &News, mode: Mode) -> String {
     let verb = match mode {
         Mode::Audit => "would deny",
         Mode::Enforce => "denied",
@@ -342,6 +350,8 @@ fn describe(news: &News, mode: Mode) -> String {
                 }
             }
         }
+        News::TakenOver { id } => format!("took over job {id}"),
+        News::Orphan { id, evidence } => orphan(id, evidence),
         News::Name { key, chain } => {
             let chain = chain.as_ref().map(|chain| who(&chain.executables));
             let by = chain.map_or_else(String::new, |who| format!(", by {who}"));
@@ -372,6 +382,19 @@ fn describe(news: &News, mode: Mode) -> String {
                 add(toml.as_deref())
             )
         }
+    }
+}
+
+/// A line about a job that was left behind.
+fn orphan(id: &str, evidence: &Result<PathBuf, String>) -> String {
+    match evidence {
+        Ok(report) => format!(
+            "ended job {id}, whose cordon had been killed; evidence in `{}`",
+            report.parent().unwrap_or_else(|| Path::new(".")).display()
+        ),
+        Err(why) => format!(
+            "job {id}, whose cordon had been killed, could not be ended with evidence; {why}"
+        ),
     }
 }
 

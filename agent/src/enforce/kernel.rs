@@ -11,6 +11,7 @@ use aya::programs::{Program, ProgramError};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 
 use super::btf::Types;
+use super::layout::LayoutError;
 use super::maps::{self, Maps};
 use super::object;
 use super::pins::Pins;
@@ -306,7 +307,10 @@ pub enum KernelError {
     #[error("this build of cordon has no BPF programs; build it with `cargo xtask build`")]
     NoObject,
     /// The kernel says nothing of its own types.
-    #[error("the kernel has no BTF (`/sys/kernel/btf/vmlinux`); it needs CONFIG_DEBUG_INFO_BTF")]
+    #[error(
+        "the kernel's type information cannot be read; mount sysfs on `/sys`, or use a kernel built \
+         with CONFIG_DEBUG_INFO_BTF"
+    )]
     NoBtf(#[source] fs::FileError),
     /// A member the programs need is not in the kernel's BTF.
     #[error("the kernel's BTF does not have {structure}.{member}; this kernel is not supported")]
@@ -339,18 +343,19 @@ pub enum KernelError {
         /// What the kernel said.
         source: Box<ProgramError>,
     },
-    /// The kernel does not attach a program.
-    #[error(
-        "cannot attach program {program} to the root cgroup; `bpftool cgroup show` lists what is \
-         attached there already"
-    )]
+    /// The kernel takes a program, and does not attach it.
+    #[error("the kernel does not attach program {program}: {why}; {remedy}")]
     Attach {
         /// Its name.
         program: &'static str,
         /// What the kernel said.
-        #[source]
-        source: io::Error,
+        why: String,
+        /// What to do.
+        remedy: &'static str,
     },
+    /// The object's maps.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
     /// A link cannot be pinned.
     #[error("cannot pin the link of {program}")]
     Pin {
@@ -449,7 +454,7 @@ fn load_parts(root: &Root, slice: &Cgroup, pins: &Pins) -> Result<Kernel, Kernel
         mut ebpf,
         lsm,
         unneeded,
-    } = open_object(slice.id(), root.level.saturating_add(1))?;
+    } = open_object(slice.id(), root.level.saturating_add(1), None)?;
     for name in maps::NAMES {
         let path = pins.map(name);
         let map = ebpf.map_mut(name).ok_or(KernelError::NoMap { map: name })?;
@@ -469,9 +474,7 @@ fn load_parts(root: &Root, slice: &Cgroup, pins: &Pins) -> Result<Kernel, Kernel
     let mut missing = Vec::new();
     for hook in HOOKS.into_iter().filter(|hook| !is_lsm(hook)) {
         match attach(&mut ebpf, hook, &directory, &btf, pins) {
-            Err(error) if hook.attach == Attach::Tracepoint => {
-                missing.push((hook, error.to_string()));
-            }
+            Err(error) if is_optional(&hook) => missing.push((hook, error.to_string())),
             attached => attached?,
         }
     }
@@ -479,7 +482,7 @@ fn load_parts(root: &Root, slice: &Cgroup, pins: &Pins) -> Result<Kernel, Kernel
     if lsm.is_err() {
         unpin_lsm(pins)?;
     }
-    pins.mark_complete()?;
+    pins.mark_loaded(&object::sha256())?;
     // Only now: the programs name maps by their descriptors until they are loaded.
     let maps = Maps::from(|name| {
         ebpf.take_map(name).ok_or_else(|| MapError::InvalidName {
@@ -492,6 +495,13 @@ fn load_parts(root: &Root, slice: &Cgroup, pins: &Pins) -> Result<Kernel, Kernel
         lsm: lsm.map_err(|error| format!("{}; {LSM_REMEDY}", super::chain(&error))),
         unneeded,
     })
+}
+
+/// Whether a job can be enforced without this hook: it only tells of moves between cgroups. The other
+/// tracepoints say which processes are a job's, wherever they are.
+#[must_use]
+pub fn is_optional(hook: &Hook) -> bool {
+    hook.name == "cgroup_attach_task"
 }
 
 /// Whether it is one of the LSM programs.
@@ -516,8 +526,13 @@ fn attach_lsm(
 
 /// A part of the LSM programs would be a promise that nobody can put into words.
 fn unpin_lsm(pins: &Pins) -> Result<(), KernelError> {
+    let marked = pins.hooks()?;
     for hook in HOOKS.iter().filter(|hook| is_lsm(hook)) {
+        if marked.iter().any(|name| name == hook.name) {
+            pins.forget_hook(hook.name)?;
+        }
         let path = pins.link(hook.name);
+        // Attached, and not marked yet.
         if path.exists() {
             std::fs::remove_file(&path).map_err(fs::FileError::on("unpin", &path))?;
         }
@@ -531,11 +546,16 @@ fn splices_past_hooks(types: &Types) -> bool {
     types.offset("proto_ops", "sendpage").is_some()
 }
 
-/// Opens the object with its constants set. Nothing is attached by this.
+/// Opens the object with its constants set, on new maps or on the ones that are pinned. Nothing is
+/// attached by this.
 ///
 /// # Errors
 /// There is no object, or the kernel lacks what it needs.
-pub fn open_object(slice_id: u64, slice_level: u32) -> Result<Object, KernelError> {
+pub fn open_object(
+    slice_id: u64,
+    slice_level: u32,
+    pins: Option<&Pins>,
+) -> Result<Object, KernelError> {
     let object = object::bytes().ok_or(KernelError::NoObject)?;
     let btf =
         fs::read("/sys/kernel/btf/vmlinux".as_ref(), 256 << 20).map_err(KernelError::NoBtf)?;
@@ -565,6 +585,12 @@ pub fn open_object(slice_id: u64, slice_level: u32) -> Result<Object, KernelErro
     loader.override_global("SLICE_LEVEL", &slice_level, true);
     for (constant, offset) in &offsets {
         loader.override_global(constant, offset, true);
+    }
+    for (pins, name) in pins
+        .iter()
+        .flat_map(|pins| maps::NAMES.map(|name| (pins, name)))
+    {
+        loader.map_pin_path(name, pins.map(name));
     }
     let ebpf = loader
         .load(object)
@@ -614,60 +640,78 @@ fn attach(
     btf: &Btf,
     pins: &Pins,
 ) -> Result<(), KernelError> {
+    let program = load_program(ebpf, hook, btf)?;
+    attach_to(program, hook, root, &pins.link(hook.name))?;
+    Ok(pins.mark_hook(hook.name)?)
+}
+
+/// Attaches a loaded program to its hook and pins the link.
+pub(super) fn attach_to(
+    program: &mut Program,
+    hook: Hook,
+    root: &File,
+    pin: &Path,
+) -> Result<(), KernelError> {
     let name = hook.name;
-    let path = pins.link(name);
-    let pin = |source| KernelError::Pin {
+    let refused = |source: io::Error| KernelError::Attach {
+        program: name,
+        remedy: attach_remedy(&source),
+        why: source.to_string(),
+    };
+    let failed = |source| KernelError::Pin {
         program: name,
         source,
     };
-    let program = load_program(ebpf, hook, btf)?;
-    match (hook.attach, program) {
+    let link: FdLink = match (hook.attach, program) {
         // Linked by hand: aya hands out the links of only some kinds of cgroup programs.
         (Attach::Cgroup(attach_type), program) => {
-            let source = |source| KernelError::Attach {
-                program: name,
-                source,
-            };
-            let program = program.fd().map_err(io::Error::other).map_err(source)?;
+            let program = program.fd().map_err(io::Error::other).map_err(refused)?;
             let link =
-                bpf::link_to_cgroup(program.as_fd(), root.as_fd(), attach_type).map_err(source)?;
-            bpf::pin(link.as_fd(), &path).map_err(pin)
+                bpf::link_to_cgroup(program.as_fd(), root.as_fd(), attach_type).map_err(refused)?;
+            return bpf::pin(link.as_fd(), pin).map_err(failed);
         }
-        (Attach::Tracepoint, Program::BtfTracePoint(program)) => {
-            let link: FdLink = program
-                .attach()
-                .and_then(|id| program.take_link(id))
-                .map_err(Box::new)
-                .map_err(|source| KernelError::Load {
-                    program: name,
-                    source,
-                })?
-                .into();
-            link.pin(path)
-                .map(drop)
-                .map_err(io::Error::other)
-                .map_err(pin)
+        (Attach::Tracepoint, Program::BtfTracePoint(program)) => program
+            .attach()
+            .and_then(|id| program.take_link(id))
+            .map_err(|error| refused(io_error(error)))?
+            .into(),
+        (Attach::Lsm(_), Program::Lsm(program)) => program
+            .attach()
+            .and_then(|id| program.take_link(id))
+            .map_err(|error| refused(io_error(error)))?
+            .into(),
+        (Attach::Tracepoint | Attach::Lsm(_), _) => {
+            return Err(KernelError::NoProgram { program: name });
         }
-        (Attach::Lsm(_), Program::Lsm(program)) => {
-            let link: FdLink = program
-                .attach()
-                .and_then(|id| program.take_link(id))
-                .map_err(Box::new)
-                .map_err(|source| KernelError::Load {
-                    program: name,
-                    source,
-                })?
-                .into();
-            link.pin(path)
-                .map(drop)
-                .map_err(io::Error::other)
-                .map_err(pin)
-        }
-        (Attach::Tracepoint | Attach::Lsm(_), _) => Err(KernelError::NoProgram { program: name }),
+    };
+    link.pin(pin)
+        .map(drop)
+        .map_err(io::Error::other)
+        .map_err(failed)
+}
+
+/// What the kernel said, where it said anything.
+fn io_error(error: ProgramError) -> io::Error {
+    match error {
+        ProgramError::SyscallError(call) => call.io_error,
+        other => io::Error::other(other),
     }
 }
 
-/// Opens what another cordon pinned.
+/// What to do about a program that loads and cannot be attached.
+fn attach_remedy(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        // BPF_CGROUP_MAX_PROGS
+        Some(libc::E2BIG) => {
+            "64 programs are attached to this hook already, which is all the kernel takes: find \
+             them with `bpftool cgroup tree`, detach what nobody needs"
+        }
+        Some(libc::EPERM | libc::EACCES) => "run cordon as root, with CAP_BPF and CAP_NET_ADMIN",
+        _ => "`cordon doctor` says what this kernel can do",
+    }
+}
+
+/// Opens what another cordon pinned and [`inspect`](super::inspect) found whole.
 ///
 /// # Errors
 /// A map cannot be opened, or a program is not attached any more.
@@ -675,7 +719,7 @@ pub fn adopt(root: &Root, pins: &Pins) -> Result<Kernel, KernelError> {
     let maps = Maps::from(|name| MapData::from_pin(pins.map(name)).and_then(Map::from_map_data))?;
     let missing = HOOKS
         .into_iter()
-        .filter(|hook| hook.attach == Attach::Tracepoint && !pins.link(hook.name).exists())
+        .filter(|hook| is_optional(hook) && !pins.link(hook.name).exists())
         .map(|hook| {
             (
                 hook,

@@ -46,9 +46,21 @@ const NO_PREALLOC: u32 = 1;
 /// `BPF_MAP_TYPE_RINGBUF`
 const RINGBUF: u32 = 27;
 
+/// How large the agent makes the maps inside this one; `None` if there are none in it.
+#[must_use]
+pub fn inner_entries(outer: &str) -> Option<u32> {
+    match outer {
+        "LEASES" => Some(LEASES_PER_JOB),
+        "NETS" => Some(NETS_PER_JOB),
+        "FLOWS" => Some(FLOWS_PER_JOB),
+        "RECORDS" => Some(RING_BYTES),
+        _ => None,
+    }
+}
+
 /// A map operation that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {operation} map {map}")]
+#[error("cannot {operation} map {map}{}", full(.source))]
 pub struct MapsError {
     /// What was tried.
     pub operation: &'static str,
@@ -57,6 +69,16 @@ pub struct MapsError {
     /// What aya or the kernel said.
     #[source]
     pub source: MapError,
+}
+
+/// What to do about a map that takes no more.
+fn full(error: &MapError) -> &'static str {
+    match error {
+        MapError::SyscallError(call) if call.io_error.raw_os_error() == Some(libc::E2BIG) => {
+            ", which is full; wait until other jobs have ended"
+        }
+        _ => "",
+    }
 }
 
 fn failed(operation: &'static str, map: &'static str) -> impl FnOnce(MapError) -> MapsError {
@@ -217,6 +239,29 @@ impl Maps {
         self.jobs
             .insert(job, Wire(entry), 0)
             .map_err(failed("publish", "JOBS"))?;
+        let leases = Arc::new(Leases {
+            map: Mutex::new(leases),
+            ruleset: Arc::clone(ruleset),
+        });
+        Ok(JobMaps {
+            job,
+            leases,
+            flows,
+            records: Some(Ring(ring)),
+        })
+    }
+
+    /// Opens the maps of a job that another cordon published. What its ring holds is still there.
+    ///
+    /// # Errors
+    /// One of them is not there.
+    pub fn reopen(&self, job: u64, ruleset: &Arc<Ruleset>) -> Result<JobMaps, MapsError> {
+        let leases = self.leases.get(&job, 0).map_err(failed("open", "LEASES"))?;
+        let flows = self.flows.get(&job, 0).map_err(failed("open", "FLOWS"))?;
+        let ring = self
+            .records
+            .get(&job, 0)
+            .map_err(failed("open", "RECORDS"))?;
         let leases = Arc::new(Leases {
             map: Mutex::new(leases),
             ruleset: Arc::clone(ruleset),

@@ -4,22 +4,31 @@
 //! **Invariant**: nothing outside this module makes an [`Enforced`], and nothing starts without one.
 
 pub mod btf;
+pub mod census;
+pub mod inspect;
 pub mod kernel;
+pub mod layout;
 pub mod maps;
 mod members;
 pub mod object;
 pub mod pins;
 mod proof;
+pub mod status;
+pub mod upgrade;
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use nix::fcntl::{Flock, FlockArg};
 
-use self::kernel::{HOOKS, Kernel};
+pub use self::census::Orphan;
+use self::census::{Census, JOB_PREFIX};
+use self::kernel::{HOOKS, Kernel, KernelError};
+use self::layout::Layout;
 use self::maps::JobMaps;
-use self::pins::Pins;
+use self::pins::{Held, Pins};
 pub use self::proof::ProofError;
 use crate::cgroup::hierarchy::{Hierarchy, Root};
 use crate::cgroup::{self, Cgroup, SLICE};
@@ -27,9 +36,6 @@ use crate::config::HostConfig;
 use crate::policy::Ruleset;
 use crate::report::Layer;
 use crate::sys::fs;
-
-/// Prefix of a job's cgroup.
-const JOB_PREFIX: &str = "job-";
 
 /// Why a job cannot be enforced.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +45,7 @@ pub enum EnforceError {
     Cgroup(#[from] cgroup::CgroupError),
     /// The programs.
     #[error(transparent)]
-    Kernel(#[from] kernel::KernelError),
+    Kernel(#[from] KernelError),
     /// The maps.
     #[error(transparent)]
     Map(#[from] maps::MapsError),
@@ -49,16 +55,31 @@ pub enum EnforceError {
     /// Enforcement was set up, and does not hold.
     #[error(transparent)]
     Proof(#[from] ProofError),
-    /// A cordon of another version has jobs running.
+    /// Jobs run under programs and maps this agent cannot work with.
     #[error(
-        "jobs of another cordon version are running below `{}`: {jobs}; wait for them to end",
-        slice.display()
+        "jobs are running ({}) under programs this cordon cannot take over: {}; they stay enforced as \
+         they are; let them end, or end them with the cordon that started them",
+        jobs.join(", "), differs.join("; ")
     )]
-    OtherVersion {
+    Incompatible {
+        /// The jobs.
+        jobs: Vec<String>,
+        /// What is not as it should be.
+        differs: Vec<String>,
+    },
+    /// Jobs run, and the programs that should enforce them are not there.
+    #[error(
+        "jobs are running ({}) and nothing is pinned in `{}` that would enforce them: somebody removed \
+         it; end them at once, for example with `echo 1 > {}/cgroup.kill`",
+        jobs.join(", "), directory.display(), slice.display()
+    )]
+    Unenforced {
+        /// The jobs.
+        jobs: Vec<String>,
+        /// Where the pins should be.
+        directory: PathBuf,
         /// The slice.
         slice: PathBuf,
-        /// The jobs, joined.
-        jobs: String,
     },
     /// Processes of a job outlive it, outside its cgroup.
     #[error(
@@ -94,6 +115,13 @@ pub struct Host {
     slice: Cgroup,
     pins: Pins,
     run_dir: PathBuf,
+    records: PathBuf,
+    /// The host lock, from opening until a place is made: meanwhile nobody takes anything down.
+    alone: Option<Flock<File>>,
+    /// Jobs whose cordon is dead.
+    orphans: Vec<Orphan>,
+    /// Jobs some cordon holds.
+    living: Vec<String>,
     /// Programs and maps.
     pub kernel: Kernel,
 }
@@ -124,45 +152,98 @@ pub struct Enforced {
 }
 
 impl Host {
-    /// Brings the kernel side up, or finds it up. Clears away jobs whose cordon is dead.
+    /// Brings the kernel side up, or finds it up and brings its programs up to date. Jobs whose
+    /// cordon is dead are found, not touched: they stay denied what they were, and wait for
+    /// [`Host::take_orphans`]. Until [`Host::place`] or [`Host::unlock`] other cordons wait.
     ///
     /// # Errors
-    /// Anything that enforces is missing. Nothing of a failed start is left behind.
+    /// Anything that enforces is missing, or is not what it should be while jobs run. Nothing of a
+    /// failed start is left behind.
     pub fn open(config: &HostConfig) -> Result<Self, EnforceError> {
+        let layout = own_layout()?;
         let root = Hierarchy::find()?.root(config.cgroup_root.as_deref())?;
         let run_dir = config.run_dir.join(root.cgroup.id().to_string());
         fs::create_dir_all(&run_dir)?;
-        let _alone = lock(&run_dir.join("lock"), FlockArg::LockExclusive)?;
+        let alone = lock(&run_dir.join("lock"), FlockArg::LockExclusive)?;
+        let records = config.job_records(root.cgroup.path());
         let slice = root.cgroup.child(SLICE)?;
         let pins = Pins::open(
             &config.bpffs,
             root.cgroup.id(),
             slice.id(),
-            &object::sha256(),
+            &layout.digest(),
         )?;
-        let opened = open_kernel(&root, &slice, &pins, &run_dir);
+        let mut census = Census::take(&slice, &run_dir, &records)?;
+        let opened = open_kernel(&root, &slice, &pins, &layout, &mut census);
         if opened.is_err() && slice.children().is_ok_and(|jobs| jobs.is_empty()) {
             // The error that stopped the start is the one to report; an empty slice stays harmless.
             drop(slice.remove());
         }
         let kernel = opened?;
-        let mut host = Self {
+        let Census { living, orphans } = census;
+        Ok(Self {
             root,
             slice,
             pins,
             run_dir,
+            records,
+            alone: Some(alone),
+            orphans,
+            living,
             kernel,
-        };
-        host.clear_orphans()?;
-        Ok(host)
+        })
+    }
+
+    /// The jobs whose cordon was dead when the host was opened, each held by its lock.
+    #[must_use]
+    pub fn take_orphans(&mut self) -> Vec<Orphan> {
+        std::mem::take(&mut self.orphans)
+    }
+
+    /// Jobs that some cordon held when the host was opened.
+    #[must_use]
+    pub fn living(&self) -> &[String] {
+        &self.living
+    }
+
+    /// Lets other cordons go on.
+    pub fn unlock(&mut self) {
+        self.alone = None;
+    }
+
+    /// Where the record of a job is.
+    #[must_use]
+    pub fn record_of(&self, id: &str) -> PathBuf {
+        self.records.join(format!("{JOB_PREFIX}{id}.json"))
+    }
+
+    /// SHA-256 of the object whose programs run, hex.
+    #[must_use]
+    pub fn object(&self) -> String {
+        match self.pins.held() {
+            Ok(Held::Loaded { object } | Held::Upgrading { object }) => object,
+            Ok(Held::Nothing | Held::HalfMade) | Err(_) => "unknown".to_owned(),
+        }
+    }
+
+    /// Replaces all programs by those of this agent's object, also where they are the same.
+    ///
+    /// # Errors
+    /// A program is refused, or a link cannot be updated; what runs enforces.
+    pub fn upgrade(&self) -> Result<(), EnforceError> {
+        let _alone = self.alone()?;
+        Ok(upgrade::upgrade(&self.root, &self.slice, &self.pins)?)
     }
 
     /// Makes a place for a job. Everything in it is denied until it is armed.
     ///
     /// # Errors
     /// The cgroup or its lock cannot be made.
-    pub fn place(&self, id: &str) -> Result<Place, EnforceError> {
-        let _alone = self.alone()?;
+    pub fn place(&mut self, id: &str) -> Result<Place, EnforceError> {
+        let _alone = match self.alone.take() {
+            Some(alone) => alone,
+            None => lock(&self.run_dir.join("lock"), FlockArg::LockExclusive)?,
+        };
         let lock = lock(&self.lock_of(id), FlockArg::LockExclusive)?;
         let cgroup = self.slice.child(&format!("{JOB_PREFIX}{id}"))?;
         Ok(Place {
@@ -187,6 +268,28 @@ impl Host {
         })
     }
 
+    /// Takes a job over from a cordon that is dead: nothing is published anew, what the kernel has
+    /// is checked. `layers` and `proof` are what the first cordon found before it started the job.
+    ///
+    /// # Errors
+    /// The kernel does not enforce this ruleset for this job.
+    pub fn readopt(
+        &self,
+        place: &Place,
+        ruleset: &Arc<Ruleset>,
+        layers: Vec<Layer>,
+        proof: Vec<String>,
+    ) -> Result<Enforced, EnforceError> {
+        self.holds(place, ruleset)?;
+        let maps = self.kernel.maps.reopen(place.cgroup.id(), ruleset)?;
+        Ok(Enforced {
+            layers,
+            proof,
+            lsm: self.kernel.lsm.is_ok(),
+            maps,
+        })
+    }
+
     /// Ends a job: kills what is left of it, takes it out of force, removes its place; after the
     /// last one takes the programs down. Goes on after an error.
     ///
@@ -195,16 +298,52 @@ impl Host {
     pub fn retire(&mut self, place: Place) -> Result<(), EnforceError> {
         let _alone = self.alone()?;
         let mut failures = Vec::new();
-        self.clear(&place.cgroup, &mut failures);
-        let path = self.lock_of(&place.id);
-        note(
-            &mut failures,
-            std::fs::remove_file(&path).map_err(fs::FileError::on("remove", &path)),
-        );
-        drop(place.lock);
+        let Place { id, cgroup, lock } = place;
+        self.clear(&id, Some(&cgroup), lock, &mut failures);
         if failures.is_empty() {
             self.close_if_last(&mut failures);
         }
+        Self::ended(failures)
+    }
+
+    /// Like [`Host::retire`], but the programs stay.
+    ///
+    /// # Errors
+    /// All steps that failed, in one error.
+    pub fn clear_place(&mut self, place: Place) -> Result<(), EnforceError> {
+        let _alone = self.alone()?;
+        let mut failures = Vec::new();
+        let Place { id, cgroup, lock } = place;
+        self.clear(&id, Some(&cgroup), lock, &mut failures);
+        Self::ended(failures)
+    }
+
+    /// Takes the programs down if there is no job.
+    ///
+    /// # Errors
+    /// All steps that failed, in one error.
+    pub fn close(&mut self) -> Result<(), EnforceError> {
+        let _alone = self.alone()?;
+        let mut failures = Vec::new();
+        self.close_if_last(&mut failures);
+        Self::ended(failures)
+    }
+
+    /// Clears away what is left of a job whose cordon is dead. The programs stay.
+    ///
+    /// # Errors
+    /// All steps that failed, in one error.
+    pub fn clear_orphan(&mut self, orphan: Orphan) -> Result<(), EnforceError> {
+        let _alone = self.alone()?;
+        let mut failures = Vec::new();
+        let Orphan {
+            id, cgroup, lock, ..
+        } = orphan;
+        self.clear(&id, cgroup.as_ref(), lock, &mut failures);
+        Self::ended(failures)
+    }
+
+    fn ended(failures: Vec<String>) -> Result<(), EnforceError> {
         if failures.is_empty() {
             Ok(())
         } else {
@@ -255,46 +394,40 @@ impl Host {
             .collect()
     }
 
-    fn alone(&self) -> Result<Flock<File>, EnforceError> {
-        Ok(lock(&self.run_dir.join("lock"), FlockArg::LockExclusive)?)
+    /// The host lock, unless this value has it already.
+    fn alone(&self) -> Result<Option<Flock<File>>, EnforceError> {
+        if self.alone.is_some() {
+            return Ok(None);
+        }
+        let path = self.run_dir.join("lock");
+        Ok(Some(lock(&path, FlockArg::LockExclusive)?))
     }
 
     fn lock_of(&self, id: &str) -> PathBuf {
-        self.run_dir.join(format!("{JOB_PREFIX}{id}.lock"))
+        census::lock_path(&self.run_dir, id)
     }
 
-    /// Jobs whose cordon was killed are still denied everything but their live leases. They end
-    /// here.
-    fn clear_orphans(&mut self) -> Result<(), EnforceError> {
-        let mut failures = Vec::new();
-        for cgroup in self.slice.children()? {
-            let Some(id) = job_id(&cgroup) else { continue };
-            let path = self.lock_of(&id);
-            let Ok(held) = lock(&path, FlockArg::LockExclusiveNonblock) else {
-                continue;
-            };
-            tracing::warn!(job.id = %id, "ending a job whose cordon is dead");
-            self.clear(&cgroup, &mut failures);
-            note(
-                &mut failures,
-                std::fs::remove_file(&path).map_err(fs::FileError::on("remove", &path)),
-            );
-            drop(held);
+    /// The record goes last but for the lock: where an ending is cut short, the next one finds it.
+    fn clear(
+        &mut self,
+        id: &str,
+        cgroup: Option<&Cgroup>,
+        held: Flock<File>,
+        failures: &mut Vec<String>,
+    ) {
+        if let Some(cgroup) = cgroup {
+            note(failures, cgroup.kill());
+            note(failures, self.kill_members(cgroup.id()));
+            if let Err(errors) = self.kernel.maps.withdraw(cgroup.id()) {
+                failures.extend(errors.iter().map(|error| chain(error)));
+            }
+            note(failures, cgroup.remove());
         }
         if failures.is_empty() {
-            Ok(())
-        } else {
-            Err(EnforceError::Ending(failures))
+            note(failures, remove_records(&self.records, id));
+            note(failures, remove_if_there(&self.lock_of(id)));
         }
-    }
-
-    fn clear(&mut self, cgroup: &Cgroup, failures: &mut Vec<String>) {
-        note(failures, cgroup.kill());
-        note(failures, self.kill_members(cgroup.id()));
-        if let Err(errors) = self.kernel.maps.withdraw(cgroup.id()) {
-            failures.extend(errors.iter().map(|error| chain(error)));
-        }
-        note(failures, cgroup.remove());
+        drop(held);
     }
 
     fn close_if_last(&self, failures: &mut Vec<String>) {
@@ -314,53 +447,105 @@ impl Host {
     }
 }
 
+impl Place {
+    /// Says that its cordon lives: the next one reads from this how long nobody watched.
+    ///
+    /// # Errors
+    /// The lock's times cannot be set.
+    pub fn touch(&self) -> std::io::Result<()> {
+        self.lock.set_modified(SystemTime::now())
+    }
+}
+
+/// The layout of the object in this executable.
+fn own_layout() -> Result<Layout, KernelError> {
+    Ok(Layout::of(object::bytes().ok_or(KernelError::NoObject)?)?)
+}
+
+/// What a look at the pins of this layout came to.
+enum Looked {
+    /// All is there; `current` says whether the programs are this agent's.
+    Whole { current: bool },
+    /// It cannot be used.
+    Unusable(Vec<String>),
+}
+
+fn look(root: &Root, pins: &Pins, layout: &Layout) -> Result<Looked, EnforceError> {
+    let current = match pins.held()? {
+        Held::Nothing => return Ok(Looked::Unusable(Vec::new())),
+        Held::HalfMade => {
+            let half = format!("`{}` is half made", pins.path().display());
+            return Ok(Looked::Unusable(vec![half]));
+        }
+        Held::Loaded { object } => object == object::sha256(),
+        Held::Upgrading { .. } => false,
+    };
+    let mut wrong = inspect::differences(root, pins, layout, current)?;
+    if wrong.is_empty() {
+        return Ok(Looked::Whole { current });
+    }
+    wrong.insert(0, format!("`{}` is damaged", pins.path().display()));
+    Ok(Looked::Unusable(wrong))
+}
+
 fn open_kernel(
     root: &Root,
     slice: &Cgroup,
     pins: &Pins,
-    run_dir: &std::path::Path,
+    layout: &Layout,
+    census: &mut Census,
 ) -> Result<Kernel, EnforceError> {
-    let living = living_jobs(slice, run_dir)?;
     let others = pins.others(root.cgroup.id())?;
-    if !living.is_empty() {
-        // Programs are never taken down while a job lives.
-        if !pins.complete() {
-            let (slice, jobs) = (slice.path().to_owned(), living.join(", "));
-            return Err(EnforceError::OtherVersion { slice, jobs });
+    let mut differs = match look(root, pins, layout)? {
+        Looked::Whole { current } => {
+            for other in others {
+                // What a start that was cut short set aside.
+                other.remove()?;
+            }
+            if !current {
+                upgrade::upgrade(root, slice, pins)?;
+            }
+            return Ok(kernel::adopt(root, pins)?);
         }
-        return Ok(kernel::adopt(root, pins)?);
+        Looked::Unusable(differs) => differs,
+    };
+    if !census.living.is_empty() {
+        // Programs are never taken down while a job lives.
+        let jobs = census.living.clone();
+        let (directory, slice) = (pins.path().to_owned(), slice.path().to_owned());
+        differs.extend(others.iter().map(|other| {
+            format!(
+                "`{}` has another layout of maps than `{}`",
+                other.path().display(),
+                pins.path().display()
+            )
+        }));
+        return Err(if differs.is_empty() {
+            EnforceError::Unenforced {
+                jobs,
+                directory,
+                slice,
+            }
+        } else {
+            EnforceError::Incompatible { jobs, differs }
+        });
     }
-    for other in others {
+    // Nobody can take over the maps of jobs whose cordon is dead: they end while the old programs
+    // still hold them.
+    census.end_all(&differs)?;
+    if pins.path().exists() {
+        pins.set_aside()?;
+    }
+    let kernel = kernel::load(root, slice, pins)?;
+    // Only now, so that there is no moment in which nothing enforces.
+    for other in pins.others(root.cgroup.id())? {
         other.remove()?;
     }
-    if pins.complete()
-        && let Ok(kernel) = kernel::adopt(root, pins)
-    {
-        return Ok(kernel);
-    }
-    Ok(kernel::load(root, slice, pins)?)
-}
-
-/// Jobs whose lock somebody holds.
-fn living_jobs(slice: &Cgroup, run_dir: &std::path::Path) -> Result<Vec<String>, EnforceError> {
-    let mut living = Vec::new();
-    for cgroup in slice.children()? {
-        let Some(id) = job_id(&cgroup) else { continue };
-        let path = run_dir.join(format!("{JOB_PREFIX}{id}.lock"));
-        if lock(&path, FlockArg::LockExclusiveNonblock).is_err() {
-            living.push(id);
-        }
-    }
-    Ok(living)
-}
-
-fn job_id(cgroup: &Cgroup) -> Option<String> {
-    let name = cgroup.path().file_name()?.to_str()?;
-    Some(name.strip_prefix(JOB_PREFIX)?.to_owned())
+    Ok(kernel)
 }
 
 /// Takes a lock file, making it if need be. The file is only removed by who holds its lock.
-fn lock(path: &std::path::Path, how: FlockArg) -> Result<Flock<File>, fs::FileError> {
+fn lock(path: &Path, how: FlockArg) -> Result<Flock<File>, fs::FileError> {
     let file = File::options()
         .create(true)
         .truncate(false)
@@ -370,6 +555,28 @@ fn lock(path: &std::path::Path, how: FlockArg) -> Result<Flock<File>, fs::FileEr
     Flock::lock(file, how)
         .map_err(|(_, errno)| std::io::Error::from(errno))
         .map_err(fs::FileError::on("lock", path))
+}
+
+/// Removes the record of a job, and what a cordon left that was killed while it wrote one.
+fn remove_records(directory: &Path, id: &str) -> Result<(), fs::FileError> {
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(fs::FileError::on("list", directory))?,
+    };
+    let own = format!("{JOB_PREFIX}{id}.json");
+    for entry in entries.filter_map(Result::ok) {
+        if entry.file_name().to_string_lossy().starts_with(&own) {
+            remove_if_there(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_if_there(path: &Path) -> Result<(), fs::FileError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(fs::FileError::on("remove", path)),
+    }
 }
 
 fn note<T, E: std::error::Error>(failures: &mut Vec<String>, result: Result<T, E>) {

@@ -142,6 +142,18 @@ pub enum News {
         /// Who, if known.
         chain: Option<Chain>,
     },
+    /// A job whose cordon had been killed is watched again.
+    TakenOver {
+        /// The job.
+        id: String,
+    },
+    /// A job whose cordon had been killed was ended.
+    Orphan {
+        /// The job.
+        id: String,
+        /// Where its report is, or why there is none.
+        evidence: Result<std::path::PathBuf, String>,
+    },
 }
 
 /// The ledger.

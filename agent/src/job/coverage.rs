@@ -62,17 +62,55 @@ pub fn blind_spots(circumstances: Circumstances) -> Vec<&'static str> {
     apply.map(|(_, text)| text).collect()
 }
 
+/// What stands around the processes of a job besides the kernel's programs, and what all of it leaves
+/// open. Kept with the job: another cordon that takes it over cannot see it.
+#[derive(Clone, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Surroundings {
+    /// Layers that hold for the processes cordon starts.
+    pub layers: Vec<Layer>,
+    /// Ways out that no layer watches.
+    pub blind_spots: Vec<String>,
+}
+
+impl Surroundings {
+    /// Of a job that starts like this.
+    #[must_use]
+    pub fn of(plan: &Plan, as_root: bool) -> Self {
+        let circumstances = Circumstances {
+            judges: plan.judges,
+            own_group: plan.own_group,
+            as_root,
+        };
+        let spots = blind_spots(circumstances).into_iter();
+        Self {
+            layers: process_layers(plan, as_root).into(),
+            blind_spots: spots.map(str::to_owned).collect(),
+        }
+    }
+
+    /// Of a job whose record is lost.
+    #[must_use]
+    pub fn unknown() -> Self {
+        let spot = "What stood around the job's processes is not known: its record is lost. Take it that \
+                    only the kernel's programs did.";
+        Self {
+            layers: Vec::new(),
+            blind_spots: vec![spot.to_owned()],
+        }
+    }
+}
+
 /// The coverage of one job. `holds` is what the kernel said of the programs when the command had
 /// ended: the proof before its start says nothing of the time between.
 #[must_use]
 pub fn coverage(
     enforced: &Enforced,
     holds: Result<(), EnforceError>,
-    plan: &Plan,
-    as_root: bool,
+    around: &Surroundings,
 ) -> Coverage {
     let mut layers = enforced.layers.clone();
-    layers.extend(process_layers(plan, as_root));
+    layers.extend(around.layers.iter().cloned());
     let mut spots: Vec<String> = Vec::new();
     if let Err(error) = holds {
         spots.push(format!("ENFORCEMENT HAD A GAP: {}", chain(&error)));
@@ -80,12 +118,7 @@ pub fn coverage(
             layer.active &= !error.is_about(&layer.name);
         }
     }
-    let circumstances = Circumstances {
-        judges: plan.judges,
-        own_group: plan.own_group,
-        as_root,
-    };
-    spots.extend(blind_spots(circumstances).into_iter().map(str::to_owned));
+    spots.extend(around.blind_spots.iter().cloned());
     Coverage {
         layers,
         blind_spots: spots,

@@ -6,5 +6,7 @@
 
 pub mod coverage;
 pub mod id;
+pub mod record;
+pub mod resume;
 pub mod run;
 pub mod watch;

@@ -8,22 +8,26 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cordon_ebpf::abi::flow::{FlowCounters, FlowKey};
+use cordon_ebpf::abi::job::Losses;
 use jiff::Timestamp;
 
-use super::coverage::coverage;
+use super::coverage::{Surroundings, coverage};
 use super::id::JobId;
-use super::watch::Watch;
-use crate::config::{Config, UnixSockets};
+use super::record::{Record, Stage, Start};
+use super::resume;
+use super::watch::{Questions, Watch};
+use crate::config::{Config, DnsConfig, UnixSockets};
 use crate::dns::{self, Bound, Resolution};
 use crate::enforce::maps::Leases;
 use crate::enforce::{self, Enforced, Host, Place, object};
-use crate::events::ledger::News;
+use crate::events::ledger::{Ledger, News};
 use crate::events::ring::Pump;
 use crate::policy::{Policy, Ruleset};
 use crate::report::build::{Facts, build};
 use crate::report::signer::SigningKey;
 use crate::report::sink::{EvidenceDir, SinkError, Written};
-use crate::report::{JobFacts, Outcome, Platform, Report};
+use crate::report::{Coverage, Interruption, JobFacts, Outcome, Platform, Report};
 use crate::sandbox::filter::Judges;
 use crate::sandbox::link::{Init, Message};
 use crate::sandbox::{self, InheritedError, Plan};
@@ -127,23 +131,70 @@ pub enum RunError {
 pub fn run(request: &Request, tell: Tell<'_>) -> Result<Ended, RunError> {
     privilege::require()?;
     sandbox::withhold_inherited()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    runtime()?.block_on(run_job(request, tell))
+}
+
+/// One job, one thread.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, RunError> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| RunError::Start {
             what: "no runtime",
             source,
-        })?;
-    runtime.block_on(run_job(request, tell))
+        })
+}
+
+pub(super) fn no_signals(source: io::Error) -> RunError {
+    RunError::Start {
+        what: "signals cannot be collected",
+        source,
+    }
+}
+
+pub(super) fn unwatchable(source: io::Error) -> RunError {
+    RunError::Start {
+        what: "its records cannot be read",
+        source,
+    }
+}
+
+/// What a report says of a job, whether its cordon was always there or not.
+pub(super) struct Job<'a> {
+    pub(super) policy: &'a Policy,
+    pub(super) ruleset: &'a Arc<Ruleset>,
+    pub(super) dns: DnsConfig,
+    pub(super) command: String,
+    pub(super) arguments: usize,
+    pub(super) as_root: bool,
+    pub(super) around: Surroundings,
+    pub(super) interruptions: Vec<Interruption>,
+}
+
+impl Request {
+    fn job(&self) -> Job<'_> {
+        let program = self.command.first();
+        Job {
+            policy: &self.policy,
+            ruleset: &self.ruleset,
+            dns: self.config.dns.clone(),
+            command: program.map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+            arguments: self.command.len().saturating_sub(1),
+            as_root: self
+                .account
+                .as_ref()
+                .map_or_else(privilege::is_root, Account::is_root),
+            around: Surroundings::unknown(),
+            interruptions: Vec::new(),
+        }
+    }
 }
 
 async fn run_job(request: &Request, tell: Tell<'_>) -> Result<Ended, RunError> {
     // Blocked before anything exists that a signal could leave behind.
-    let mut signals = Signals::block().map_err(|source| RunError::Start {
-        what: "signals cannot be collected",
-        source,
-    })?;
+    let mut signals = Signals::block().map_err(no_signals)?;
     let mut host = Host::open(&request.config.host)?;
+    resume::end_orphans(&mut host, &request.config, &request.key, tell).await;
     let place = host.place(JobId::random()?.as_str())?;
     let ended = run_placed(request, &mut host, &place, &mut signals, tell).await;
     let retired = host.retire(place);
@@ -169,38 +220,34 @@ async fn run_placed(
     signals: &mut Signals,
     tell: Tell<'_>,
 ) -> Result<Ended, RunError> {
+    let mut job = request.job();
     let bound = Bound::bind()?;
+    let mut record = record(request, &job, place, &bound)?;
+    write_record(host, &record)?;
     let mut enforced = host.arm(place, &request.ruleset)?;
     direct_dns(host, place, &bound)?;
-    let cannot_watch = |source| RunError::Start {
-        what: "its records cannot be read",
-        source,
-    };
     let ring = enforced
         .maps
         .records
         .take()
-        .ok_or_else(|| cannot_watch(io::Error::other("the job's ring is taken")))?;
-    let pump = Pump::new(ring).map_err(cannot_watch)?;
-    let (mut watch, log) = Watch::new(pump, Arc::clone(&enforced.maps.leases), place.cgroup.name());
-    let names: Arc<dyn dns::NamePolicy> = Arc::<Ruleset>::clone(&request.ruleset);
-    let leases: Arc<dyn dns::LeaseSink> = Arc::<Leases>::clone(&enforced.maps.leases);
-    let resolution = Resolution {
-        ruleset: names,
-        mode: request.ruleset.mode.into(),
-        sink: leases,
-        clients: Arc::new(host.kernel.maps.dns_clients(place.cgroup.id())),
-        log: Arc::new(log),
-        upstream: upstream(request)?,
-        ttl_floor: request.config.dns.ttl_floor,
-        limits: dns::Limits::default(),
-    };
-    let listener = bound.serve(resolution)?;
-    let ran = release(request, host, &enforced, place, &mut watch, signals, tell).await?;
+        .ok_or_else(|| unwatchable(io::Error::other("the job's ring is taken")))?;
+    let pump = Pump::new(ring).map_err(unwatchable)?;
+    let leases = Arc::clone(&enforced.maps.leases);
+    let (mut watch, log) = Watch::new(pump, leases, place.cgroup.name());
+    let plan = plan(request, place, &enforced)?;
+    job.around = Surroundings::of(&plan, job.as_root);
+    let listener = bound.serve(resolution(host, place, &job, &enforced, log)?)?;
+    record.stage = Stage::Released;
+    record.started = Timestamp::now();
+    record.layers.clone_from(&enforced.layers);
+    record.proof.clone_from(&enforced.proof);
+    record.around.clone_from(&job.around);
+    write_record(host, &record)?;
+    let ran = release(request, &plan, host, place, &mut watch, signals, tell).await?;
     // No process is left: nothing more can be asked, and what was said is in the ring.
     let dns = listener.shutdown().await;
     watch.finish(tell).map_err(RunError::Watch)?;
-    let report = report(request, host, &enforced, place, &watch, dns, &ran)?;
+    let report = report(&job, host, &enforced, place, &watch.ledger, dns, &ran)?;
     let written = request.evidence.write(&report, &request.key)?;
     let Ran {
         outcome,
@@ -216,8 +263,61 @@ async fn run_placed(
     })
 }
 
+/// What another cordon needs to go on with the job.
+fn record(
+    request: &Request,
+    job: &Job<'_>,
+    place: &Place,
+    bound: &Bound,
+) -> Result<Record, RunError> {
+    let record = Record::new(Start {
+        id: &place.id,
+        cgroup: place.cgroup.id(),
+        netns: netns::cookie(&bound.udp4).map_err(RunError::Namespace)?,
+        evidence: request.evidence.path(),
+        command: &job.command,
+        arguments: job.arguments,
+        as_root: job.as_root,
+        dns: &request.config.dns,
+        policy: &request.policy,
+        ruleset: &request.ruleset,
+    })?;
+    Ok(record)
+}
+
+fn write_record(host: &Host, record: &Record) -> Result<(), RunError> {
+    record
+        .write(&host.record_of(&record.id))
+        .map_err(|error| RunError::Start {
+            what: "its record could not be written, without which nobody could go on with it",
+            source: io::Error::other(enforce::chain(&error)),
+        })
+}
+
+/// Who answers the job's DNS questions, and how.
+pub(super) fn resolution(
+    host: &Host,
+    place: &Place,
+    job: &Job<'_>,
+    enforced: &Enforced,
+    log: Questions,
+) -> Result<Resolution, RunError> {
+    let names: Arc<dyn dns::NamePolicy> = Arc::<Ruleset>::clone(job.ruleset);
+    let leases: Arc<dyn dns::LeaseSink> = Arc::<Leases>::clone(&enforced.maps.leases);
+    Ok(Resolution {
+        ruleset: names,
+        mode: job.ruleset.mode.into(),
+        sink: leases,
+        clients: Arc::new(host.kernel.maps.dns_clients(place.cgroup.id())),
+        log: Arc::new(log),
+        upstream: upstream(job)?,
+        ttl_floor: job.dns.ttl_floor,
+        limits: dns::Limits::default(),
+    })
+}
+
 /// Sends the job's DNS, in this network namespace, to the listener's sockets.
-fn direct_dns(host: &mut Host, place: &Place, bound: &Bound) -> Result<(), RunError> {
+pub(super) fn direct_dns(host: &mut Host, place: &Place, bound: &Bound) -> Result<(), RunError> {
     let job = place.cgroup.id();
     let cookie = netns::cookie(&bound.udp4).map_err(RunError::Namespace)?;
     let maps = &mut host.kernel.maps;
@@ -236,52 +336,53 @@ fn direct_dns(host: &mut Host, place: &Place, bound: &Bound) -> Result<(), RunEr
     Ok(())
 }
 
-fn upstream(request: &Request) -> Result<dns::Upstream, RunError> {
-    let upstreams = request.config.dns.resolve(&request.policy.dns.upstream);
-    let patience = Duration::from_millis(request.config.dns.timeout_ms.into());
+fn upstream(job: &Job<'_>) -> Result<dns::Upstream, RunError> {
+    let upstreams = job.dns.resolve(&job.policy.dns.upstream);
+    let patience = Duration::from_millis(job.dns.timeout_ms.into());
     Ok(dns::Upstream::new(&upstreams, patience)?)
 }
 
 /// How a released job went.
-struct Ran {
-    plan: Plan,
-    outcome: Outcome,
-    not_started: Option<io::Error>,
-    started: Timestamp,
-    finished: Timestamp,
-    survivors: u64,
+pub(super) struct Ran {
+    pub(super) outcome: Outcome,
+    pub(super) not_started: Option<io::Error>,
+    pub(super) started: Timestamp,
+    pub(super) finished: Timestamp,
+    pub(super) survivors: u64,
 }
 
-/// Starts the command and waits until nothing of it is left. Takes the proof that it is enforced.
+/// How the command starts. Only a job that is enforced has such a plan.
+fn plan(request: &Request, place: &Place, enforced: &Enforced) -> Result<Plan, RunError> {
+    let judges = Judges {
+        lsm: enforced.lsm,
+        any_unix: request.config.host.unix_sockets == UnixSockets::Any,
+    };
+    let account = request.account.clone();
+    Ok(Plan::new(place.cgroup.path(), account, judges)?)
+}
+
+/// Starts the command and waits until nothing of it is left.
 async fn release(
     request: &Request,
+    plan: &Plan,
     host: &mut Host,
-    enforced: &Enforced,
     place: &Place,
     watch: &mut Watch,
     signals: &mut Signals,
     tell: Tell<'_>,
 ) -> Result<Ran, RunError> {
-    let judges = Judges {
-        lsm: enforced.lsm,
-        any_unix: request.config.host.unix_sockets == UnixSockets::Any,
-    };
-    let plan = Plan::new(place.cgroup.path(), request.account.clone(), judges)?;
     let _foreground = Foreground::note();
     let started = Timestamp::now();
-    let mut init = start_init(&plan, &request.command)?;
+    let mut init = start_init(plan, &request.command)?;
     let (outcome, not_started) = match first_message(&mut init).await? {
         None => {
-            let watched = watch
-                .until_gone(&mut init, &place.cgroup, signals, tell)
-                .await;
+            let watched = watch.until_gone(&mut init, place, signals, tell).await;
             (watched.map_err(RunError::Watch)?, None)
         }
         Some(error) => (Outcome::NotStarted, Some(error)),
     };
     let survivors = host.kill(place).map_err(RunError::Survivors)?;
     Ok(Ran {
-        plan,
         outcome,
         not_started,
         started,
@@ -313,62 +414,74 @@ async fn first_message(init: &mut Init) -> Result<Option<io::Error>, RunError> {
 }
 
 /// Reads the kernel's counters and builds the report.
-fn report(
-    request: &Request,
+pub(super) fn report(
+    job: &Job<'_>,
     host: &Host,
     enforced: &Enforced,
     place: &Place,
-    watch: &Watch,
+    ledger: &Ledger,
     dns: dns::Counts,
     ran: &Ran,
 ) -> Result<Report, RunError> {
     let unread = |error: enforce::maps::MapsError| RunError::Report(error.into());
     let flows = enforced.maps.flows().map_err(unread)?;
     let losses = host.kernel.maps.losses(place.cgroup.id()).map_err(unread)?;
-    let as_root = request
-        .account
-        .as_ref()
-        .map_or_else(privilege::is_root, Account::is_root);
+    let holds = host.holds(place, job.ruleset);
+    let object = host.object();
+    let mut coverage = coverage(enforced, holds, &job.around);
+    if object != object::sha256() {
+        coverage.proof.push(format!(
+            "while the job ran, the programs were replaced in place by those of object {object}"
+        ));
+    }
+    let counted = (flows.as_slice(), losses, dns);
+    build_report(job, &place.id, coverage, ledger, counted, ran, object)
+}
+
+/// What the kernel and the listener counted.
+type Counted<'a> = (&'a [(FlowKey, FlowCounters)], Losses, dns::Counts);
+
+/// Builds the report of what is known.
+pub(super) fn build_report(
+    job: &Job<'_>,
+    id: &str,
+    coverage: Coverage,
+    ledger: &Ledger,
+    (flows, losses, dns): Counted<'_>,
+    ran: &Ran,
+    object: String,
+) -> Result<Report, RunError> {
     Ok(build(Facts {
-        policy: &request.policy,
-        ruleset: &request.ruleset,
-        coverage: coverage(
-            enforced,
-            host.holds(place, &request.ruleset),
-            &ran.plan,
-            as_root,
-        ),
-        job: job_facts(request, place, ran),
-        platform: platform().map_err(RunError::Report)?,
-        ledger: &watch.ledger,
-        flows: &flows,
+        policy: job.policy,
+        ruleset: job.ruleset,
+        interruptions: job.interruptions.clone(),
+        coverage,
+        job: JobFacts {
+            id: id.to_owned(),
+            command: job.command.clone(),
+            arguments: job.arguments,
+            started: ran.started,
+            finished: ran.finished,
+            outcome: ran.outcome,
+            survivors: ran.survivors,
+        },
+        platform: platform(object).map_err(RunError::Report)?,
+        ledger,
+        flows,
         losses,
         dns,
         calendar: Calendar::now().map_err(|error| RunError::Report(error.into()))?,
     }))
 }
 
-fn job_facts(request: &Request, place: &Place, ran: &Ran) -> JobFacts {
-    let program = request.command.first();
-    JobFacts {
-        id: place.id.clone(),
-        command: program.map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
-        arguments: request.command.len().saturating_sub(1),
-        started: ran.started,
-        finished: ran.finished,
-        outcome: ran.outcome,
-        survivors: ran.survivors,
-    }
-}
-
-fn platform() -> Result<Platform, Box<dyn std::error::Error>> {
+fn platform(object_sha256: String) -> Result<Platform, Box<dyn std::error::Error>> {
     let system = nix::sys::utsname::uname()?;
     Ok(Platform {
         kernel: system.release().to_string_lossy().into_owned(),
         architecture: system.machine().to_string_lossy().into_owned(),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         agent_sha256: object::hex(&fs::sha256(Path::new("/proc/self/exe"))?),
-        object_sha256: object::sha256(),
+        object_sha256,
         key_protection: "file".to_owned(),
     })
 }

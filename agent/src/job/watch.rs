@@ -16,6 +16,7 @@ use super::run::Tell;
 use crate::attribution::Proc;
 use crate::cgroup::Cgroup;
 use crate::dns::{NameLog, Question};
+use crate::enforce::Place;
 use crate::enforce::maps::Leases;
 use crate::events::ledger::Ledger;
 use crate::events::ring::Pump;
@@ -28,6 +29,10 @@ use crate::sys::signals::{Received, Signals};
 const QUESTIONS: usize = 4096;
 /// How often leases that ran out are collected.
 const COLLECT_EVERY: Duration = Duration::from_secs(30);
+/// How often cordon says that it lives: how exactly the next one knows when it was killed.
+const TOUCH_EVERY: Duration = Duration::from_secs(1);
+/// How often a job without a command that could be waited for is asked whether it has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The DNS listener's end of the way to the ledger.
 #[derive(Debug)]
@@ -84,11 +89,13 @@ impl Watch {
     pub async fn until_gone(
         &mut self,
         init: &mut Init,
-        cgroup: &Cgroup,
+        place: &Place,
         signals: &mut Signals,
         tell: Tell<'_>,
     ) -> io::Result<Outcome> {
+        let cgroup = &place.cgroup;
         let mut collect = interval(COLLECT_EVERY);
+        let mut touch = interval(TOUCH_EVERY);
         let mut asked_to_end = false;
         loop {
             let Self {
@@ -113,6 +120,56 @@ impl Watch {
                     forward(received?, init, cgroup, &mut asked_to_end)?;
                 }
                 _ = collect.tick() => leases.collect_expired(),
+                _ = touch.tick() => place.touch()?,
+            }
+        }
+    }
+
+    /// Watches a job that was taken over until no process of it is left. A request to end means the
+    /// whole job: there is no command to pass it on to.
+    ///
+    /// # Errors
+    /// Something cannot be watched any more; the job must end.
+    pub async fn until_empty(
+        &mut self,
+        place: &Place,
+        signals: &mut Signals,
+        tell: Tell<'_>,
+    ) -> io::Result<()> {
+        let mut collect = interval(COLLECT_EVERY);
+        let mut touch = interval(TOUCH_EVERY);
+        let mut look = interval(LOOK_EVERY);
+        loop {
+            let Self {
+                pump,
+                questions,
+                leases,
+                ledger,
+                ..
+            } = self;
+            tokio::select! {
+                _ = look.tick() => {
+                    if !place.cgroup.is_populated().map_err(io::Error::other)? {
+                        return Ok(());
+                    }
+                }
+                ready = pump.ready() => {
+                    ready?;
+                    drain(pump, ledger, tell);
+                }
+                Some(question) = questions.recv() => {
+                    if let Some(news) = ledger.question(question, BootTime::now()?.0, &Proc) {
+                        tell(news);
+                    }
+                }
+                received = signals.next() => {
+                    if ends(received?.signal) {
+                        place.cgroup.kill().map_err(io::Error::other)?;
+                        return Ok(());
+                    }
+                }
+                _ = collect.tick() => leases.collect_expired(),
+                _ = touch.tick() => place.touch()?,
             }
         }
     }
@@ -151,6 +208,11 @@ fn outcome(status: std::process::ExitStatus) -> Outcome {
     }
 }
 
+/// Whether a signal asks to end.
+fn ends(signal: Signal) -> bool {
+    matches!(signal, Signal::SIGINT | Signal::SIGTERM | Signal::SIGQUIT)
+}
+
 /// Passes a signal on to the command. What a terminal sent, the command has already: both are in
 /// the terminal's foreground. Who asks twice to end, and is not the terminal, means the whole job.
 fn forward(
@@ -163,7 +225,7 @@ fn forward(
         signal,
         from_terminal,
     } = received;
-    let ends = matches!(signal, Signal::SIGINT | Signal::SIGTERM | Signal::SIGQUIT);
+    let ends = ends(signal);
     if ends && *asked_to_end && !from_terminal {
         cgroup.kill().map_err(io::Error::other)?;
         return Ok(());

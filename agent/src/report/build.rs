@@ -10,9 +10,9 @@ use cordon_ebpf::abi::verdict::{Reason, Verdict};
 
 use super::explain::explanation;
 use super::{
-    Coverage, Denial, Destination, Flow, IncidentSeen, JobFacts, Losses, NameAsked, NameVerdict,
-    Platform, PolicyFacts, ProcessChain, ProfileFacts, Report, RuleFacts, SCHEMA, SocketDenied,
-    Summary, incident,
+    Coverage, Denial, Destination, Flow, IncidentSeen, Interruption, JobFacts, Losses, NameAsked,
+    NameVerdict, Platform, PolicyFacts, ProcessChain, ProfileFacts, Report, RuleFacts, SCHEMA,
+    SocketDenied, Summary, incident,
 };
 use crate::attribution::Chain;
 use crate::dns::Counts;
@@ -29,6 +29,8 @@ pub struct Facts<'a> {
     pub policy: &'a Policy,
     /// The same, compiled.
     pub ruleset: &'a Ruleset,
+    /// Times in which nobody recorded.
+    pub interruptions: Vec<Interruption>,
     /// Which layers were there.
     pub coverage: Coverage,
     /// The job.
@@ -58,6 +60,7 @@ pub fn build(facts: Facts<'_>) -> Report {
     let policy = policy(&facts, &flows, &dns);
     let Facts {
         ruleset,
+        interruptions,
         coverage,
         job,
         platform,
@@ -66,6 +69,7 @@ pub fn build(facts: Facts<'_>) -> Report {
     Report {
         schema: SCHEMA.to_owned(),
         mode: ruleset.mode.into(),
+        interruptions,
         coverage,
         losses,
         summary,

@@ -11,6 +11,7 @@ pub(super) fn report() -> Report {
     Report {
         schema: SCHEMA.into(),
         mode: ReportMode::Enforce,
+        interruptions: Vec::new(),
         coverage: coverage(),
         losses: Losses::default(),
         summary: Summary {

@@ -38,6 +38,9 @@ pub struct Report {
     pub schema: String,
     /// What verdicts did: nothing else in the report can be read without it.
     pub mode: ReportMode,
+    /// Times in which nobody recorded, because cordon was killed while the job ran.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interruptions: Vec<Interruption>,
     /// Which layers enforced, and what none of them can see.
     pub coverage: Coverage,
     /// What is missing from the lists below. All zero: the lists are whole.
@@ -72,6 +75,19 @@ pub enum ReportMode {
     Audit,
     /// What no rule allowed was refused.
     Enforce,
+}
+
+/// A time in which a job ran without its cordon. The kernel enforced and counted all the same.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Interruption {
+    /// When cordon was last known to live; absent if not even that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<Timestamp>,
+    /// When another cordon took the job over.
+    pub to: Timestamp,
+    /// What that means for this report, each in a sentence.
+    pub effects: Vec<String>,
 }
 
 /// Which layers enforced, and what none of them can see.
@@ -195,6 +211,8 @@ pub enum Outcome {
     },
     /// The command could not be executed.
     NotStarted,
+    /// Who waited for the command was killed: nobody knows its status.
+    Unknown,
 }
 
 /// What the job was allowed to reach.

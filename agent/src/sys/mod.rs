@@ -9,6 +9,7 @@ pub mod netns;
 pub mod pidfd;
 pub mod pod;
 pub mod privilege;
+pub mod probe;
 pub mod readiness;
 pub mod seccomp;
 pub mod signals;

@@ -17,8 +17,8 @@ pub mod record;
 pub mod ruleset;
 pub mod verdict;
 
-/// Version of everything in this module, in each record. Maps are told apart by the digest of the
-/// whole object, which is part of the pin directory's name.
+/// Version of everything in this module, in each record and in the name of the pin directory. It
+/// changes with the meaning of any field; sizes are in that name by themselves.
 pub const ABI_VERSION: u32 = 2;
 
 /// IP protocol number of TCP.

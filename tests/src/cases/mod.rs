@@ -10,6 +10,7 @@ mod connect;
 mod control;
 mod dns;
 mod doctor;
+mod downgrade;
 mod harness;
 mod lease;
 mod life;
@@ -17,6 +18,7 @@ mod loopback;
 mod losses;
 mod lsm;
 mod membership;
+mod outlive;
 mod ranges;
 mod refusals;
 mod report;
@@ -40,10 +42,12 @@ pub fn all() -> Vec<Story> {
         audit::stories(),
         losses::stories(),
         life::stories(),
+        outlive::stories(),
         control::stories(),
         sandbox::stories(),
         lsm::stories(),
         refusals::stories(),
+        downgrade::stories(),
         report::stories(),
     ]
     .into_iter()

@@ -13,13 +13,15 @@ mod tcp;
 mod udp;
 mod unix;
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use nix::errno::Errno;
 
-use crate::client::step::{Outcome, Step};
+use crate::client::step::{Form, Outcome, Step};
 
 /// How long a step waits for a peer.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -111,6 +113,8 @@ fn perform(step: &Step) -> Result<Done, Refused> {
         Step::Flood { to, count } => udp::flood(*to, *count),
         Step::UdpRace { to, beside, rounds } => udp::race(*to, *beside, *rounds),
         Step::UdpShadow { port, from } => udp::shadow(*port, *from),
+        Step::Spray { to, ports } => udp::spray(*to, *ports),
+        Step::Hammer { good, evil, until } => Ok(hammer(*good, *evil, until)),
         Step::RoutingHeader { to, through } => udp::routed(*to, *through),
         Step::Socket { kind } => socket::special(*kind),
         Step::Call {
@@ -141,5 +145,21 @@ fn perform(step: &Step) -> Result<Done, Refused> {
         Step::Sleep { ms } => Ok(process::sleep(*ms)),
         Step::Raise { signal } => process::raise(*signal),
         Step::Exit { .. } => Ok(Done::default()),
+    }
+}
+
+/// All at the pace of the slowest: refusals are immediate, and what is not refused must not wait for
+/// an answer.
+fn hammer(good: SocketAddr, evil: SocketAddr, until: &Path) -> Done {
+    let mut bytes = 0;
+    while !until.exists() {
+        bytes += usize::from(tcp::exchange(good, Form::Plain).is_ok());
+        // Whatever becomes of these: who they are meant for counts what arrives.
+        drop(udp::flood(evil, 4));
+        drop(tcp::attempt(evil));
+    }
+    Done {
+        bytes,
+        ..Done::default()
     }
 }

@@ -144,6 +144,15 @@ pub enum Step {
     },
     /// Listen on a port of all addresses with `SO_REUSEADDR`, and send to it from another port.
     UdpShadow { port: u16, from: u16 },
+    /// One datagram to each of this many ports, from 1 on; `bytes` counts the refused ones.
+    Spray { to: IpAddr, ports: u16 },
+    /// Until a file is there: connect to one address, which is allowed, and by TCP and UDP to another,
+    /// which is not. `bytes` counts how often the first was reached.
+    Hammer {
+        good: SocketAddr,
+        evil: SocketAddr,
+        until: PathBuf,
+    },
     /// Send a datagram to an address through another one (`IPV6_RTHDR`).
     RoutingHeader { to: Ipv6Addr, through: Ipv6Addr },
     /// Make a socket.

@@ -33,6 +33,11 @@ pub(super) fn exchange(to: SocketAddr, form: Form) -> Result<Done, Refused> {
     socket::exchange(&socket, PING).map(done)
 }
 
+/// Connects, and waits for nothing.
+pub(super) fn attempt(to: SocketAddr) -> Result<Done, Refused> {
+    connected(to, Form::Plain).map(|_socket| done(0))
+}
+
 /// Each connection is closed by the peer before the next one: no queue of theirs is measured.
 pub(super) fn connects(to: SocketAddr, count: usize) -> Result<Done, Refused> {
     for _ in 0..count {

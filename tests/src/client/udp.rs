@@ -1,7 +1,7 @@
 //! UDP steps.
 
 use std::io::IoSlice;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd as _, RawFd};
 
 use nix::errno::Errno;
@@ -60,6 +60,18 @@ fn send_two(fd: RawFd, to: SockaddrStorage) -> Result<(), Refused> {
     } else {
         Err(at("sendmmsg")(Errno::EMSGSIZE))
     }
+}
+
+/// Sends a datagram to each of the first ports, and counts refusals.
+pub(super) fn spray(to: IpAddr, ports: u16) -> Result<Done, Refused> {
+    let mut refused = 0;
+    for port in 1..=ports {
+        refused += flood(SocketAddr::new(to, port), 1)?.bytes;
+    }
+    Ok(Done {
+        bytes: refused,
+        ..Done::default()
+    })
 }
 
 /// Sends many datagrams on one socket, and counts refusals instead of ending at one.

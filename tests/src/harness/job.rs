@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use nix::unistd::Pid;
 
 use crate::client::step::{Outcome, Step};
 use crate::harness::namespace::Namespace;
+use crate::harness::network::DNS_V4;
 use crate::harness::world::World;
 
 /// No story's command takes longer on a machine of today.
@@ -29,6 +31,9 @@ pub struct Job<'w> {
     /// Arguments of `cordon run` besides profiles and evidence; `None`: without cordon.
     cordon: Option<Vec<OsString>>,
     command: Vec<OsString>,
+    /// Another of cordon's commands instead of `run`.
+    subcommand: Option<Vec<OsString>>,
+    upstream: IpAddr,
     config: String,
     cgroups: Vec<PathBuf>,
     evidence: Option<PathBuf>,
@@ -47,6 +52,8 @@ impl<'w> Job<'w> {
             profiles: Vec::new(),
             cordon: None,
             command: Vec::new(),
+            subcommand: None,
+            upstream: DNS_V4.into(),
             config: String::new(),
             cgroups: vec![world.cgroup().host()],
             evidence: None,
@@ -71,6 +78,20 @@ impl<'w> Job<'w> {
     pub fn under_cordon(mut self, arguments: &[&str]) -> Self {
         let list = self.cordon.get_or_insert_default();
         list.extend(arguments.iter().map(Into::into));
+        self
+    }
+
+    /// Runs another of cordon's commands, such as `resume`, in the job's place.
+    #[must_use]
+    pub fn subcommand(mut self, words: &[&str]) -> Self {
+        self.subcommand = Some(words.iter().map(Into::into).collect());
+        self.under_cordon(&[])
+    }
+
+    /// Another resolver for cordon to ask.
+    #[must_use]
+    pub fn upstream(mut self, address: impl Into<IpAddr>) -> Self {
+        self.upstream = address.into();
         self
     }
 
@@ -228,14 +249,12 @@ impl<'w> Job<'w> {
         };
         let cordon = self.world.environment.cordon()?;
         let config = self.configuration()?;
-        let mut words: Vec<OsString> = vec![
-            cordon.into(),
-            "--config".into(),
-            config.into(),
-            "run".into(),
-            "--evidence".into(),
-            evidence.into(),
-        ];
+        let mut words: Vec<OsString> = vec![cordon.into(), "--config".into(), config.into()];
+        if let Some(subcommand) = &self.subcommand {
+            words.extend(subcommand.iter().cloned());
+            return Ok(words);
+        }
+        words.extend(["run".into(), "--evidence".into(), evidence.into()]);
         for profile in &self.profiles {
             words.extend(["--profile".into(), profile.clone()]);
         }
@@ -268,8 +287,7 @@ impl<'w> Job<'w> {
         let path = world.path("cordon.toml");
         let text = format!(
             "[host]\n{host}{}\n[dns]\nupstream = [\"{}\"]\nttl_floor = 1\n",
-            self.config,
-            crate::harness::network::DNS_V4,
+            self.config, self.upstream,
         );
         fs::write(&path, text)?;
         Ok(path)
@@ -341,9 +359,15 @@ impl Running<'_> {
             .transpose()?)
     }
 
+    /// Where its evidence will be.
+    pub fn evidence(&self) -> &Path {
+        &self.evidence
+    }
+
     /// Waits for the end.
     pub fn wait(mut self) -> Result<Finished> {
-        let deadline = self.started + self.world.environment.seconds(self.patience);
+        // From now on: until here, the story did other things with it.
+        let deadline = Instant::now() + self.world.environment.seconds(self.patience);
         let status = loop {
             if let Some(status) = self.child.try_wait()? {
                 break status;

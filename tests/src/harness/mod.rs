@@ -10,6 +10,7 @@ pub mod cgroup;
 pub mod enter;
 pub mod environment;
 pub mod job;
+pub mod kernel;
 pub mod leftovers;
 pub mod namespace;
 pub mod network;

@@ -14,6 +14,7 @@ fn report(mode: ReportMode) -> Report {
     Report {
         schema: SCHEMA.to_owned(),
         mode,
+        interruptions: Vec::new(),
         coverage: Coverage {
             layers: Vec::new(),
             blind_spots: Vec::new(),

@@ -32,6 +32,7 @@ impl Predicate {
         let (cordon_incidents, incidents) = budget.take(report.incidents.iter().cloned());
         Self {
             cordon_mode: report.mode,
+            cordon_interruptions: report.interruptions.clone(),
             cordon_coverage: report.coverage.clone(),
             cordon_losses: report.losses,
             cordon_summary: report.summary,

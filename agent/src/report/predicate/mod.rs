@@ -13,7 +13,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Coverage, IncidentSeen, Losses, NameAsked, Platform, ReportMode, SocketDenied, Summary,
+    Coverage, IncidentSeen, Interruption, Losses, NameAsked, Platform, ReportMode, SocketDenied,
+    Summary,
 };
 
 mod assemble;
@@ -27,6 +28,9 @@ pub const MONITOR_TYPE: &str = "urn:cordon:monitor:egress:v1";
 pub struct Predicate {
     /// [`Report::mode`](super::Report::mode)
     pub cordon_mode: ReportMode,
+    /// [`Report::interruptions`](super::Report::interruptions)
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cordon_interruptions: Vec<Interruption>,
     /// [`Report::coverage`](super::Report::coverage)
     pub cordon_coverage: Coverage,
     /// [`Report::losses`](super::Report::losses)

@@ -14,7 +14,7 @@ use layout::{Page, Tone};
 use quantity::{bytes, count, duration, time};
 
 use super::escape::escape;
-use super::{Coverage, Losses, Outcome, Report, ReportMode};
+use super::{Coverage, Interruption, Losses, Outcome, Report, ReportMode};
 
 /// The report as text of at most `width` columns (but not below 40); remedies, which are there to
 /// be copied, keep their lines.
@@ -39,6 +39,19 @@ pub fn mode(mode: ReportMode) -> &'static str {
     match mode {
         ReportMode::Audit => "AUDIT: nothing was refused; what would have been is marked",
         ReportMode::Enforce => "enforce: what no rule allows was refused",
+    }
+}
+
+/// For how long nobody recorded, in a line.
+fn interrupted(interruption: &Interruption) -> String {
+    let to = time(interruption.to);
+    match interruption.from {
+        Some(from) => format!(
+            "INTERRUPTED from {} to {to} ({}): cordon was killed",
+            time(from),
+            duration(from, interruption.to)
+        ),
+        None => format!("INTERRUPTED until {to}, nobody knows since when: cordon was killed"),
     }
 }
 
@@ -105,6 +118,12 @@ fn trust(page: &mut Page, report: &Report) {
         ReportMode::Enforce => Tone::Good,
     };
     page.fact("Mode", mode_tone, mode(report.mode));
+    for interruption in &report.interruptions {
+        page.fact("Recording", Tone::Warn, &interrupted(interruption));
+        for effect in &interruption.effects {
+            page.item(&escape(effect));
+        }
+    }
     let missing = || report.coverage.layers.iter().filter(|layer| !layer.active);
     let whole = missing().next().is_none();
     page.fact("Coverage", good_if(whole), &coverage(&report.coverage));
@@ -164,6 +183,7 @@ fn outcome(outcome: Outcome) -> String {
         Outcome::Exited { code } => format!("exited with {code}"),
         Outcome::NotStarted => "could not be started".into(),
         Outcome::Signalled { signal } => format!("ended by signal {signal}"),
+        Outcome::Unknown => "its exit status is unknown".into(),
     }
 }
 
@@ -279,6 +299,26 @@ mod tests {
         assert!(order.map(position).is_sorted(), "{text}");
         assert!(text.contains("Would have been denied"));
         assert!(!text.contains("Denied:"));
+    }
+
+    #[test]
+    fn an_interruption_stands_in_the_first_lines() {
+        let mut report = fixture::report();
+        report.job.outcome = Outcome::Unknown;
+        report.interruptions.push(Interruption {
+            from: Some("2026-11-22T08:15:10Z".parse().unwrap()),
+            to: "2026-11-22T08:15:40Z".parse().unwrap(),
+            effects: vec!["names asked before are not listed".into()],
+        });
+        let text = render(&report, 100, false);
+        let position = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part}\n{text}"));
+        let order = [
+            "INTERRUPTED",
+            "names asked before",
+            "3 of 4 layers",
+            "status is unknown",
+        ];
+        assert!(order.map(position).is_sorted(), "{text}");
     }
 
     #[test]

@@ -1,0 +1,536 @@
+//! What must be known to go on with a job whose cordon was killed: written before the command is
+//! released, on disk when it is.
+//!
+//! **Invariants**: arguments and environment of the command are not in it; what is read back is
+//! compiled anew and compared with the digest of what was in force, so that a changed file cannot
+//! give a job another policy.
+
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::coverage::Surroundings;
+use crate::config::DnsConfig;
+use crate::policy::endpoint::parse_net;
+use crate::policy::ports::PortRange;
+use crate::policy::{
+    DnsPolicy, DomainPattern, Endpoint, Mode, Origin, Policy, PortSet, ProfileSource, Protocol,
+    Rule, Ruleset, Upstream, compile,
+};
+use crate::report::{Interruption, Layer};
+use crate::sys::fs;
+
+/// Version of the form; another one is not read.
+const VERSION: u32 = 1;
+/// A policy of as many rules as a ruleset can have is smaller.
+const LIMIT: u64 = 64 << 20;
+
+/// How far a start had come.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// The job has a place; the command was not released.
+    Placed,
+    /// Enforcement was proved, and the command may have started.
+    Released,
+}
+
+/// The record of one job.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Record {
+    version: u32,
+    /// The job.
+    pub id: String,
+    /// How far it came.
+    pub stage: Stage,
+    /// Which boot of the host: cgroup ids mean nothing in another.
+    pub boot: String,
+    /// Its cgroup.
+    pub cgroup: u64,
+    /// Process that watches it.
+    pub cordon: u32,
+    /// Cookie of the network namespace it was started in.
+    pub netns: u64,
+    /// Where its evidence goes.
+    pub evidence: PathBuf,
+    /// First word of the command.
+    pub command: String,
+    /// How many arguments it had.
+    pub arguments: usize,
+    /// Whether it runs as root.
+    pub as_root: bool,
+    /// When it was released.
+    pub started: Timestamp,
+    /// How names are looked up on the host.
+    pub dns: StoredDns,
+    /// What it may reach.
+    pub policy: StoredPolicy,
+    /// BLAKE3 of the compiled ruleset, hex.
+    pub ruleset_digest: String,
+    /// Every layer, as it was proved.
+    pub layers: Vec<Layer>,
+    /// What was proved.
+    pub proof: Vec<String>,
+    /// What stood around its processes.
+    pub around: Surroundings,
+    /// Earlier interruptions.
+    pub interruptions: Vec<Interruption>,
+}
+
+/// [`DnsConfig`] as text.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StoredDns {
+    upstream: Option<Vec<String>>,
+    ttl_floor: u32,
+    timeout_ms: u32,
+}
+
+/// [`Policy`] as text.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StoredPolicy {
+    name: String,
+    mode: Mode,
+    upstream: Vec<String>,
+    rules: Vec<StoredRule>,
+    profiles: Vec<StoredProfile>,
+}
+
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct StoredRule {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    host: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cidr: Option<String>,
+    ports: Vec<(u16, u16)>,
+    protocol: String,
+    private: bool,
+    reason: Option<String>,
+    source: String,
+    line: usize,
+}
+
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct StoredProfile {
+    name: String,
+    source: String,
+    sha256: String,
+}
+
+/// A record that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The file.
+    #[error(transparent)]
+    File(#[from] fs::FileError),
+    /// Not the form this version writes.
+    #[error("the record is damaged")]
+    Damaged(#[source] serde_json::Error),
+    /// Another version's.
+    #[error("the record has form {found}, this cordon reads form {VERSION}")]
+    Version {
+        /// What is written in it.
+        found: u32,
+    },
+    /// The policy in it does not give the ruleset that was in force.
+    #[error("the policy in the record is not the one that was in force")]
+    OtherPolicy,
+}
+
+/// What a new record is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Start<'a> {
+    /// The job.
+    pub id: &'a str,
+    /// Its cgroup.
+    pub cgroup: u64,
+    /// Cookie of its network namespace.
+    pub netns: u64,
+    /// Where its evidence goes.
+    pub evidence: &'a Path,
+    /// First word of the command.
+    pub command: &'a str,
+    /// How many arguments follow.
+    pub arguments: usize,
+    /// Whether it runs as root.
+    pub as_root: bool,
+    /// How names are looked up.
+    pub dns: &'a DnsConfig,
+    /// What it may reach.
+    pub policy: &'a Policy,
+    /// The same, compiled.
+    pub ruleset: &'a Ruleset,
+}
+
+impl Record {
+    /// A job that has a place and nothing else.
+    ///
+    /// # Errors
+    /// The kernel does not say which boot this is.
+    pub fn new(start: Start<'_>) -> Result<Self, fs::FileError> {
+        let Start {
+            id,
+            cgroup,
+            netns,
+            evidence,
+            command,
+            arguments,
+            as_root,
+            dns,
+            policy,
+            ruleset,
+        } = start;
+        let evidence = std::path::absolute(evidence)
+            .map_err(fs::FileError::on("find the absolute path of", evidence))?;
+        Ok(Self {
+            version: VERSION,
+            id: id.to_owned(),
+            stage: Stage::Placed,
+            boot: boot()?,
+            cgroup,
+            cordon: std::process::id(),
+            netns,
+            evidence,
+            command: command.to_owned(),
+            arguments,
+            as_root,
+            started: Timestamp::now(),
+            dns: dns.into(),
+            policy: policy.into(),
+            ruleset_digest: ruleset.digest.to_string(),
+            layers: Vec::new(),
+            proof: Vec::new(),
+            around: Surroundings::unknown(),
+            interruptions: Vec::new(),
+        })
+    }
+
+    /// Writes it whole or not at all.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), fs::FileError> {
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        let bytes = serde_json::to_vec(self)
+            .map_err(std::io::Error::other)
+            .map_err(fs::FileError::on("write", path))?;
+        fs::write_atomic(path, &bytes, 0o600)
+    }
+
+    /// Reads one; `None` if there is none.
+    ///
+    /// # Errors
+    /// There is one, and it is of no use.
+    pub fn read(path: &Path) -> Result<Option<Self>, RecordError> {
+        match fs::read(path, LIMIT) {
+            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            bytes => Self::parse(&bytes?).map(Some),
+        }
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, RecordError> {
+        #[derive(Deserialize)]
+        struct Head {
+            version: u32,
+        }
+        let Head { version } = serde_json::from_slice(bytes).map_err(RecordError::Damaged)?;
+        if version != VERSION {
+            return Err(RecordError::Version { found: version });
+        }
+        serde_json::from_slice(bytes).map_err(RecordError::Damaged)
+    }
+
+    /// The policy, and its ruleset, which is the one that was in force.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn policy(&self) -> Result<(Policy, Ruleset), RecordError> {
+        let policy = self.policy.load().ok_or(RecordError::OtherPolicy)?;
+        match compile(&policy) {
+            Ok(ruleset) if ruleset.digest.to_string() == self.ruleset_digest => {
+                Ok((policy, ruleset))
+            }
+            Ok(_) | Err(_) => Err(RecordError::OtherPolicy),
+        }
+    }
+
+    /// How names were looked up.
+    #[must_use]
+    pub fn dns(&self) -> DnsConfig {
+        let StoredDns {
+            upstream,
+            ttl_floor,
+            timeout_ms,
+        } = &self.dns;
+        DnsConfig {
+            upstream: upstream.as_ref().map(|list| upstreams(list)),
+            ttl_floor: *ttl_floor,
+            timeout_ms: *timeout_ms,
+        }
+    }
+
+    /// Whether it is of this boot of the host.
+    #[must_use]
+    pub fn is_of_this_boot(&self) -> bool {
+        boot().is_ok_and(|boot| boot == self.boot)
+    }
+}
+
+fn boot() -> Result<String, fs::FileError> {
+    let text = fs::read_to_string(Path::new("/proc/sys/kernel/random/boot_id"), 64)?;
+    Ok(text.trim().to_owned())
+}
+
+/// What cannot be read names nobody to ask: the name stays unresolved.
+fn upstreams(list: &[String]) -> Vec<Upstream> {
+    let read = list.iter().filter_map(|text| Upstream::parse(text).ok());
+    read.collect()
+}
+
+impl From<&DnsConfig> for StoredDns {
+    fn from(config: &DnsConfig) -> Self {
+        let DnsConfig {
+            upstream,
+            ttl_floor,
+            timeout_ms,
+        } = config;
+        let words = |list: &Vec<Upstream>| list.iter().map(ToString::to_string).collect();
+        Self {
+            upstream: upstream.as_ref().map(words),
+            ttl_floor: *ttl_floor,
+            timeout_ms: *timeout_ms,
+        }
+    }
+}
+
+impl From<&Policy> for StoredPolicy {
+    fn from(policy: &Policy) -> Self {
+        let Policy {
+            name,
+            mode,
+            rules,
+            dns: DnsPolicy { upstream },
+            profiles,
+        } = policy;
+        Self {
+            name: name.clone(),
+            mode: *mode,
+            upstream: upstream.iter().map(ToString::to_string).collect(),
+            rules: rules.iter().map(StoredRule::from).collect(),
+            profiles: profiles.iter().map(StoredProfile::from).collect(),
+        }
+    }
+}
+
+impl StoredPolicy {
+    fn load(&self) -> Option<Policy> {
+        let Self {
+            name,
+            mode,
+            upstream,
+            rules,
+            profiles,
+        } = self;
+        let rules: Option<Vec<Rule>> = rules.iter().map(StoredRule::load).collect();
+        Some(Policy {
+            name: name.clone(),
+            mode: *mode,
+            rules: rules?,
+            dns: DnsPolicy {
+                upstream: upstreams(upstream),
+            },
+            profiles: profiles.iter().map(StoredProfile::load).collect(),
+        })
+    }
+}
+
+impl From<&Rule> for StoredRule {
+    fn from(rule: &Rule) -> Self {
+        let Rule {
+            endpoint,
+            ports,
+            protocol,
+            private,
+            reason,
+            origin: Origin { source, line },
+        } = rule;
+        let (host, cidr) = match endpoint {
+            Endpoint::Host(pattern) => (Some(pattern.to_string()), None),
+            Endpoint::Net(net) => (None, Some(net.to_string())),
+        };
+        Self {
+            host,
+            cidr,
+            ports: ports.ranges().collect(),
+            protocol: protocol.to_string(),
+            private: *private,
+            reason: reason.clone(),
+            source: source.clone(),
+            line: *line,
+        }
+    }
+}
+
+impl StoredRule {
+    fn load(&self) -> Option<Rule> {
+        let Self {
+            host,
+            cidr,
+            ports,
+            protocol,
+            private,
+            reason,
+            source,
+            line,
+        } = self;
+        let endpoint = match (host, cidr) {
+            (Some(host), None) => Endpoint::Host(DomainPattern::parse(host).ok()?),
+            (None, Some(cidr)) => Endpoint::Net(parse_net(cidr).ok()?),
+            (Some(_), Some(_)) | (None, None) => return None,
+        };
+        let ranges: Option<Vec<PortRange>> = ports
+            .iter()
+            .map(|(first, last)| PortRange::new((*first).into(), (*last).into()).ok())
+            .collect();
+        Some(Rule {
+            endpoint,
+            ports: PortSet::new(ranges?)?,
+            protocol: Protocol::parse(protocol)?,
+            private: *private,
+            reason: reason.clone(),
+            origin: Origin {
+                source: source.clone(),
+                line: *line,
+            },
+        })
+    }
+}
+
+impl From<&ProfileSource> for StoredProfile {
+    fn from(profile: &ProfileSource) -> Self {
+        let ProfileSource {
+            name,
+            source,
+            sha256,
+        } = profile.clone();
+        Self {
+            name,
+            source,
+            sha256,
+        }
+    }
+}
+
+impl StoredProfile {
+    fn load(&self) -> ProfileSource {
+        let Self {
+            name,
+            source,
+            sha256,
+        } = self.clone();
+        ProfileSource {
+            name,
+            source,
+            sha256,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROFILE: &str = r#"
+name = "all-kinds"
+mode = "audit"
+[[allow]]
+host = "**.good.test"
+ports = [443, "6000-6010"]
+verify = "none"
+reason = "why"
+private = true
+[[allow]]
+cidr = "203.0.113.0/24"
+ports = ["5000-5001"]
+protocol = "udp"
+[[allow]]
+cidr = "2001:db8::/32"
+ports = [1]
+[dns]
+upstream = ["192.0.2.53:5353", "system"]
+"#;
+
+    fn record() -> (Policy, Record) {
+        let policy = Policy::parse("p.toml", PROFILE.as_bytes()).unwrap();
+        let ruleset = compile(&policy).unwrap();
+        let dns = DnsConfig {
+            upstream: Some(vec![Upstream::parse("192.0.2.1").unwrap()]),
+            ttl_floor: 3,
+            timeout_ms: 700,
+        };
+        let record = Record::new(Start {
+            id: "0123",
+            cgroup: 42,
+            netns: 7,
+            evidence: Path::new("/evidence"),
+            command: "/usr/bin/make",
+            arguments: 2,
+            as_root: false,
+            dns: &dns,
+            policy: &policy,
+            ruleset: &ruleset,
+        });
+        (policy, record.unwrap())
+    }
+
+    #[test]
+    fn a_record_gives_back_policy_and_settings() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("jobs/job-0123.json");
+        assert!(Record::read(&path).unwrap().is_none());
+        let (policy, record) = record();
+        record.write(&path).unwrap();
+        let read = Record::read(&path).unwrap().unwrap();
+        assert_eq!(read, record);
+        assert_eq!(read.policy().unwrap().0, policy);
+        assert_eq!((read.dns().ttl_floor, read.dns().timeout_ms), (3, 700));
+        assert_eq!(read.dns().upstream.unwrap().len(), 1);
+        assert!(read.is_of_this_boot());
+    }
+
+    #[test]
+    fn a_record_whose_policy_was_changed_is_refused() {
+        let (_, mut record) = record();
+        record.policy.rules[1].cidr = Some("203.0.112.0/23".to_owned());
+        assert!(matches!(record.policy(), Err(RecordError::OtherPolicy)));
+        record.policy.rules[1].cidr = Some("nonsense".to_owned());
+        assert!(matches!(record.policy(), Err(RecordError::OtherPolicy)));
+        let (_, mut record) = self::record();
+        record.policy.mode = Mode::Enforce;
+        assert!(matches!(record.policy(), Err(RecordError::OtherPolicy)));
+    }
+
+    #[test]
+    fn half_a_record_and_one_of_another_version_are_refused() {
+        let (_, record) = record();
+        let bytes = serde_json::to_vec(&record).unwrap();
+        for length in [0, 1, bytes.len() / 2, bytes.len() - 1] {
+            let cut = Record::parse(&bytes[..length]);
+            assert!(matches!(cut, Err(RecordError::Damaged(_))), "{length}");
+        }
+        let other = String::from_utf8(bytes)
+            .unwrap()
+            .replace("\"version\":1", "\"version\":2");
+        let other = Record::parse(other.as_bytes());
+        assert!(matches!(other, Err(RecordError::Version { found: 2 })));
+    }
+}

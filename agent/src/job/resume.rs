@@ -1,0 +1,621 @@
+//! Jobs whose cordon was killed: taken over, watched to their end or ended, and given evidence that
+//! says so.
+//!
+//! The kernel went on enforcing and counting meanwhile. What was only in the dead cordon's memory is
+//! lost: names that were asked, process chains of records it had read, the command's exit status.
+
+#![expect(clippy::future_not_send, reason = "one job, one thread")]
+
+use std::io;
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use nix::sched::{CloneFlags, setns};
+
+use super::coverage::Surroundings;
+use super::record::{Record, Stage};
+use super::run::{self, Job, Ran, RunError, Tell};
+use super::watch::Watch;
+use crate::cgroup::Cgroup;
+use crate::config::Config;
+use crate::dns::{Bound, Counts};
+use crate::enforce::{EnforceError, Host, Orphan, Place, chain};
+use crate::events::ledger::{Ledger, News};
+use crate::events::ring::Pump;
+use crate::policy::{Mode, Policy, Ruleset, compile};
+use crate::report::signer::SigningKey;
+use crate::report::sink::{BUNDLE_NAME, EvidenceDir, Written};
+use crate::report::statement::REPORT_NAME;
+use crate::report::verify::verify;
+use crate::report::{Coverage, Interruption, Layer, Outcome, Report};
+use crate::sys::signals::Signals;
+use crate::sys::{fs, netns, privilege};
+
+/// Largest piece of earlier evidence that is looked at.
+const EVIDENCE_LIMIT: u64 = 64 << 20;
+
+/// What to do with a job that is taken over.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Until {
+    /// Watch it until no process of it is left.
+    Gone,
+    /// End it now.
+    Now,
+}
+
+/// A job that was taken over and has ended.
+#[derive(Debug)]
+pub struct Resumed {
+    /// The job.
+    pub id: String,
+    /// Its evidence; `None` if it never ran, or had its evidence already.
+    pub evidence: Option<Box<(Report, Written)>>,
+    /// What could not be cleared away afterwards.
+    pub leftovers: Option<EnforceError>,
+}
+
+/// Why no job was taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum ResumeError {
+    /// There is no such job, or its cordon lives.
+    #[error("no job {id} waits for a cordon{}", list(.waiting))]
+    NoOrphan {
+        /// What was asked for.
+        id: String,
+        /// Those that do wait.
+        waiting: Vec<String>,
+    },
+    /// Taking it over, or its evidence, failed.
+    #[error(transparent)]
+    Run(Box<RunError>),
+}
+
+impl From<RunError> for ResumeError {
+    fn from(error: RunError) -> Self {
+        Self::Run(Box::new(error))
+    }
+}
+
+impl From<EnforceError> for ResumeError {
+    fn from(error: EnforceError) -> Self {
+        RunError::from(error).into()
+    }
+}
+
+fn list(ids: &[String]) -> String {
+    if ids.is_empty() {
+        return "; none does".to_owned();
+    }
+    format!("; these do: {}", ids.join(", "))
+}
+
+/// Jobs whose cordon is dead.
+///
+/// # Errors
+/// The kernel side cannot be opened.
+pub fn orphans(config: &Config) -> Result<Vec<String>, ResumeError> {
+    privilege::require().map_err(RunError::from)?;
+    let mut host = Host::open(&config.host)?;
+    let orphans = host.take_orphans();
+    let ids = orphans.into_iter().map(|orphan| orphan.id).collect();
+    host.close()?;
+    Ok(ids)
+}
+
+/// Takes a job over.
+///
+/// # Errors
+/// It does not wait for a cordon, or cannot be watched, or its evidence cannot be written. What
+/// could not be read of it is no error, it is in the evidence.
+pub fn resume(
+    config: &Config,
+    key: &SigningKey,
+    id: &str,
+    until: Until,
+    tell: Tell<'_>,
+) -> Result<Resumed, ResumeError> {
+    privilege::require().map_err(RunError::from)?;
+    let runtime = run::runtime()?;
+    let mut host = Host::open(&config.host)?;
+    let mut orphans = host.take_orphans();
+    let Some(index) = orphans.iter().position(|orphan| orphan.id == id) else {
+        let waiting = orphans.into_iter().map(|orphan| orphan.id).collect();
+        let id = id.to_owned();
+        host.close()?;
+        return Err(ResumeError::NoOrphan { id, waiting });
+    };
+    let orphan = orphans.swap_remove(index);
+    // The others go on waiting.
+    drop(orphans);
+    host.unlock();
+    let resumed = runtime.block_on(async {
+        let mut signals = Signals::block().map_err(run::no_signals)?;
+        let how = match until {
+            Until::Gone => Some(&mut signals),
+            Until::Now => None,
+        };
+        end(&mut host, orphan, config, key, how, tell).await
+    });
+    host.close()?;
+    Ok(resumed?)
+}
+
+/// Ends all jobs whose cordon is dead, and writes their evidence. A job that cannot be ended stays
+/// as it is: denied what it was, for the next cordon to try.
+pub(super) async fn end_orphans(
+    host: &mut Host,
+    config: &Config,
+    key: &SigningKey,
+    tell: Tell<'_>,
+) {
+    for orphan in host.take_orphans() {
+        let id = orphan.id.clone();
+        let evidence = match end(host, orphan, config, key, None, tell).await {
+            Ok(Resumed { evidence: None, .. }) => continue,
+            Ok(Resumed {
+                evidence: Some(evidence),
+                ..
+            }) => Ok(evidence.1.report),
+            Err(error) => Err(chain(&error)),
+        };
+        tell(News::Orphan { id, evidence });
+    }
+}
+
+/// What is known of a job that is taken over.
+enum Known {
+    /// It was never released, or its evidence is there: there is nothing to tell.
+    Nothing,
+    /// Its record, and what that gives.
+    All(Box<(Record, Policy, Arc<Ruleset>)>),
+    /// The kernel's tables at most, and why no more.
+    Little(Option<Box<Record>>, String),
+}
+
+async fn end(
+    host: &mut Host,
+    orphan: Orphan,
+    config: &Config,
+    key: &SigningKey,
+    watching: Option<&mut Signals>,
+    tell: Tell<'_>,
+) -> Result<Resumed, RunError> {
+    let id = orphan.id.clone();
+    let known = examine(host, &orphan, key);
+    if matches!(known, Known::Nothing) {
+        host.clear_orphan(orphan)?;
+        return Ok(Resumed {
+            id,
+            evidence: None,
+            leftovers: None,
+        });
+    }
+    let last_seen = orphan
+        .last_seen
+        .and_then(|time| Timestamp::try_from(time).ok());
+    let lost = orphan.lost.clone();
+    let mut taken = Taken::new(known, last_seen)?;
+    let evidence = taken.evidence_dir(&id, config)?;
+    let (report, cleared) = match (orphan.into_place(), lost) {
+        (Ok(place), None) => {
+            let report = take_over(host, &place, &mut taken, config, watching, tell).await;
+            // A job that cannot be watched is ended all the same, with what is known.
+            let report = report.or_else(|error| {
+                let why = format!("the job could not be taken over: {}", chain(&error));
+                bare(host, Some(&place), &mut taken, &why)
+            })?;
+            (report, Cleared::Place(place))
+        }
+        (Ok(place), Some(why)) => {
+            let why = format!("the kernel's tables are lost: {why}");
+            let report = bare(host, None, &mut taken, &why)?;
+            (report, Cleared::Place(place))
+        }
+        (Err(orphan), lost) => {
+            let why = lost.map_or_else(
+                || taken.where_it_went().to_owned(),
+                |why| format!("the kernel's tables are lost: {why}"),
+            );
+            let report = bare(host, None, &mut taken, &why)?;
+            (report, Cleared::Orphan(orphan))
+        }
+    };
+    let written = evidence.write(&report, key);
+    let cleared = match cleared {
+        Cleared::Place(place) => host.clear_place(place),
+        Cleared::Orphan(orphan) => host.clear_orphan(*orphan),
+    };
+    Ok(Resumed {
+        id,
+        evidence: Some(Box::new((report, written?))),
+        leftovers: cleared.err(),
+    })
+}
+
+enum Cleared {
+    Place(Place),
+    Orphan(Box<Orphan>),
+}
+
+fn examine(host: &Host, orphan: &Orphan, key: &SigningKey) -> Known {
+    let entry = || {
+        let job = orphan.cgroup.as_ref().map(Cgroup::id)?;
+        host.kernel.maps.job(job).ok().flatten()
+    };
+    let record = match Record::read(&host.record_of(&orphan.id)) {
+        Ok(Some(record)) => record,
+        // Killed before it was armed, or after it was retired.
+        Ok(None) if entry().is_none() && orphan.lost.is_none() => return Known::Nothing,
+        Ok(None) if orphan.cgroup.is_none() => return Known::Nothing,
+        Ok(None) => return Known::Little(None, "its record is missing".to_owned()),
+        Err(error) => return Known::Little(None, chain(&error)),
+    };
+    if record.stage == Stage::Placed || has_evidence(&record, key) {
+        return Known::Nothing;
+    }
+    let other = |cgroup: &Cgroup| cgroup.id() != record.cgroup;
+    if orphan.cgroup.as_ref().is_some_and(other) {
+        let why = "its record is of another cgroup".to_owned();
+        return Known::Little(Some(Box::new(record)), why);
+    }
+    match record.policy() {
+        Ok((policy, ruleset)) => Known::All(Box::new((record, policy, Arc::new(ruleset)))),
+        Err(error) => {
+            let why = chain(&error);
+            Known::Little(Some(Box::new(record)), why)
+        }
+    }
+}
+
+/// Whether its cordon was killed after it had written the evidence. A job could have put files
+/// there; only our signature counts.
+fn has_evidence(record: &Record, key: &SigningKey) -> bool {
+    let read = |name| fs::read(&record.evidence.join(name), EVIDENCE_LIMIT).ok();
+    let (Some(report), Some(bundle)) = (read(REPORT_NAME), read(BUNDLE_NAME)) else {
+        return false;
+    };
+    verify(&report, &bundle, key.public()).is_ok_and(|verified| verified.report.job.id == record.id)
+}
+
+/// A job that is being taken over, with all that can be said of it.
+struct Taken {
+    record: Option<Box<Record>>,
+    policy: Policy,
+    ruleset: Arc<Ruleset>,
+    /// Whether policy and ruleset are those of the job.
+    known: bool,
+    interruptions: Vec<Interruption>,
+    last_seen: Option<Timestamp>,
+    effects: Vec<String>,
+}
+
+impl Taken {
+    fn new(known: Known, last_seen: Option<Timestamp>) -> Result<Self, RunError> {
+        let mut effects = vec![
+            "The command's exit status is unknown: who waited for it was killed.".to_owned(),
+            "What the kernel refused and let pass is counted exactly, also in this time.".to_owned(),
+            "Names the job asked for before this time, and processes that were recorded before it, \
+             are not listed: they were in the memory of the cordon that was killed."
+                .to_owned(),
+        ];
+        let unknown = || -> Result<_, RunError> {
+            let policy = Policy {
+                name: "unknown".to_owned(),
+                ..Policy::deny_all()
+            };
+            let ruleset = compile(&policy).map(Arc::new);
+            let ruleset = ruleset.map_err(|error| RunError::Report(error.into()))?;
+            Ok((policy, ruleset))
+        };
+        let (record, known, rules) = match known {
+            Known::All(all) => {
+                let (record, policy, ruleset) = *all;
+                (Some(Box::new(record)), true, Ok((policy, ruleset)))
+            }
+            Known::Little(record, why) => {
+                effects.push(format!(
+                    "What the job was allowed is not known: {why}. The kernel enforced it all the \
+                     same. Rules are not listed, and of the ruleset's digest only what the kernel \
+                     keeps."
+                ));
+                (record, false, unknown())
+            }
+            Known::Nothing => (None, false, unknown()),
+        };
+        let (policy, ruleset) = rules?;
+        Ok(Self {
+            interruptions: record
+                .as_ref()
+                .map_or_else(Vec::new, |record| record.interruptions.clone()),
+            record,
+            policy,
+            ruleset,
+            known,
+            last_seen,
+            effects,
+        })
+    }
+
+    /// Where its evidence goes: where it was meant to, or else beside all other evidence.
+    fn evidence_dir(&mut self, id: &str, config: &Config) -> Result<EvidenceDir, RunError> {
+        let meant = self.record.as_ref().map(|record| record.evidence.clone());
+        if let Some(meant) = &meant {
+            match EvidenceDir::prepare(meant) {
+                Ok(evidence) => return Ok(evidence),
+                Err(error) => self.effects.push(format!(
+                    "This evidence is not where it was meant to be: {}",
+                    chain(&error)
+                )),
+            }
+        }
+        let now = Timestamp::now().strftime("%Y%m%dT%H%M%S");
+        let name = format!("{now}-job-{id}");
+        let path = config.host.state_dir.join("evidence").join(name);
+        Ok(EvidenceDir::prepare(&path)?)
+    }
+
+    /// Why a job has no cgroup any more.
+    fn where_it_went(&self) -> &'static str {
+        let restarted = self
+            .record
+            .as_ref()
+            .is_some_and(|record| !record.is_of_this_boot());
+        if restarted {
+            "the host was restarted while it ran; the kernel's tables went with it"
+        } else {
+            "its cgroup is gone, and the kernel's tables with it"
+        }
+    }
+
+    /// Ends the interruption: from now on there is a cordon again.
+    fn interrupted(&mut self) -> Timestamp {
+        let to = Timestamp::now();
+        self.interruptions.push(Interruption {
+            // Times of files are coarser than the clock: not before the job began.
+            from: self.last_seen.take().map(|seen| {
+                let started = self.record.as_ref().map_or(seen, |record| record.started);
+                seen.max(started).min(to)
+            }),
+            to,
+            effects: std::mem::take(&mut self.effects),
+        });
+        to
+    }
+
+    fn job(&self, config: &Config) -> Job<'_> {
+        let record = self.record.as_ref();
+        Job {
+            policy: &self.policy,
+            ruleset: &self.ruleset,
+            dns: record.map_or_else(|| config.dns.clone(), |record| record.dns()),
+            command: record.map_or_else(|| "unknown".to_owned(), |record| record.command.clone()),
+            arguments: record.map_or(0, |record| record.arguments),
+            as_root: record.is_none_or(|record| record.as_root),
+            around: record.map_or_else(Surroundings::unknown, |record| record.around.clone()),
+            interruptions: self.interruptions.clone(),
+        }
+    }
+
+    fn ran(&self, survivors: usize) -> Ran {
+        let finished = Timestamp::now();
+        Ran {
+            outcome: Outcome::Unknown,
+            not_started: None,
+            started: self
+                .record
+                .as_ref()
+                .map_or(finished, |record| record.started),
+            finished,
+            survivors: survivors as u64,
+        }
+    }
+
+    fn layers(&self) -> (Vec<Layer>, Vec<String>) {
+        let record = self.record.as_ref();
+        record.map_or_else(Default::default, |record| {
+            (record.layers.clone(), record.proof.clone())
+        })
+    }
+}
+
+/// Goes on with a job of which all is known, or else ends it and reads the kernel's tables.
+async fn take_over(
+    host: &mut Host,
+    place: &Place,
+    taken: &mut Taken,
+    config: &Config,
+    watching: Option<&mut Signals>,
+    tell: Tell<'_>,
+) -> Result<Report, RunError> {
+    if !taken.known {
+        return bare(host, Some(place), taken, "");
+    }
+    let (layers, mut proof) = taken.layers();
+    proof.push(format!(
+        "when another cordon took the job over, every program was attached and the kernel held \
+         ruleset {}",
+        taken.ruleset.digest
+    ));
+    let mut enforced = host.readopt(place, &taken.ruleset, layers, proof)?;
+    let ring = enforced.maps.records.take().ok_or_else(no_ring)?;
+    let pump = Pump::new(ring).map_err(run::unwatchable)?;
+    let (mut watch, log) = Watch::new(pump, Arc::clone(&enforced.maps.leases), place.cgroup.name());
+    let (dns, survivors) = match watching {
+        None => {
+            taken
+                .effects
+                .push("The job was ended by the cordon that took it over.".to_owned());
+            taken.interrupted();
+            (
+                Counts::default(),
+                host.kill(place).map_err(RunError::Survivors)?,
+            )
+        }
+        Some(signals) => {
+            let bound = taken
+                .record
+                .as_ref()
+                .and_then(|record| listen(record.netns, &place.cgroup));
+            let job = taken.job(config);
+            let listener = match bound {
+                Some(bound) => {
+                    run::direct_dns(host, place, &bound)?;
+                    let resolution = run::resolution(host, place, &job, &enforced, log)?;
+                    Some(bound.serve(resolution)?)
+                }
+                None => None,
+            };
+            taken.effects.push(if listener.is_some() {
+                "DNS questions in this time got no answer.".to_owned()
+            } else {
+                "DNS questions got no answer from this time on: no listener could be made in the \
+                 job's network namespace."
+                    .to_owned()
+            });
+            taken.interrupted();
+            remember(host, place, taken)?;
+            tell(News::TakenOver {
+                id: place.id.clone(),
+            });
+            watch
+                .until_empty(place, signals, tell)
+                .await
+                .map_err(RunError::Watch)?;
+            let survivors = host.kill(place).map_err(RunError::Survivors)?;
+            let dns = match listener {
+                Some(listener) => listener.shutdown().await,
+                None => Counts::default(),
+            };
+            (dns, survivors)
+        }
+    };
+    watch.finish(tell).map_err(RunError::Watch)?;
+    let (job, ran) = (taken.job(config), taken.ran(survivors));
+    run::report(&job, host, &enforced, place, &watch.ledger, dns, &ran)
+}
+
+fn no_ring() -> RunError {
+    run::unwatchable(io::Error::other("the job's ring is taken"))
+}
+
+/// Writes into the record that the job has a cordon again, for the case that this one is killed too.
+fn remember(host: &Host, place: &Place, taken: &mut Taken) -> Result<(), RunError> {
+    place.touch().map_err(RunError::Watch)?;
+    if let Some(record) = &mut taken.record {
+        record.cordon = std::process::id();
+        record.interruptions.clone_from(&taken.interruptions);
+        record.write(&host.record_of(&place.id))?;
+    }
+    Ok(())
+}
+
+/// DNS sockets in the network namespace of the job: this one, or that of one of its processes.
+fn listen(cookie: u64, cgroup: &Cgroup) -> Option<Bound> {
+    let here = |socket: &UdpSocket| netns::cookie(socket).is_ok_and(|here| here == cookie);
+    let bind = || {
+        let bound = Bound::bind().ok()?;
+        here(&bound.udp4).then_some(bound)
+    };
+    if let Some(bound) = bind() {
+        return Some(bound);
+    }
+    let processes = cgroup.processes().ok()?;
+    processes.iter().find_map(|process| {
+        let path = PathBuf::from(format!("/proc/{process}/ns/net"));
+        let namespace = fs::open(Path::new(&path)).ok()?;
+        // A thread of its own goes there; the sockets stay where they were made.
+        std::thread::scope(|scope| {
+            let there = scope.spawn(move || {
+                setns(namespace, CloneFlags::CLONE_NEWNET).ok()?;
+                bind()
+            });
+            there.join().ok().flatten()
+        })
+    })
+}
+
+/// The report of a job of which not all is known: it is ended, and the kernel's tables are read if
+/// they are there.
+fn bare(
+    host: &mut Host,
+    place: Option<&Place>,
+    taken: &mut Taken,
+    why: &str,
+) -> Result<Report, RunError> {
+    if !why.is_empty() {
+        taken.effects.push(squeeze(why));
+    }
+    let survivors = match place {
+        Some(place) => host.kill(place).map_err(RunError::Survivors)?,
+        None => 0,
+    };
+    let maps = place.and_then(|place| {
+        let maps = host.kernel.maps.reopen(place.cgroup.id(), &taken.ruleset);
+        maps.ok()
+    });
+    let counted = maps.as_ref().and_then(|maps| {
+        let losses = host.kernel.maps.losses(maps.job).ok()?;
+        Some((maps.flows().ok()?, losses))
+    });
+    if counted.is_none() {
+        taken.effects.push(
+            "What the kernel counted is lost: the lists below are empty for that reason and no other."
+                .to_owned(),
+        );
+        // Which would not be true any more.
+        taken
+            .effects
+            .retain(|effect| !effect.starts_with("What the kernel refused"));
+    }
+    let (flows, losses) = counted.unwrap_or_default();
+    let mut ledger = Ledger::default();
+    if let Some(mut ring) = maps.and_then(|maps| maps.records) {
+        ring.drain(&mut |event| drop(ledger.take(&event, &crate::attribution::Proc)));
+    }
+    taken.interrupted();
+    let entry = place.and_then(|place| host.kernel.maps.job(place.cgroup.id()).ok().flatten());
+    let id = place.map_or_else(
+        || {
+            taken
+                .record
+                .as_ref()
+                .map_or_else(|| "unknown".to_owned(), |record| record.id.clone())
+        },
+        |place| place.id.clone(),
+    );
+    let (mut layers, proof) = taken.layers();
+    let config = Config::default();
+    let around = taken.job(&config).around;
+    layers.extend(around.layers);
+    let unknown = "Whether every layer was active until the end was not found out.".to_owned();
+    let blind_spots = std::iter::once(unknown).chain(around.blind_spots).collect();
+    let mut report = run::build_report(
+        &taken.job(&config),
+        &id,
+        Coverage {
+            layers,
+            blind_spots,
+            proof,
+        },
+        &ledger,
+        (&flows, losses, Counts::default()),
+        &taken.ran(survivors),
+        host.object(),
+    )?;
+    if !taken.known {
+        report.policy.ruleset_digest = entry.map_or_else(
+            || "unknown".to_owned(),
+            |entry| format!("{:016x}", entry.ruleset),
+        );
+        if entry.is_some_and(|entry| entry.mode == Mode::Audit.into()) {
+            report.mode = Mode::Audit.into();
+        }
+    }
+    Ok(report)
+}
+
+fn squeeze(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
