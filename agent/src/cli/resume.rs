@@ -24,8 +24,9 @@ recording, waits until no process of the job is left, and writes its evidence, w
 when nobody recorded, and that the command's exit status is unknown. SIGINT and SIGTERM end the job.
 The next `cordon run` on the host does not wait for such jobs: it ends them and writes their evidence.
 Exit status:
-    0  the job has ended, its evidence is written
-  120  enforcement of the job is not what it was; it was ended, and the evidence says so
+    0  the job has ended, its evidence is written; if it could not be taken over as it was, it was
+       ended at once, and the evidence says why
+  120  the kernel side cannot be opened; nothing was done
   121  no such job waits for a cordon, or the configuration is wrong
   122, 123, 125  as for `cordon run`
   124  the job was ended, and its evidence could not be written";
