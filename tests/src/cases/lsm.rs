@@ -52,7 +52,7 @@ pub fn stories() -> Vec<Story> {
         ),
         ("lsm::bpf_is_refused", bpf),
         (
-            "lsm::control_file_systems_cannot_be_mounted_the_old_or_the_new_way",
+            "lsm::cgroups_cannot_be_mounted_the_old_or_the_new_way",
             mounts,
         ),
         (
@@ -396,27 +396,26 @@ fn bpf(environment: &Environment) -> Result<()> {
 
 fn mounts(environment: &Environment) -> Result<()> {
     let world = World::new(environment)?;
-    for kind in ["cgroup2", "bpf"] {
-        for by_name in [true, false] {
-            let place = world.path("place");
-            fs::create_dir(&place)?;
-            let steps = [Step::Mount {
-                kind: kind.to_owned(),
-                at: place,
-                by_name,
-            }];
-            allowed(&world.free(&steps)?.run()?.steps::<1>()?)?;
-            let (outcomes, report) = enforced(&world, &steps)?;
-            refused(&outcomes)?;
-            // Not for want of a user namespace.
-            ensure!(
-                outcomes
-                    .iter()
-                    .all(|outcome| outcome.call.as_deref() != Some("unshare")),
-                "{outcomes:?}"
-            );
-            recorded(&report, "control")?;
-        }
+    // Linux 6.1 refuses a BPF file system in a user namespace by itself: that shows nothing.
+    for by_name in [true, false] {
+        let place = world.path("place");
+        fs::create_dir(&place)?;
+        let steps = [Step::Mount {
+            kind: "cgroup2".to_owned(),
+            at: place,
+            by_name,
+        }];
+        allowed(&world.free(&steps)?.run()?.steps::<1>()?)?;
+        let (outcomes, report) = enforced(&world, &steps)?;
+        refused(&outcomes)?;
+        // Not for want of a user namespace.
+        ensure!(
+            outcomes
+                .iter()
+                .all(|outcome| outcome.call.as_deref() != Some("unshare")),
+            "{outcomes:?}"
+        );
+        recorded(&report, "control")?;
     }
     Ok(())
 }
