@@ -171,8 +171,8 @@ fn render(status: &Status) -> String {
             line(
                 "program",
                 &match ids {
-                    Some((link, program)) => format!("{name:<20}link {link:<6}program {program}"),
-                    None => format!("{name:<20}not attached"),
+                    Some((link, program)) => format!("{name:<28}link {link:<6}program {program}"),
+                    None => format!("{name:<28}not attached"),
                 },
             );
         }
@@ -227,11 +227,11 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.contains("program   egress              link 3     program 40\n"),
+            text.contains("program   egress                      link 3     program 40\n"),
             "{text}"
         );
         assert!(
-            text.contains("program   connect4            not attached\n"),
+            text.contains("program   connect4                    not attached\n"),
             "{text}"
         );
         assert!(text.contains("its cordon is dead"), "{text}");

@@ -78,24 +78,63 @@ const NOBODY: u32 = 65_534;
 
 /// Why the kernel takes no LSM programs, if it does not. An emulated guest always does.
 fn without_lsm(environment: &Environment) -> Result<Option<String>> {
-    let output = Command::new(environment.cordon()?).arg("doctor").output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let why = text
-        .lines()
-        .find(|line| line.contains("without BPF LSM"))
-        .map(str::to_owned);
+    let output = Command::new(environment.cordon()?)
+        .args(["doctor", "--json"])
+        .output()?;
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let findings = told.get("findings").and_then(|list| list.as_array());
+    let lsm = findings
+        .context("doctor tells nothing")?
+        .iter()
+        .find(|finding| finding.get("name").is_some_and(|name| name == "BPF LSM"))
+        .context("doctor does not speak of BPF LSM")?;
+    let works = lsm.get("answer").is_some_and(|answer| answer == "works");
     ensure!(
-        why.is_none() || environment.slowness == 1,
-        "the guest has no BPF LSM: {text}"
+        works || environment.slowness == 1,
+        "the guest has no BPF LSM: {lsm}"
     );
-    Ok(why)
+    Ok((!works).then(|| format!("BPF LSM: {}", lsm.get("detail").unwrap_or(lsm))))
+}
+
+/// Does something inside a running job's cgroup and without the sandbox of `cordon run`: as a process
+/// that a runner has moved there. What is refused then, is refused by the kernel's programs alone.
+fn inside<T>(
+    world: &World,
+    arguments: &[&str],
+    act: impl FnOnce(&Path) -> Result<T>,
+) -> Result<(T, Report)> {
+    let (ready, done) = (world.path("ready"), world.path("done"));
+    let script = format!(
+        "touch {}; while [ ! -e {} ]; do sleep 0.05; done",
+        ready.display(),
+        done.display()
+    );
+    let profile = world.profile("empty", "")?;
+    let mut host = world
+        .job()
+        .profile(&profile)
+        .under_cordon(arguments)
+        .command(["sh", "-c", &script])
+        .start()?;
+    host.until(&ready)?;
+    let slice = world.cgroup().root().join("cordon.slice");
+    let jobs = fs::read_dir(&slice).context("the slice")?;
+    let job = jobs
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.is_dir())
+        .context("the job has no cgroup")?;
+    let acted = act(&job);
+    fs::write(&done, "")?;
+    let finished = host.wait()?;
+    Ok((acted?, finished.expect_status(0)?.report()?))
 }
 
 /// Runs steps as a job that no rule allows anything.
 fn enforced<const N: usize>(world: &World, steps: &[Step; N]) -> Result<([Outcome; N], Report)> {
-    let profile = world.profile("empty", "")?;
-    let finished = world.enforced(&profile, steps)?.run()?;
-    Ok((finished.steps()?, finished.report()?))
+    inside(world, &[], |job| {
+        world.free(steps)?.in_cgroup(job).run()?.steps()
+    })
 }
 
 fn refused(outcomes: &[Outcome]) -> Result<()> {
@@ -121,8 +160,11 @@ fn recorded(report: &Report, reason: &str) -> Result<()> {
 
 fn coverage(environment: &Environment) -> Result<()> {
     let world = World::new(environment)?;
-    let (outcomes, report) = enforced(&world, &[Step::Sleep { ms: 1 }])?;
-    allowed(&outcomes)?;
+    let profile = world.profile("empty", "")?;
+    let steps = [Step::Sleep { ms: 1 }];
+    let finished = world.enforced(&profile, &steps)?.run()?;
+    allowed(&finished.steps::<1>()?)?;
+    let report = finished.report()?;
     let layers: Vec<_> = report
         .coverage
         .layers
@@ -248,10 +290,12 @@ fn connected_input(environment: &Environment) -> Result<()> {
     // Made before the frames are counted.
     let connection = connection(&world)?;
     world.something_leaked()?;
-    let profile = world.profile("empty", "")?;
-    let finished = world.enforced(&profile, &steps)?.input(connection).run()?;
-    refused(&finished.steps::<3>()?)?;
-    recorded(&finished.report()?, "socket-not-own")
+    let (outcomes, report) = inside(&world, &[], |job| {
+        let client = world.free(&steps)?.input(connection).in_cgroup(job);
+        client.run()?.steps::<3>()
+    })?;
+    refused(&outcomes)?;
+    recorded(&report, "socket-not-own")
 }
 
 /// A name is there a moment before somebody listens at it.
@@ -269,12 +313,13 @@ fn connect_patiently(path: &Path) -> Result<UnixStream> {
 
 fn passed(environment: &Environment) -> Result<()> {
     let world = World::new(environment)?;
-    let hand_over = |name: &str, profile: Option<&Path>| -> Result<Finished> {
+    let hand_over = |name: &str, job: Option<&Path>| -> Result<Finished> {
         let path = world.path(name);
         let steps = [Step::Take { at: path.clone() }];
-        let job = match profile {
-            Some(profile) => world.enforced(profile, &steps)?,
-            None => world.free(&steps)?,
+        let client = world.free(&steps)?;
+        let job = match job {
+            Some(job) => client.in_cgroup(job),
+            None => client,
         };
         let mut running = job.start()?;
         running.until(&path)?;
@@ -292,10 +337,9 @@ fn passed(environment: &Environment) -> Result<()> {
         running.wait()
     };
     allowed(&hand_over("free", None)?.steps::<1>()?)?;
-    let profile = world.profile("empty", "")?;
-    let finished = hand_over("enforced", Some(&profile))?;
+    let (finished, report) = inside(&world, &[], |job| hand_over("enforced", Some(job)))?;
     refused(&finished.steps::<1>()?)?;
-    recorded(&finished.report()?, "receive-fd")
+    recorded(&report, "receive-fd")
 }
 
 /// A process outside every job; ends with this value.
@@ -372,9 +416,10 @@ fn processes(environment: &Environment, user: u32) -> Result<()> {
     let bystander = Bystander::new(user)?;
     let process = bystander.id()?;
     let steps = WAYS.map(|how| Step::Touch { process, how });
-    let profile = world.profile("empty", "")?;
-    let finished = world.enforced(&profile, &steps)?.user(user).run()?;
-    let outcomes = finished.steps::<7>()?;
+    let (outcomes, report) = inside(&world, &[], |job| {
+        let client = world.free(&steps)?.user(user).in_cgroup(job);
+        client.run()?.steps::<7>()
+    })?;
     for outcome in &outcomes {
         // The files of a process say EACCES.
         let errno = outcome.errno.as_deref().unwrap_or_default();
@@ -383,7 +428,7 @@ fn processes(environment: &Environment, user: u32) -> Result<()> {
             "{outcome:?}"
         );
     }
-    recorded(&finished.report()?, "process-not-own")
+    recorded(&report, "process-not-own")
 }
 
 fn bpf(environment: &Environment) -> Result<()> {
@@ -420,26 +465,26 @@ fn mounts(environment: &Environment) -> Result<()> {
     Ok(())
 }
 
-/// Runs a shell script that has a directory of the host as its standard input.
+/// Runs a shell script that has a directory of the host as its standard input; inside a job if there is
+/// one.
 fn with_directory(
     world: &World,
     directory: File,
     script: &str,
-    profile: Option<&Path>,
+    job: Option<&Path>,
 ) -> Result<Finished> {
-    let job = world.job().command(["/bin/sh", "-c", script]);
-    let job = match profile {
-        Some(profile) => job.profile(profile),
-        None => job,
+    let shell = world.job().command(["/bin/sh", "-c", script]);
+    let shell = match job {
+        Some(job) => shell.in_cgroup(job),
+        None => shell,
     };
-    job.input(directory).run()?.expect_status(0)
+    shell.input(directory).run()?.expect_status(0)
 }
 
 const HERE: &str = "/proc/self/fd/0";
 
 fn control_files(environment: &Environment) -> Result<()> {
     let world = World::new(environment)?;
-    let profile = world.profile("empty", "")?;
     // The tree's own root, by a mount that can be written to.
     let root = || File::open(world.cgroup().root()).context("open the cgroup");
     let leave = format!(
@@ -447,9 +492,11 @@ fn control_files(environment: &Environment) -> Result<()> {
     );
     let free = with_directory(&world, root()?, &leave, None)?;
     ensure!(free.stdout == "left\nread\n", "{free:?}");
-    let finished = with_directory(&world, root()?, &leave, Some(&profile))?;
+    let (finished, report) = inside(&world, &[], |job| {
+        with_directory(&world, root()?, &leave, Some(job))
+    })?;
     ensure!(finished.stdout == "read\n", "{finished:?}");
-    recorded(&finished.report()?, "control")?;
+    recorded(&report, "control")?;
 
     let bpffs = || {
         let path = world.bpffs();
@@ -463,23 +510,23 @@ fn control_files(environment: &Environment) -> Result<()> {
     );
     let free = with_directory(&world, bpffs()?, &change, None)?;
     ensure!(free.stdout == "made\nmoved\nlisted\nremoved\n", "{free:?}");
-    let finished = with_directory(&world, bpffs()?, &change, Some(&profile))?;
+    // Pins are files; the links of this very job are there.
+    let change = format!("{change}; rm -f {HERE}/cordon/*/link_egress");
+    let (finished, report) = inside(&world, &[], |job| {
+        with_directory(&world, bpffs()?, &change, Some(job))
+    })?;
     for word in ["made", "moved", "listed", "removed"] {
         ensure!(
             !finished.stdout.lines().any(|line| line == word),
             "{finished:?}"
         );
     }
-    // Pins are files; the links of this very job are there.
-    let remove = format!("rm -f {HERE}/cordon/*/link_* && echo removed; true");
-    with_directory(&world, bpffs()?, &remove, Some(&profile))?;
-    let (_outcomes, report) = enforced(&world, &[Step::Sleep { ms: 1 }])?;
     ensure!(
         !report.coverage.blind_spots.join("\n").contains("GAP"),
         "{:?}",
         report.coverage
     );
-    recorded(&finished.report()?, "control")
+    recorded(&report, "control")
 }
 
 fn audit(environment: &Environment) -> Result<()> {
@@ -497,13 +544,13 @@ fn audit(environment: &Environment) -> Result<()> {
             kind: UnixKind::Datagram,
         },
     ];
-    let profile = world.profile("empty", "")?;
-    let finished = world.enforced(&profile, &steps)?.audited().run()?;
-    let [bpf, signal, unix] = finished.steps()?;
+    let ([bpf, signal, unix], report) = inside(&world, &["--audit"], |job| {
+        world.free(&steps)?.in_cgroup(job).run()?.steps()
+    })?;
     refused(&[bpf, signal])?;
     allowed(&[unix])?;
     ensure!(outside.heard() == 1, "the datagram did not arrive");
-    recorded(&finished.report()?, "would-deny")
+    recorded(&report, "would-deny")
 }
 
 const WORK: &str = r#"

@@ -92,6 +92,12 @@ pub fn run(args: &Args, emulated: bool) -> Result<ExitCode> {
     supervisor::supervised(|| suite(args, emulated, &cases))
 }
 
+/// Ids of all cases.
+#[cfg(test)]
+pub fn case_ids() -> Vec<&'static str> {
+    cases::all().iter().map(|case| case.id).collect()
+}
+
 fn suite(args: &Args, emulated: bool, cases: &[Case]) -> Result<ExitCode> {
     let filter = args.filter.as_deref().unwrap_or_default();
     let chosen: Vec<Numbered<'_>> = (0_u16..)
