@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
@@ -48,14 +49,21 @@ impl Place {
             user,
             command,
         } = self;
-        // cgroup directories first: the mount namespace may show others.
-        for directory in cgroup {
-            let procs = directory.join("cgroup.procs");
-            std::fs::write(&procs, "0").with_context(|| format!("join {}", procs.display()))?;
-        }
-        // Both are opened before either is joined: their paths are seen from here.
+        // All is opened before anything is joined: paths are seen from here, and in a job the files of
+        // a process outside cannot be opened.
+        let groups = cgroup
+            .iter()
+            .map(|directory| {
+                let procs = directory.join("cgroup.procs");
+                let file = File::options().write(true).open(&procs);
+                file.with_context(|| format!("open {}", procs.display()))
+            })
+            .collect::<Result<Vec<_>>>()?;
         let network = network.map(File::open).transpose()?;
         let mount = mount.map(File::open).transpose()?;
+        for mut group in groups {
+            group.write_all(b"0").context("join a cgroup")?;
+        }
         if let Some(file) = network {
             setns(file, CloneFlags::CLONE_NEWNET).context("join the network namespace")?;
         }
