@@ -7,7 +7,9 @@ use aya_ebpf::helpers::generated as helper;
 use cordon_ebpf::abi::address::Address;
 use cordon_ebpf::abi::flow::{FlowCounters, FlowKey};
 use cordon_ebpf::abi::job::{Job, SocketRole};
-use cordon_ebpf::abi::record::{Call, CallRefused, Connection, Hook, RecordHeader, RecordKind};
+use cordon_ebpf::abi::record::{
+    Call, CallRefused, Connection, Hook, RecordHeader, RecordKind, SocketRefused,
+};
 use cordon_ebpf::abi::ruleset::Grants;
 use cordon_ebpf::abi::verdict::{Reason, Verdict};
 use cordon_ebpf::decide::{Decision, Destination, Listener, Tables, decide};
@@ -262,6 +264,39 @@ pub(crate) fn settle(job: u64, key: &FlowKey, event: &Event, hook: Hook, caller:
         reserved: 0,
         comm: caller.comm,
     });
+}
+
+/// Refuses to make a socket of a family, type and protocol: counts it, records it, and returns the
+/// verdict, which in audit mode lets pass.
+#[inline(always)]
+pub(crate) fn refuse_socket(
+    id: u64,
+    job: &Job,
+    reason: Reason,
+    [family, kind, protocol]: [u32; 3],
+) -> Verdict {
+    let caller = Caller::current();
+    let verdict = job.mode.verdict(reason);
+    count_loss(id, |losses| &mut losses.denied);
+    let header = RecordHeader::new(
+        RecordKind::SOCKET_REFUSED,
+        kernel::now(),
+        id,
+        caller.pid_tgid,
+    );
+    send(id, || SocketRefused {
+        header,
+        family,
+        kind,
+        protocol,
+        uid: caller.uid,
+        verdict,
+        reason,
+        reserved: 0,
+        reserved2: 0,
+        comm: caller.comm,
+    });
+    verdict
 }
 
 /// Refuses a call that is about no destination: counts it, records it, and returns the verdict, which

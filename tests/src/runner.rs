@@ -16,7 +16,7 @@ pub const GUEST: &str = "--vm";
 const FEW: &str = "--smoke";
 
 /// One story for each hook and for each promise: what an emulated guest can tell in minutes.
-const SMOKE: [&str; 22] = [
+const SMOKE: [&str; 26] = [
     "doctor::every_program_passes_the_verifier",
     "connect::tcp_v4_reaches_what_is_allowed_and_nothing_else",
     "connect::tcp_v6_reaches_what_is_allowed_and_nothing_else",
@@ -39,6 +39,10 @@ const SMOKE: [&str; 22] = [
     "sandbox::init_is_out_of_a_root_jobs_reach",
     "sandbox::refused_calls_are_refused_by_every_way_in_for_root",
     "sandbox::an_engines_socket_is_hidden_also_behind_a_link",
+    "membership::a_process_moved_out_of_its_cgroup_stays_the_jobs",
+    "lsm::every_hook_is_a_layer_and_closes_its_blind_spot",
+    "lsm::unix_sockets_of_others_are_refused_and_own_ones_work",
+    "lsm::processes_outside_cannot_be_touched_by_root",
 ];
 
 /// Stories that cannot run on an ordinary machine, and in the guest. Each prints its reason; a

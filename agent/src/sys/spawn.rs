@@ -285,11 +285,34 @@ const NO_SOCKET: i32 = 400_000;
 /// # Errors
 /// The process could not be made, join, or have a socket; then nothing is known.
 pub fn attempt(cgroup: &Path, transport: Transport, to: SocketAddrV4) -> io::Result<Attempt> {
+    match number_inside(cgroup, move || Ok(try_address(transport, to)))? {
+        REACHED => Ok(Attempt::Reached),
+        code if code > NO_SOCKET => {
+            Err(io::Error::from_raw_os_error(code.saturating_sub(NO_SOCKET)))
+        }
+        code => Ok(Attempt::Refused(code.saturating_sub(REFUSED))),
+    }
+}
+
+/// Whether the kernel refuses `bpf(2)` to a process inside `cgroup` that has every capability.
+///
+/// # Errors
+/// The process could not be made or join; then nothing is known.
+pub fn is_bpf_refused(cgroup: &Path) -> io::Result<bool> {
+    let asked = || Ok(if bpf::is_refused()? { REFUSED } else { REACHED });
+    number_inside(cgroup, asked).map(|code| code != REACHED)
+}
+
+/// The number, [`REACHED`] or more, that a process inside `cgroup` comes to.
+fn number_inside(
+    cgroup: &Path,
+    act: impl Fn() -> io::Result<i32> + Send + Sync + 'static,
+) -> io::Result<i32> {
     let procs = open_procs(cgroup).map_err(io::Error::other)?;
     let mut command = Command::new("/proc/self/exe");
     let code = move || -> io::Result<i32> {
         (&procs).write_all(b"0")?;
-        Ok(try_address(transport, to))
+        act()
     };
     // SAFETY: as in `Entry::apply`; the closure always fails, so nothing is executed.
     unsafe { command.pre_exec(move || Err(io::Error::from_raw_os_error(code()?))) };
@@ -300,38 +323,7 @@ pub fn attempt(cgroup: &Path, transport: Transport, to: SocketAddrV4) -> io::Res
             Err(io::Error::other("the probe ran on"))
         }
         Err(error) => match error.raw_os_error() {
-            Some(REACHED) => Ok(Attempt::Reached),
-            Some(code) if code > NO_SOCKET => {
-                Err(io::Error::from_raw_os_error(code.saturating_sub(NO_SOCKET)))
-            }
-            Some(code) if code > REFUSED => Ok(Attempt::Refused(code.saturating_sub(REFUSED))),
-            _ => Err(error),
-        },
-    }
-}
-
-/// Whether the kernel refuses `bpf(2)` to a process inside `cgroup` that has every capability.
-///
-/// # Errors
-/// The process could not be made or join; then nothing is known.
-pub fn is_bpf_refused(cgroup: &Path) -> io::Result<bool> {
-    let procs = open_procs(cgroup).map_err(io::Error::other)?;
-    let mut command = Command::new("/proc/self/exe");
-    let code = move || -> io::Result<i32> {
-        (&procs).write_all(b"0")?;
-        Ok(if bpf::is_refused()? { REFUSED } else { REACHED })
-    };
-    // SAFETY: as in `attempt`.
-    unsafe { command.pre_exec(move || Err(io::Error::from_raw_os_error(code()?))) };
-    match command.spawn() {
-        Ok(mut child) => {
-            child.kill()?;
-            child.wait()?;
-            Err(io::Error::other("the probe ran on"))
-        }
-        Err(error) => match error.raw_os_error() {
-            Some(REACHED) => Ok(false),
-            Some(REFUSED) => Ok(true),
+            Some(code) if code >= REACHED => Ok(code),
             _ => Err(error),
         },
     }

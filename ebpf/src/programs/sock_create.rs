@@ -5,12 +5,10 @@
 
 use aya_ebpf::macros::cgroup_sock;
 use aya_ebpf::programs::SockContext;
-use cordon_ebpf::abi::job::Job;
-use cordon_ebpf::abi::record::{RecordHeader, RecordKind, SocketRefused};
 use cordon_ebpf::abi::verdict::Reason;
 use cordon_ebpf::abi::{TCP, UDP};
 
-use crate::judge::{self, Caller, PASS, REFUSE};
+use crate::judge::{self, PASS, REFUSE};
 use crate::kernel;
 
 const SOCK_STREAM: u32 = 1;
@@ -39,38 +37,22 @@ pub(crate) fn sock_create(ctx: SockContext) -> i32 {
     let kept = unsafe { kernel::socket_storage(ctx.sock.cast(), true) };
     let Some(socket) = kept else {
         judge::count_loss(id, |losses| &mut losses.memory);
-        return refuse(id, &job, Reason::NO_MEMORY, [family, kind, protocol]);
+        return judge::answer(judge::refuse_socket(
+            id,
+            &job,
+            Reason::NO_MEMORY,
+            [family, kind, protocol],
+        ));
     };
     socket.job = id;
     socket.tgid = (kernel::pid_tgid() >> 32) as u32;
     if wanted {
         return PASS;
     }
-    refuse(id, &job, Reason::SOCKET_KIND, [family, kind, protocol])
-}
-
-#[inline(always)]
-fn refuse(id: u64, job: &Job, reason: Reason, [family, kind, protocol]: [u32; 3]) -> i32 {
-    let caller = Caller::current();
-    let verdict = job.mode.verdict(reason);
-    judge::count_loss(id, |losses| &mut losses.denied);
-    let header = RecordHeader::new(
-        RecordKind::SOCKET_REFUSED,
-        kernel::now(),
+    judge::answer(judge::refuse_socket(
         id,
-        caller.pid_tgid,
-    );
-    judge::send(id, || SocketRefused {
-        header,
-        family,
-        kind,
-        protocol,
-        uid: caller.uid,
-        verdict,
-        reason,
-        reserved: 0,
-        reserved2: 0,
-        comm: caller.comm,
-    });
-    judge::answer(verdict)
+        &job,
+        Reason::SOCKET_KIND,
+        [family, kind, protocol],
+    ))
 }

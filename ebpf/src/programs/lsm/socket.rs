@@ -7,7 +7,7 @@ use aya_ebpf::Global;
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
-use cordon_ebpf::abi::record::{Call, RecordHeader, RecordKind, SocketRefused};
+use cordon_ebpf::abi::record::Call;
 use cordon_ebpf::abi::verdict::{Reason, Verdict};
 use cordon_ebpf::own;
 
@@ -15,8 +15,7 @@ use super::{
     OFFSET_FILE_INODE, OFFSET_FILE_MODE, OFFSET_INODE_INO, OFFSET_INODE_SB, OFFSET_SB_DEV,
     OFFSET_SB_MAGIC, PASS, REFUSE, member,
 };
-use crate::judge::{self, Caller};
-use crate::kernel;
+use crate::{judge, kernel};
 
 /// Offset of `socket.sk`.
 #[unsafe(no_mangle)]
@@ -56,29 +55,7 @@ pub(crate) fn lsm_socket_create(ctx: LsmContext) -> i32 {
     let Some(job) = judge::job(id) else {
         return REFUSE;
     };
-    let caller = Caller::current();
-    let reason = Reason::ADDRESS_FAMILY;
-    let verdict = job.mode.verdict(reason);
-    judge::count_loss(id, |losses| &mut losses.denied);
-    let header = RecordHeader::new(
-        RecordKind::SOCKET_REFUSED,
-        kernel::now(),
-        id,
-        caller.pid_tgid,
-    );
-    judge::send(id, || SocketRefused {
-        header,
-        family,
-        kind,
-        protocol,
-        uid: caller.uid,
-        verdict,
-        reason,
-        reserved: 0,
-        reserved2: 0,
-        comm: caller.comm,
-    });
-    match verdict {
+    match judge::refuse_socket(id, &job, Reason::ADDRESS_FAMILY, [family, kind, protocol]) {
         Verdict::ALLOW | Verdict::WOULD_DENY => PASS,
         _ => REFUSE,
     }

@@ -1,13 +1,10 @@
 //! Address families beside unix, inet, inet6 and netlink: to have the socket is to be out of sight.
 
-use std::thread::sleep;
-use std::time::Duration;
-
 use nix::errno::Errno;
 
 use crate::escape::case::{Case, Unrecorded, by};
 use crate::escape::sys;
-use crate::harness::network::{EVIL_V4, EVIL_V6, JOB_V4};
+use crate::harness::network::{EVIL_V4, EVIL_V6};
 
 const REFUSED: &[Unrecorded] = &[
     by("seccomp", "socket", Errno::EPERM),
@@ -153,21 +150,5 @@ pub(super) const CASES: &[Case] = &[
         sys::connect(&socket, &sys::address(targets.at(EVIL_V6)))?;
         sys::send(&socket, targets.tag().as_bytes(), 0).map(drop)
     })
-    .stopped_by(REFUSED),
-    Case::new(
-        "rds-sendto",
-        &["G06"],
-        "AF_RDS over TCP: a datagram for which the kernel opens the connection.",
-        |targets| {
-            let socket = sys::socket(libc::AF_RDS, libc::SOCK_SEQPACKET, 0)?;
-            sys::bind(&socket, &sys::address(targets.at(JOB_V4)))?;
-            let to = sys::address(targets.at(EVIL_V4));
-            sys::sendto(&socket, targets.tag().as_bytes(), 0, &to)?;
-            // A worker of the kernel connects.
-            sleep(Duration::from_millis(300));
-            Ok(())
-        },
-    )
-    .lingering()
     .stopped_by(REFUSED),
 ];
