@@ -15,9 +15,8 @@ use crate::cgroup::hierarchy::{Hierarchy, Root};
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::config::Config;
 use crate::dns::{BindError, Bound, Upstream};
-use crate::enforce::kernel::{
-    Attach, HOOKS, Hook, KernelError, Object, is_lsm, is_optional, load_program, open_object,
-};
+use crate::enforce::hooks::{Attach, HOOKS, Hook, is_lsm, is_optional};
+use crate::enforce::kernel::{KernelError, Object, load_program, open_object};
 use crate::enforce::{chain, object};
 use crate::policy::DnsPolicy;
 use crate::sys::{bpf, fs, netns, privilege, probe};

@@ -212,9 +212,9 @@ mod tests {
             return;
         };
         let types = Types::parse(data).unwrap();
-        let wanted = super::super::kernel::OFFSETS
+        let wanted = super::super::hooks::OFFSETS
             .into_iter()
-            .chain(super::super::kernel::LSM_OFFSETS);
+            .chain(super::super::hooks::LSM_OFFSETS);
         for (_, structure, member) in wanted {
             assert!(
                 types.offset(structure, member).is_some(),

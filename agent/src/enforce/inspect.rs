@@ -6,7 +6,7 @@
 
 use std::os::fd::AsFd as _;
 
-use super::kernel::{Attach, HOOKS, Hook, is_lsm, is_optional};
+use super::hooks::{Attach, HOOKS, Hook, is_lsm, is_optional};
 use super::layout::{Layout, Shape};
 use super::maps;
 use super::pins::Pins;

@@ -5,6 +5,7 @@
 
 pub mod btf;
 pub mod census;
+pub mod hooks;
 pub mod inspect;
 pub mod kernel;
 pub mod layout;
@@ -25,7 +26,8 @@ use nix::fcntl::{Flock, FlockArg};
 
 pub use self::census::Orphan;
 use self::census::{Census, JOB_PREFIX};
-use self::kernel::{HOOKS, Kernel, KernelError};
+use self::hooks::HOOKS;
+use self::kernel::{Kernel, KernelError};
 use self::layout::Layout;
 use self::maps::JobMaps;
 use self::pins::{Held, Pins};
@@ -372,7 +374,7 @@ impl Host {
         });
         HOOKS
             .iter()
-            .filter(|hook| !kernel::is_lsm(hook) || lsm.is_none())
+            .filter(|hook| !hooks::is_lsm(hook) || lsm.is_none())
             .filter(|hook| !self.kernel.unneeded.contains(&hook.name))
             .map(|hook| {
                 let missing = self

@@ -13,7 +13,7 @@ use cordon_ebpf::abi::{TCP, UDP};
 use cordon_ebpf::decide::{Destination, Listener, decide};
 
 use super::maps::JobMaps;
-use super::{EnforceError, Host, Place, kernel};
+use super::{EnforceError, Host, Place, hooks, kernel};
 use crate::policy::Ruleset;
 use crate::sys::bpf;
 use crate::sys::spawn::{self, Attempt, Transport};
@@ -144,7 +144,7 @@ fn probe_lsm(place: &Place) -> Result<String, String> {
         }
         (false, false) => Err(format!(
             "the programs are attached, and the kernel does not call them; {}",
-            kernel::LSM_REMEDY
+            hooks::LSM_REMEDY
         )),
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use nix::fcntl::FlockArg;
 
 use super::census::Census;
-use super::kernel::HOOKS;
+use super::hooks::HOOKS;
 use super::pins::{Held, Pins};
 use super::{EnforceError, inspect, lock, object, own_layout};
 use crate::cgroup::SLICE;

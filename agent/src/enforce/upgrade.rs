@@ -11,9 +11,8 @@ use std::os::fd::AsFd as _;
 use aya::programs::Program;
 use aya::{Btf, Ebpf, EbpfError};
 
-use super::kernel::{
-    Attach, HOOKS, Hook, KernelError, Object, attach_to, is_lsm, load_program, open_object,
-};
+use super::hooks::{Attach, HOOKS, Hook, is_lsm};
+use super::kernel::{KernelError, Object, attach_to, load_program, open_object};
 use super::object;
 use super::pins::Pins;
 use crate::cgroup::Cgroup;

@@ -10,7 +10,7 @@ use aya_ebpf::Global;
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use cordon_ebpf::abi::record::{Exec, Fork, Moved, PATH_BYTES, RecordHeader, RecordKind};
+use cordon_ebpf::abi::record::{Exec, Fork, PATH_BYTES, RecordHeader, RecordKind};
 
 use crate::maps::{EXEC, MEMBERS, MOVED};
 use crate::{judge, kernel};
@@ -93,16 +93,14 @@ pub(crate) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     if kernel::member(tgid) == 0 {
         return 0;
     }
-    let task: *const u8 = ctx.arg(0);
+    let task: *const *const u32 = ctx.arg(0);
     // SAFETY: as in `sched_process_fork`.
     let live = unsafe {
         let signal = task
-            .add(OFFSET_TASK_SIGNAL.load() as usize)
-            .cast::<*const u8>()
+            .byte_add(OFFSET_TASK_SIGNAL.load() as usize)
             .read_volatile();
         signal
-            .add(OFFSET_SIGNAL_LIVE.load() as usize)
-            .cast::<u32>()
+            .byte_add(OFFSET_SIGNAL_LIVE.load() as usize)
             .read_volatile()
     };
     // Its first thread can end long before the others: only the last one ends the process.

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use cordon::enforce::kernel::{Attach, HOOKS};
+use cordon::enforce::hooks::{Attach, HOOKS};
 use cordon::report::NameVerdict;
 use nix::mount::{MsFlags, mount};
 
