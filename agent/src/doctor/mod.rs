@@ -134,7 +134,7 @@ pub fn render(system: &str, findings: &[Finding], width: usize) -> String {
 
 /// Columns of the answer and of the name.
 const ANSWER: usize = 15;
-const NAME: usize = 20;
+const NAME: usize = 24;
 /// Where a word stands that is too long for its column.
 const NARROW: usize = 4;
 

@@ -122,7 +122,8 @@ pub fn examine(config: &Config) -> Vec<Finding> {
     )];
     findings.extend(cgroups(config, privileged));
     findings.push(Finding::new(BPFFS, bpffs(&config.host.bpffs, privileged)));
-    findings.extend(programs(privileged));
+    let lsm = lsm(privileged);
+    findings.extend(programs(privileged, lsm.is_ok()));
     findings.push(Finding::new(NETNS_COOKIE, netns_cookie(privileged)));
     findings.push(Finding::new(
         MOUNT_NAMESPACE,
@@ -130,7 +131,7 @@ pub fn examine(config: &Config) -> Vec<Finding> {
     ));
     findings.push(Finding::new(LOOPBACK, loopback()));
     findings.push(Finding::new(RESOLVER, resolver(config)));
-    findings.push(Finding::new(LSM, lsm(privileged)));
+    findings.push(Finding::new(LSM, lsm));
     findings.push(Finding::new(SECCOMP, seccomp()));
     findings.push(Finding::new(
         PID_NAMESPACE,
@@ -220,8 +221,9 @@ fn bpffs(path: &Path, privileged: bool) -> Tried {
     }
 }
 
-/// The object, and each of its programs in the verifier. The slice they are told of does not exist.
-fn programs(privileged: bool) -> Vec<Finding> {
+/// The object, and each of its programs in the verifier; those for LSM only where such programs work at
+/// all. The slice they are told of does not exist.
+fn programs(privileged: bool, lsm: bool) -> Vec<Finding> {
     let btf = match Btf::from_sys_fs() {
         Ok(btf) => btf,
         Err(error) => {
@@ -242,7 +244,7 @@ fn programs(privileged: bool) -> Vec<Finding> {
     let mut findings = vec![Finding::new(BTF, types)];
     let Object {
         mut ebpf,
-        lsm,
+        lsm: has_members,
         unneeded,
     } = match opened {
         Ok(object) => object,
@@ -262,7 +264,7 @@ fn programs(privileged: bool) -> Vec<Finding> {
         OBJECT,
         Ok(format!("sha256 {digest}…, maps made")),
     ));
-    let mut lsm = lsm.is_ok();
+    let mut lsm = lsm && has_members.is_ok();
     for hook in HOOKS {
         // They are there as a set or not at all: one refusal speaks for all of them.
         if is_lsm(&hook) && (!lsm || unneeded.contains(&hook.name)) {

@@ -30,7 +30,10 @@ const REGISTRIES: [(&str, &str); 12] = [
 ];
 
 /// Files that tools write and that must name a registry.
-const GENERATED: [&str; 3] = ["Cargo.lock", "tests/fuzz/Cargo.lock", "docs/escapes.md"];
+const GENERATED: [&str; 2] = ["Cargo.lock", "tests/fuzz/Cargo.lock"];
+
+/// Made by a program as well, and checked all the same: one table as long as what it lists.
+const LONG: [&str; 1] = ["docs/escapes.md"];
 
 pub(super) fn check() -> Result<Outcome> {
     let root = workspace::root()?;
@@ -52,7 +55,9 @@ pub(super) fn check() -> Result<Outcome> {
             mistakes.extend(registries_in(&text).map(|mistake| format!("{file}:{mistake}")));
         }
         let lines = text.lines().count();
-        if lines > LINES && !GENERATED.contains(&file) && !file.starts_with("LICENSE") {
+        let may_be_long =
+            GENERATED.contains(&file) || LONG.contains(&file) || file.starts_with("LICENSE");
+        if lines > LINES && !may_be_long {
             eprintln!("warning: {file} has {lines} lines; above {LINES} a file is to be split");
         }
     }
