@@ -45,10 +45,11 @@ const SMOKE: [&str; 26] = [
     "lsm::processes_outside_cannot_be_touched_by_root",
 ];
 
-/// Stories that cannot run on an ordinary machine, and in the guest. Each prints its reason; a
-/// number that differs from this fails the run, so that "all skipped" cannot look green.
-const EXPECTED_SKIPS: usize = 12;
-const EXPECTED_SKIPS_IN_GUEST: usize = 0;
+/// How many stories may be skipped on an ordinary machine: those of BPF LSM, all of them or none, and
+/// in the guest, whose kernel has it. Each prints its reason; any other number fails the run, so that
+/// "all skipped" cannot look green.
+const EXPECTED_SKIPS: &[usize] = &[0, 12];
+const EXPECTED_SKIPS_IN_GUEST: &[usize] = &[0];
 
 /// What a story ended with, when it did not fail.
 #[derive(Debug)]
@@ -134,9 +135,9 @@ pub fn run() -> Result<ExitCode> {
     } else {
         EXPECTED_SKIPS
     };
-    if whole && skips.len() != expected {
+    if whole && !expected.contains(&skips.len()) {
         println!(
-            "{} stories were skipped, {expected} may be: failed",
+            "{} stories were skipped, {expected:?} may be: failed",
             skips.len()
         );
         return Ok(ExitCode::FAILURE);
