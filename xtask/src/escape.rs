@@ -114,6 +114,13 @@ fn write_docs() -> Result<()> {
     Ok(())
 }
 
+/// Prints one table of cases and kernels, from all results that were kept.
+pub(crate) fn show(built: &build::Built) -> Result<()> {
+    let mut render = built.stories()?;
+    render.arg("escape").arg("--render");
+    execute(render.args(stored(&folder()?)?))
+}
+
 fn stored(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).with_context(|| {
         format!(

@@ -17,7 +17,7 @@ use self::matrix::Told;
 use self::share::Share;
 use crate::exec::step;
 use crate::test::Tally;
-use crate::{build, setup, workspace};
+use crate::{build, escape, setup, workspace};
 
 mod archive;
 mod guest;
@@ -65,6 +65,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     if !options.escape {
         println!("\n{}", matrix::table(&table));
+    } else if options.arguments.is_empty() {
+        escape::show(&built)?;
     }
     if !failed.is_empty() {
         bail!("failed on kernel {}", failed.join(", "));
