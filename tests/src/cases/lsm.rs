@@ -77,7 +77,7 @@ pub fn stories() -> Vec<Story> {
 const NOBODY: u32 = 65_534;
 
 /// Why the kernel takes no LSM programs, if it does not. An emulated guest always does.
-fn without_lsm(environment: &Environment) -> Result<Option<String>> {
+pub(super) fn without_lsm(environment: &Environment) -> Result<Option<String>> {
     let output = Command::new(environment.cordon()?)
         .args(["doctor", "--json"])
         .output()?;
