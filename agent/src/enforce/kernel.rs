@@ -58,12 +58,12 @@ pub enum KernelError {
         map: &'static str,
     },
     /// The kernel does not take a program.
-    #[error("the kernel refuses program {program}: {}", tail(.source))]
+    #[error("the kernel refuses program {program}: {}", tail(.refusal))]
     Load {
         /// Its name.
         program: &'static str,
-        /// What the kernel said.
-        source: Box<ProgramError>,
+        /// What the kernel said. All of it is in this error's own words.
+        refusal: Box<ProgramError>,
     },
     /// The kernel takes a program, and does not attach it.
     #[error("the kernel does not attach program {program}: {why}; {remedy}")]
@@ -122,10 +122,12 @@ fn tail(error: &ProgramError) -> String {
             let log = verifier_log.to_string();
             let lines: Vec<&str> = log.lines().collect();
             let from = lines.len().saturating_sub(4);
-            format!(
-                "{io_error}: {}",
-                lines.get(from..).unwrap_or_default().join(" | ")
-            )
+            let end = lines.get(from..).unwrap_or_default().join(" | ");
+            if end.is_empty() {
+                io_error.to_string()
+            } else {
+                format!("{io_error}: {end}")
+            }
         }
         other => other.to_string(),
     }
@@ -336,7 +338,7 @@ pub fn load_program<'a>(
     };
     loaded.map_err(|source| KernelError::Load {
         program: name,
-        source: Box::new(source),
+        refusal: Box::new(source),
     })?;
     ebpf.program_mut(name)
         .ok_or(KernelError::NoProgram { program: name })

@@ -100,7 +100,7 @@ fn update(program: &Program, hook: Hook, pins: &Pins) -> Result<(), KernelError>
     let link = bpf::open_pin(&path)?;
     let program = program.fd().map_err(|source| KernelError::Load {
         program: hook.name,
-        source: Box::new(source),
+        refusal: Box::new(source),
     })?;
     bpf::update_link(link.as_fd(), program.as_fd())
         .map_err(fs::FileError::on("replace the program of link", path))?;
