@@ -408,18 +408,28 @@ fn processes(environment: &Environment, user: u32) -> Result<()> {
     let world = World::new(environment)?;
     let _open = Yama::open()?;
     fs::set_permissions(world.directory(), fs::Permissions::from_mode(0o755))?;
+    // Newer kernels let CAP_PERFMON read a process' files without asking anybody. Jobs do not have it;
+    // root outside the sandbox, as here, does.
+    let ways = || {
+        WAYS.into_iter()
+            .filter(|how| user != 0 || *how != Touch::Environment)
+    };
+    let touches = |process| {
+        ways()
+            .map(|how| Step::Touch { process, how })
+            .collect::<Vec<_>>()
+    };
     let bystander = Bystander::new(user)?;
-    let process = bystander.id()?;
-    let steps = WAYS.map(|how| Step::Touch { process, how });
-    allowed(&world.free(&steps)?.user(user).run()?.steps::<7>()?)?;
+    let steps = touches(bystander.id()?);
+    allowed(&world.free(&steps)?.user(user).run()?.outcomes()?)?;
 
     let bystander = Bystander::new(user)?;
-    let process = bystander.id()?;
-    let steps = WAYS.map(|how| Step::Touch { process, how });
+    let steps = touches(bystander.id()?);
     let (outcomes, report) = inside(&world, &[], |job| {
         let client = world.free(&steps)?.user(user).in_cgroup(job);
-        client.run()?.steps::<7>()
+        client.run()?.outcomes()
     })?;
+    ensure!(outcomes.len() == ways().count(), "{outcomes:?}");
     for outcome in &outcomes {
         // The files of a process say EACCES.
         let errno = outcome.errno.as_deref().unwrap_or_default();
