@@ -73,7 +73,7 @@ struct Asked {
 }
 
 struct Loader<'l> {
-    library: &'l Library,
+    profiles: &'l Library,
     /// Bases before those that extend them.
     loaded: Vec<Loaded>,
     /// Files that extend one another down to the one being read.
@@ -85,7 +85,7 @@ struct Loader<'l> {
 impl<'l> Loader<'l> {
     fn new(library: &'l Library) -> Self {
         Self {
-            library,
+            profiles: library,
             loaded: Vec::new(),
             open: Vec::new(),
             visited: 0,
@@ -158,7 +158,7 @@ impl<'l> Loader<'l> {
         directory: Option<&std::path::Path>,
     ) -> Result<Location, Mistake> {
         if !is_path(reference) {
-            return self.library.find(reference, None);
+            return self.profiles.find(reference, None);
         }
         if directory.is_none() {
             return Err(Mistake::new("this profile is not in a directory")
@@ -168,7 +168,7 @@ impl<'l> Loader<'l> {
             return Err(Mistake::new(format!("`{reference}` cannot be extended"))
                 .help("write the name of a profile, or a relative path that ends in `.toml`"));
         }
-        self.library.find(reference, directory)
+        self.profiles.find(reference, directory)
     }
 
     fn position(&self, identity: &PathBuf) -> Option<usize> {
