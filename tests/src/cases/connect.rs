@@ -123,18 +123,19 @@ pub(super) fn stories() -> Vec<Story> {
 }
 
 fn only_the_allowed(environment: &Environment, way: Way) -> Result<()> {
-    let world = World::new(environment)?;
     let (good, evil) = if way.v6 {
         (at(GOOD_V6, 8080), at(EVIL_V6, 8080))
     } else {
         (at(GOOD_V4, 8080), at(EVIL_V4, 8080))
     };
     let steps = [(way.step)(good), (way.step)(evil)];
-    for outcome in world.free(&steps)?.run()?.steps::<2>()? {
+    let control = World::new(environment)?;
+    for outcome in control.free(&steps)?.run()?.steps::<2>()? {
         allowed(&outcome)?;
     }
-    world.something_leaked()?;
+    control.something_leaked()?;
 
+    let world = World::new(environment)?;
     let prefix = if way.v6 { 128 } else { 32 };
     let rule = cidr(&format!("{}/{prefix}", good.ip()), "8080", way.protocol);
     let profile = world.profile("one-address", &rule)?;

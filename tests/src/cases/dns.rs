@@ -69,15 +69,16 @@ fn codes(answers: &[Answer]) -> Vec<&str> {
 
 /// The attacker has a resolver of its own; asked by address, it must never see the question.
 fn any_server(environment: &Environment, server: SocketAddr, transport: Transport) -> Result<()> {
-    let world = World::new(environment)?;
     let steps = [question(
         server,
         transport,
         &["good.test", "secret.evil.test", "good.test"],
     )];
-    world.free(&steps)?.run()?;
-    world.something_leaked()?;
+    let control = World::new(environment)?;
+    control.free(&steps)?.run()?;
+    control.something_leaked()?;
 
+    let world = World::new(environment)?;
     let profile = world.profile("names", &host("good.test", "8080"))?;
     let finished = world.enforced(&profile, &steps)?.run()?;
     let [outcome] = finished.steps()?;

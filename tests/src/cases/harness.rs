@@ -81,12 +81,12 @@ fn everything_arrives(environment: &Environment) -> Result<()> {
 }
 
 fn default_route(environment: &Environment) -> Result<()> {
-    let world = World::new(environment)?;
     for to in [
         "169.254.169.254:53",
         "10.1.2.3:4444",
         "[2001:db8:ffff::1]:853",
     ] {
+        let world = World::new(environment)?;
         let to = to.parse()?;
         world.free(&[Step::Flood { to, count: 1 }])?.run()?;
         world.something_leaked()?;

@@ -13,6 +13,7 @@ use nix::sys::socket::{
 
 use crate::client::step::Step;
 use crate::harness::environment::Environment;
+use crate::harness::job::Running;
 use crate::harness::network::{JOB_V4, JOB_V6, at};
 use crate::harness::rules::cidr;
 use crate::harness::verdicts::{allowed, denial_of};
@@ -133,31 +134,32 @@ fn shadowed(environment: &Environment) -> Result<()> {
 
 /// The attacker connects to the job; not even the handshake's answer may leave.
 fn inbound(environment: &Environment, address: IpAddr) -> Result<()> {
-    let world = World::new(environment)?;
     let listener = at(address, 9000);
-    let attack = |ready: &Path, mut running: crate::harness::job::Running<'_>| {
+    let attack = |world: &World, ready: &Path, mut running: Running<'_>| {
         running.until(ready)?;
         let connected = world.network.evil.run(|| {
             Ok(TcpStream::connect_timeout(&listener, Duration::from_millis(700)).is_ok())
         })?;
         running.wait().map(|finished| (connected, finished))
     };
-    let ready = world.path("ready");
+    let control = World::new(environment)?;
+    let ready = control.path("ready");
     let steps = [Step::Serve {
         at: listener,
         ready: ready.clone(),
     }];
-    let (connected, _) = attack(&ready, world.free(&steps)?.start()?)?;
+    let (connected, _) = attack(&control, &ready, control.free(&steps)?.start()?)?;
     ensure!(connected, "without cordon the attacker should get in");
-    world.something_leaked()?;
+    control.something_leaked()?;
 
+    let world = World::new(environment)?;
     let ready = world.path("ready");
     let steps = [Step::Serve {
         at: listener,
         ready: ready.clone(),
     }];
     let profile = world.profile("empty", "")?;
-    let (connected, _) = attack(&ready, world.enforced(&profile, &steps)?.start()?)?;
+    let (connected, _) = attack(&world, &ready, world.enforced(&profile, &steps)?.start()?)?;
     ensure!(!connected, "the attacker got in");
     world.nothing_leaked()
 }

@@ -280,21 +280,22 @@ fn connection(world: &World) -> Result<TcpStream> {
 }
 
 fn connected_input(environment: &Environment) -> Result<()> {
-    let world = World::new(environment)?;
     // What is received is the echo of what was sent.
     let steps = [Use::Send, Use::SendFile, Use::Receive].map(|way| Step::Input { way });
-    let free = world.free(&steps)?.input(connection(&world)?).run()?;
+    let control = World::new(environment)?;
+    let free = control.free(&steps)?.input(connection(&control)?).run()?;
     allowed(&free.steps::<3>()?)?;
-    world.something_leaked()?;
+    control.something_leaked()?;
 
-    // Made before the frames are counted.
+    let world = World::new(environment)?;
     let connection = connection(&world)?;
-    world.something_leaked()?;
     let (outcomes, report) = inside(&world, &[], |job| {
         let client = world.free(&steps)?.input(connection).in_cgroup(job);
         client.run()?.steps::<3>()
     })?;
     refused(&outcomes)?;
+    let arrived = world.evil.at(at(EVIL_V4, 8080));
+    ensure!(arrived.bytes == 0, "{arrived:?}");
     recorded(&report, "socket-not-own")
 }
 

@@ -32,7 +32,6 @@ pub(super) fn stories() -> Vec<Story> {
 
 /// Somebody with power over cgroups takes the job's processes out, and they go on.
 fn moved(environment: &Environment) -> Result<()> {
-    let world = World::new(environment)?;
     let attempts = |out: &Path| {
         vec![
             Step::Await {
@@ -55,13 +54,15 @@ fn moved(environment: &Environment) -> Result<()> {
         steps.extend(attempts(out));
         steps
     };
-    let (ready, out) = (world.path("ready"), world.path("out"));
+    let control = World::new(environment)?;
+    let (ready, out) = (control.path("ready"), control.path("out"));
     fs::write(&out, "")?;
     let mut steps = begin(&ready, &out);
     steps.truncate(5);
-    world.free(&steps)?.run()?;
-    world.something_leaked()?;
+    control.free(&steps)?.run()?;
+    control.something_leaked()?;
 
+    let world = World::new(environment)?;
     let (ready, out) = (world.path("ready"), world.path("out"));
     let profile = world.profile("empty", "")?;
     let mut running = world.enforced(&profile, &begin(&ready, &out))?.start()?;

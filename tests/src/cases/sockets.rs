@@ -54,14 +54,15 @@ fn kinds(environment: &Environment) -> Result<()> {
 }
 
 fn routing_header(environment: &Environment) -> Result<()> {
-    let world = World::new(environment)?;
     let steps = [Step::RoutingHeader {
         to: GOOD_V6,
         through: EVIL_V6,
     }];
-    world.free(&steps)?.run()?;
-    world.something_leaked()?;
+    let control = World::new(environment)?;
+    control.free(&steps)?.run()?;
+    control.something_leaked()?;
 
+    let world = World::new(environment)?;
     let profile = world.profile("good", &cidr("2001:db8:a::10/128", "8080", "udp"))?;
     let finished = world.enforced(&profile, &steps)?.run()?;
     let [outcome] = finished.steps()?;
@@ -73,15 +74,16 @@ fn routing_header(environment: &Environment) -> Result<()> {
 const ROUNDS: usize = 30_000;
 
 fn race(environment: &Environment) -> Result<()> {
-    let world = World::new(environment)?;
     let steps = [Step::UdpRace {
         to: at(GOOD_V4, 8080),
         beside: at(EVIL_V4, 8080),
         rounds: ROUNDS / environment.slowness as usize,
     }];
-    world.free(&steps)?.run()?;
-    world.something_leaked()?;
+    let control = World::new(environment)?;
+    control.free(&steps)?.run()?;
+    control.something_leaked()?;
 
+    let world = World::new(environment)?;
     let profile = world.profile("good", &cidr("203.0.113.10/32", "8080", "udp"))?;
     world.enforced(&profile, &steps)?.run()?.expect_status(0)?;
     world.nothing_leaked()

@@ -13,6 +13,9 @@ use crate::harness::namespace::Namespace;
 /// Long enough for the headers that are described.
 const HEADERS: usize = 128;
 
+/// IP protocol number.
+const TCP: u8 = 6;
+
 /// A packet socket that holds what arrived until it is asked.
 ///
 /// Nobody reads while a story runs: the socket's buffer keeps the first few hundred frames, which
@@ -89,26 +92,25 @@ impl Frame {
 
 impl fmt::Display for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let protocol = |offset| self.bytes::<1>(offset).map_or(0, |[byte]| byte);
+        let byte = |offset| self.bytes::<1>(offset).map_or(0, |[byte]| byte);
         let port = |offset| self.bytes(offset).map_or(0, u16::from_be_bytes);
-        if let (Some([0x08, 0x00]), Some(to)) = (self.bytes(12), self.bytes(30)) {
-            let to = Ipv4Addr::from_octets(to);
-            write!(
-                f,
-                "IPv4 to {to}, protocol {}, port {}",
-                protocol(23),
-                port(36)
-            )
-        } else if let (Some([0x86, 0xdd]), Some(to)) = (self.bytes(12), self.bytes(38)) {
-            let to = Ipv6Addr::from_octets(to);
-            write!(
-                f,
-                "IPv6 to {to}, next header {}, port {}",
-                protocol(20),
-                port(56)
-            )
-        } else {
-            write!(f, "frame {:02x?}", self.0)
+        let (protocol, transport) =
+            if let (Some([0x08, 0x00]), Some(to)) = (self.bytes(12), self.bytes(30)) {
+                let to = Ipv4Addr::from_octets(to);
+                write!(f, "IPv4 to {to}, protocol {}", byte(23))?;
+                (byte(23), 34)
+            } else if let (Some([0x86, 0xdd]), Some(to)) = (self.bytes(12), self.bytes(38)) {
+                let to = Ipv6Addr::from_octets(to);
+                write!(f, "IPv6 to {to}, next header {}", byte(20))?;
+                (byte(20), 54)
+            } else {
+                return write!(f, "frame {:02x?}", self.0);
+            };
+        write!(f, ", port {} from {}", port(transport + 2), port(transport))?;
+        if protocol == TCP {
+            // They tell a connection that begins from one that ends.
+            write!(f, ", TCP flags {:#04x}", byte(transport + 13))?;
         }
+        Ok(())
     }
 }

@@ -47,7 +47,10 @@ impl World {
     }
 
     /// Something did reach the attacker: the control of a story can see a leak.
-    pub fn something_leaked(&self) -> Result<()> {
+    ///
+    /// This ends the world: the last packets of its connections, which come when the attacker's
+    /// machine gets to close them, must not count against what is tried under cordon.
+    pub fn something_leaked(self) -> Result<()> {
         sleep(SETTLE * self.environment.slowness);
         ensure!(
             !self.leaked()?.is_empty(),

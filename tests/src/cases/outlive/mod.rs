@@ -105,14 +105,15 @@ fn hammer(until: &Path) -> Step {
 }
 
 /// What is tried under cordon does arrive without it.
-fn hammer_arrives(world: &World) -> Result<()> {
+fn hammer_arrives(environment: &Environment) -> Result<()> {
+    let world = World::new(environment)?;
     let [ready, until] = ["ready", "until"].map(|name| world.path(name));
     let mark = Step::Mark {
         path: ready.clone(),
     };
     let mut running = world.free(&[mark, hammer(&until)])?.start()?;
     running.until(&ready)?;
-    sleep(world.environment.seconds(1) / 10);
+    sleep(environment.seconds(1) / 10);
     File::create(&until)?;
     running.wait()?.expect_status(0)?;
     world.something_leaked()
@@ -178,8 +179,8 @@ fn reports(world: &World) -> Result<Vec<Report>> {
 }
 
 fn killed(environment: &Environment) -> Result<()> {
+    hammer_arrives(environment)?;
     let world = World::new(environment)?;
-    hammer_arrives(&world)?;
     let profile = good_profile(&world)?;
     let kills: u32 = if environment.slowness > 1 { 6 } else { 45 };
     let mut chance = Chance::new();

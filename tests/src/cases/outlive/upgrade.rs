@@ -28,8 +28,8 @@ fn programs(world: &World) -> Result<Vec<String>> {
 }
 
 pub(super) fn upgraded(environment: &Environment) -> Result<()> {
+    hammer_arrives(environment)?;
     let world = World::new(environment)?;
-    hammer_arrives(&world)?;
     let until = world.path("until");
     let running = hammering(&world, &until)?;
     let mut before = programs(&world)?;
