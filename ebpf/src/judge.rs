@@ -10,12 +10,12 @@ use cordon_ebpf::abi::job::{Job, SocketRole};
 use cordon_ebpf::abi::record::{
     Call, CallRefused, Connection, Hook, RecordHeader, RecordKind, SocketRefused,
 };
-use cordon_ebpf::abi::ruleset::Grants;
+use cordon_ebpf::abi::ruleset::{Grants, HeldKey};
 use cordon_ebpf::abi::verdict::{Reason, Verdict};
 use cordon_ebpf::decide::{Decision, Destination, Listener, Tables, decide};
 
 use crate::kernel::{self, Ends};
-use crate::maps::{Cell, FLOWS, JOBS, LEASES, LOSSES, NETS, RECORDS};
+use crate::maps::{Cell, FLOWS, HELD, JOBS, LEASES, LOSSES, NETS, RECORDS};
 
 /// What a program returns to let pass.
 pub(crate) const PASS: i32 = 1;
@@ -23,8 +23,8 @@ pub(crate) const PASS: i32 = 1;
 pub(crate) const REFUSE: i32 = 0;
 
 /// The kernel's maps of one job.
-struct Maps {
-    job: u64,
+pub(crate) struct Maps {
+    pub(crate) job: u64,
 }
 
 impl Tables for Maps {
@@ -40,6 +40,17 @@ impl Tables for Maps {
         unsafe { NETS.get(&self.job) }?
             .get(&Key::new(128, address.0))
             .map(grants)
+    }
+
+    #[inline(always)]
+    fn held(&self, address: &Address, rule: u16) -> Option<&Grants> {
+        let key = HeldKey {
+            address: *address,
+            rule,
+            reserved: [0; 3],
+        };
+        // SAFETY: as above.
+        unsafe { HELD.get_value(&self.job, &key).map(grants) }
     }
 }
 
@@ -187,6 +198,25 @@ pub(crate) fn send<T>(job: u64, record: impl FnOnce() -> T) {
             return count_loss(job, |losses| &mut losses.records);
         }
         slot.write(record());
+        helper::bpf_ringbuf_submit(slot.cast(), 0);
+    }
+}
+
+/// Sends a record that is written in the ring, field by field, because the stack has no room for it.
+/// `write` writes all of it.
+#[inline(always)]
+pub(crate) fn send_with<T>(job: u64, write: impl FnOnce(*mut T)) {
+    // SAFETY: as in `send`.
+    unsafe {
+        let Some(ring) = RECORDS.get(&job) else {
+            return count_loss(job, |losses| &mut losses.records);
+        };
+        let ring = core::ptr::from_ref(ring).cast_mut().cast();
+        let slot = helper::bpf_ringbuf_reserve(ring, size_of::<T>() as u64, 0).cast::<T>();
+        if slot.is_null() {
+            return count_loss(job, |losses| &mut losses.records);
+        }
+        write(slot);
         helper::bpf_ringbuf_submit(slot.cast(), 0);
     }
 }

@@ -17,10 +17,10 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::enforce::{self, chain, kernel};
-use crate::events::ledger::{Incident, News, a_rule_could_allow};
+use crate::events::ledger::{Incident, News};
 use crate::job::run::{Ended, Request, RunError, run};
 use crate::policy::{Library, Mode, Policy, compile, remedy};
-use crate::report::build::{protocol, socket_kind};
+use crate::report::build::{protocol, remedy_for, socket_kind};
 use crate::report::escape::escape;
 use crate::report::incident::about;
 use crate::report::signer::SigningKey;
@@ -310,16 +310,17 @@ pub(super) fn describe(news: &News, mode: Mode) -> String {
             flow,
             hook,
             names,
+            shown,
             chain,
         } => {
             let address = std::net::IpAddr::from(flow.address);
             let at = std::net::SocketAddr::new(address, flow.port);
-            let name = names
-                .first()
-                .map_or_else(String::new, |name| format!(" ({name})"));
-            let toml = a_rule_could_allow(flow.reason)
-                .then(|| remedy(names, Some(address), flow.port, flow.protocol))
-                .flatten();
+            let name = match (shown, names.first()) {
+                (Some(name), _) => format!(" (shows {name})"),
+                (None, Some(name)) => format!(" ({name})"),
+                (None, None) => String::new(),
+            };
+            let toml = remedy_for(flow, names, shown.as_slice());
             format!(
                 "{verb} {} {at}{}: {} at {}, by {}{}",
                 protocol(flow.protocol),

@@ -18,7 +18,7 @@ use crate::policy::endpoint::parse_net;
 use crate::policy::ports::PortRange;
 use crate::policy::{
     DnsPolicy, DomainPattern, Endpoint, Mode, Origin, Policy, PortSet, ProfileSource, Protocol,
-    Rule, Ruleset, Upstream, compile,
+    Rule, Ruleset, Upstream, Verify, compile,
 };
 use crate::report::{Interruption, Layer};
 use crate::sys::fs;
@@ -111,6 +111,8 @@ struct StoredRule {
     ports: Vec<(u16, u16)>,
     protocol: String,
     private: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    verify: Option<String>,
     reason: Option<String>,
     source: String,
     line: usize,
@@ -360,6 +362,7 @@ impl From<&Rule> for StoredRule {
             ports,
             protocol,
             private,
+            verify,
             reason,
             origin: Origin { source, line },
         } = rule;
@@ -373,6 +376,7 @@ impl From<&Rule> for StoredRule {
             ports: ports.ranges().collect(),
             protocol: protocol.to_string(),
             private: *private,
+            verify: verify.map(|verify| verify.to_string()),
             reason: reason.clone(),
             source: source.clone(),
             line: *line,
@@ -388,6 +392,7 @@ impl StoredRule {
             ports,
             protocol,
             private,
+            verify,
             reason,
             source,
             line,
@@ -396,6 +401,10 @@ impl StoredRule {
             (Some(host), None) => Endpoint::Host(DomainPattern::parse(host).ok()?),
             (None, Some(cidr)) => Endpoint::Net(parse_net(cidr).ok()?),
             (Some(_), Some(_)) | (None, None) => return None,
+        };
+        let verify = match verify {
+            Some(word) => Some(Verify::parse(word)?),
+            None => None,
         };
         let ranges: Option<Vec<PortRange>> = ports
             .iter()
@@ -406,6 +415,7 @@ impl StoredRule {
             ports: PortSet::new(ranges?)?,
             protocol: Protocol::parse(protocol)?,
             private: *private,
+            verify,
             reason: reason.clone(),
             origin: Origin {
                 source: source.clone(),

@@ -80,6 +80,7 @@ pub(super) fn report_saying(text: &str) -> Report {
     for denial in &mut report.denials {
         denial.destination.names = vec![text.into(), text.into()];
         denial.remedy = Some(text.into());
+        denial.shown_names = vec![text.into()];
         denial.reason = text.into();
         denial.explanation = text.into();
         denial.processes = vec![chain(1, &[text, text], 1)];
@@ -192,6 +193,7 @@ fn denials() -> Vec<Denial> {
         reason: reason.name().into(),
         explanation: explain::explanation(reason).into(),
         remedy: remedy.map(Into::into),
+        shown_names: Vec::new(),
         attempts,
         packets,
         hooks: Vec::new(),

@@ -294,6 +294,9 @@ pub struct Denial {
     /// What in a profile would allow it (TOML), if anything can.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
+    /// Names the refused connections showed, at most a few; empty where no name was judged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shown_names: Vec<String>,
     /// Exact number of refused attempts.
     pub attempts: u64,
     /// Packets refused on the wire.

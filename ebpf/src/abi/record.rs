@@ -18,6 +18,8 @@ open_enum! {
         SOCKET_REFUSED = 0x02, "socket-refused";
         /// [`CallRefused`]
         CALL_REFUSED = 0x03, "call-refused";
+        /// [`NameRefused`]
+        NAME_REFUSED = 0x04, "name-refused";
         /// [`Fork`]
         FORK = 0x10, "fork";
         /// [`Exec`]
@@ -197,6 +199,39 @@ pub struct CallRefused {
 
 const _: () = assert!(size_of::<CallRefused>() == 72);
 
+/// Bytes of a name kept in a [`NameRefused`] record: a whole one.
+pub const NAME_BYTES: usize = 256;
+
+/// A connection that showed a name it may not, or none. It sends nothing more; the agent closes it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]
+#[repr(C)]
+pub struct NameRefused {
+    /// Kind [`RecordKind::NAME_REFUSED`].
+    pub header: RecordHeader,
+    /// Where to.
+    pub address: Address,
+    /// The job's end.
+    pub near: Address,
+    /// The socket's own number (`SO_COOKIE`).
+    pub cookie: u64,
+    /// Port, host byte order.
+    pub port: u16,
+    /// Port of the job's end, host byte order.
+    pub near_port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// What happened.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: Reason,
+    /// Bytes of `name` that are meant.
+    pub name_len: u8,
+    /// The name that was shown, lower case.
+    pub name: [u8; NAME_BYTES],
+}
+
+const _: () = assert!(size_of::<NameRefused>() == 336);
+
 /// A new process (threads are not recorded).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]
 #[repr(C)]
@@ -254,6 +289,7 @@ macro_rules! for_each_record {
             CONNECTION => Connection,
             SOCKET_REFUSED => SocketRefused,
             CALL_REFUSED => CallRefused,
+            NAME_REFUSED => NameRefused,
             FORK => Fork,
             EXEC => Exec,
             MOVED => Moved,
