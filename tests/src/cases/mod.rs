@@ -8,6 +8,7 @@ use crate::runner::Story;
 mod audit;
 mod connect;
 mod control;
+mod destroy;
 mod dns;
 mod doctor;
 mod downgrade;
@@ -31,6 +32,7 @@ pub fn all() -> Vec<Story> {
     [
         harness::stories(),
         doctor::stories(),
+        destroy::stories(),
         connect::stories(),
         dns::stories(),
         ranges::stories(),
