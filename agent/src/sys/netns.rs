@@ -34,6 +34,19 @@ pub fn cookie(socket: &impl AsFd) -> io::Result<u64> {
     }
 }
 
+/// The cookie of a network namespace.
+///
+/// # Errors
+/// It cannot be entered, or the kernel is older than 5.14.
+pub fn cookie_of(namespace: impl AsFd) -> io::Result<u64> {
+    within(namespace, || {
+        cookie(&std::net::UdpSocket::bind((
+            std::net::Ipv4Addr::UNSPECIFIED,
+            0,
+        ))?)
+    })
+}
+
 /// Does something inside a network namespace, on a thread of its own: the caller stays where it is.
 /// Sockets made there belong to that namespace, whoever uses them.
 ///

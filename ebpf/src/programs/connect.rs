@@ -238,6 +238,7 @@ fn redirect(ctx: &SockAddrContext, id: u64, job: &Job, call: &Call, socket: &mut
         (None, _) => 0,
     };
     if port == 0 {
+        judge::need_resolver(id, netns);
         let decision = Decision {
             reason: Reason::NO_RESOLVER,
             rule: NO_RULE,
@@ -248,6 +249,7 @@ fn redirect(ctx: &SockAddrContext, id: u64, job: &Job, call: &Call, socket: &mut
     let loopback = call.address.loopback_like();
     socket.dns_server = call.address;
     socket.dns_port = call.port;
+    socket.dns_netns = netns;
     socket.peer = loopback;
     socket.peer_port = port;
     socket.listener_port = port;

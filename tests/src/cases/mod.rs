@@ -19,6 +19,7 @@ mod loopback;
 mod losses;
 mod lsm;
 mod membership;
+mod netns;
 mod outlive;
 mod ranges;
 mod refusals;
@@ -39,6 +40,7 @@ pub fn all() -> Vec<Story> {
         lease::stories(),
         sockets::stories(),
         membership::stories(),
+        netns::stories(),
         loopback::stories(),
         two_jobs::stories(),
         audit::stories(),

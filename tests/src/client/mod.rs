@@ -140,6 +140,8 @@ fn perform(step: &Step) -> Result<Done, Refused> {
             kind,
         } => dns::ask(*server, *transport, names, kind),
         Step::Background { steps } => process::background(steps),
+        Step::Apart => process::apart(),
+        Step::Again { count, steps } => process::again(*count, steps),
         Step::Mark { path } => process::mark(path),
         Step::Await { path } => process::wait_for(path),
         Step::Sleep { ms } => Ok(process::sleep(*ms)),

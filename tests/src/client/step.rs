@@ -198,6 +198,11 @@ pub enum Step {
     },
     /// Start a process in a session of its own that does steps, and do not wait for it.
     Background { steps: Vec<Self> },
+    /// Go to a user and a network namespace of one's own, whose loopback is up.
+    Apart,
+    /// So many times, one after the other: start a process that does steps, and wait for it. `bytes`
+    /// counts those in which all worked.
+    Again { count: usize, steps: Vec<Self> },
     /// Make a file.
     Mark { path: PathBuf },
     /// Wait until a file is there.
