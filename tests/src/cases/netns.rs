@@ -249,7 +249,11 @@ fn come_and_go(environment: &Environment) -> Result<()> {
     let world = World::new(environment)?;
     let profile = world.profile("names", &host("good.test", "8080"))?;
     let [ready, begin, done, end] = marks(&world, ["ready", "begin", "done", "end"]);
-    let each = vec![Step::Apart, Step::Sleep { ms: 50 }, good()];
+    let soon = Step::Soon {
+        ms: 2_000,
+        step: Box::new(good()),
+    };
+    let each = vec![Step::Apart, soon];
     let steps = [
         mark(&ready),
         wait(&begin),

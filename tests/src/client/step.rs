@@ -203,6 +203,8 @@ pub enum Step {
     /// So many times, one after the other: start a process that does steps, and wait for it. `bytes`
     /// counts those in which all worked.
     Again { count: usize, steps: Vec<Self> },
+    /// Do one step until it works, at most so long.
+    Soon { ms: u64, step: Box<Self> },
     /// Make a file.
     Mark { path: PathBuf },
     /// Wait until a file is there.
