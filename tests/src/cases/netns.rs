@@ -2,7 +2,7 @@
 //! gets more, and nothing of them stays.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -55,6 +55,10 @@ pub(super) fn stories() -> Vec<Story> {
         Story::new(
             "netns::a_job_with_too_many_namespaces_is_refused_more_and_the_report_says_so",
             too_many,
+        ),
+        Story::new(
+            "netns::the_listener_of_another_job_is_not_reached_there",
+            other_job,
         ),
         Story::new(
             "netns::names_beside_the_job_are_asked_of_its_own_network_and_give_no_lease",
@@ -337,6 +341,73 @@ fn too_many(environment: &Environment) -> Result<()> {
     world.nothing_left()
 }
 
+/// The network namespace a job made for itself.
+fn other_network(world: &World) -> Result<Namespace> {
+    let processes = world.cgroup().processes();
+    let apart = processes
+        .into_iter()
+        .find(|process| !world.network.job.has(*process));
+    Namespace::network_of(apart.context("no process is in another network")?)
+}
+
+/// A port of 127.0.0.1 in the thread's namespace on which somebody waits.
+fn waiting(protocol: &str, state: &str) -> Result<u16> {
+    let table = fs::read_to_string(format!("/proc/thread-self/net/{protocol}"))?;
+    let port = table.lines().find_map(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let port = words.next()?.strip_prefix("0100007F:")?;
+        (words.nth(1)? == state).then(|| u16::from_str_radix(port, 16).ok())?
+    });
+    port.with_context(|| format!("nobody waits for {protocol}:\n{table}"))
+}
+
+/// Two jobs in one namespace, the one that made it and one that was started there: each has its own
+/// listener, and to the other's there is no way.
+fn other_job(environment: &Environment) -> Result<()> {
+    let world = World::new(environment)?;
+    let profile = world.profile("names", &host("good.test", "8080"))?;
+    let [ready, end] = marks(&world, ["ready", "end"]);
+    let steps = [
+        Step::Apart,
+        moment(environment),
+        good(),
+        mark(&ready),
+        wait(&end),
+    ];
+    let mut running = world.enforced(&profile, &steps)?.start()?;
+    running.until(&ready)?;
+    let network = other_network(&world)?;
+    let (tcp, udp) = network.run(|| {
+        let (tcp, udp) = (waiting("tcp", "0A")?, waiting("udp", "07")?);
+        // Who is no job gets there.
+        TcpStream::connect((Ipv4Addr::LOCALHOST, tcp)).context("the listener")?;
+        Ok((tcp, udp))
+    })?;
+    let steps = [
+        Step::tcp(at(Ipv4Addr::LOCALHOST, tcp)),
+        Step::udp(at(Ipv4Addr::LOCALHOST, udp)),
+        question(at(EVIL_V4, 53), Transport::Udp, &["secret.evil.test"]),
+    ];
+    let other = world.enforced(&profile, &steps)?.on(&network).run()?;
+    File::create(&end)?;
+    let [to_tcp, to_udp, own] = other.steps()?;
+    world.refused(&to_tcp)?;
+    world.refused(&to_udp)?;
+    ensure!(codes(&own.answers) == [REFUSED], "{own:?}");
+    let foreign = other.report()?.denials;
+    ensure!(
+        foreign
+            .iter()
+            .filter(|denial| denial.reason == "loopback-not-own")
+            .count()
+            == 2,
+        "{foreign:#?}"
+    );
+    let [_, _, first, ..] = running.wait()?.steps::<5>()?;
+    allowed(&first)?;
+    world.nothing_leaked()
+}
+
 /// A resolver like that of a container engine: outside the job, at 127.0.0.11 of the job's network.
 fn embedded(environment: &Environment) -> Result<()> {
     const BESIDE: Ipv4Addr = Ipv4Addr::new(172, 18, 0, 5);
@@ -358,12 +429,7 @@ fn embedded(environment: &Environment) -> Result<()> {
     ];
     let mut running = world.enforced(&profile, &steps)?.start()?;
     running.until(&ready)?;
-    let processes = world.cgroup().processes();
-    let apart = processes
-        .into_iter()
-        .find(|process| !world.network.job.has(*process))
-        .context("no process is in another network")?;
-    let network = Namespace::network_of(apart)?;
+    let network = other_network(&world)?;
     let beside = Zone::default();
     beside.add("db", BESIDE, 60);
     beside.add("good.test", BESIDE, 60);
