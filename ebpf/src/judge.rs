@@ -8,14 +8,16 @@ use cordon_ebpf::abi::address::Address;
 use cordon_ebpf::abi::flow::{FlowCounters, FlowKey};
 use cordon_ebpf::abi::job::{Job, SocketRole};
 use cordon_ebpf::abi::record::{
-    Call, CallRefused, Connection, Hook, RecordHeader, RecordKind, SocketRefused,
+    Call, CallRefused, Connection, Hook, RecordHeader, RecordKind, SocketRefused, Unserved,
 };
-use cordon_ebpf::abi::ruleset::{Grants, HeldKey};
+use cordon_ebpf::abi::ruleset::{Grants, HeldKey, ResolverKey};
 use cordon_ebpf::abi::verdict::{Reason, Verdict};
 use cordon_ebpf::decide::{Decision, Destination, Listener, Tables, decide};
 
 use crate::kernel::{self, Ends};
-use crate::maps::{Cell, FLOWS, HELD, JOBS, LEASES, LOSSES, NETS, RECORDS};
+use crate::maps::{
+    Cell, FLOWS, HELD, JOBS, LEASES, LOSSES, NETS, RECORDS, RESOLVERS, UNSERVED,
+};
 
 /// What a program returns to let pass.
 pub(crate) const PASS: i32 = 1;
@@ -239,6 +241,31 @@ pub(crate) fn send_copy<T>(job: u64, record: &T) {
             count_loss(job, |losses| &mut losses.records);
         }
     }
+}
+
+/// How often the agent is told of one namespace: longer than it takes to serve it, shorter than a
+/// program waits before it asks again.
+const TELL_AGAIN_NS: u64 = 100_000_000;
+
+/// Tells the agent that a job is in a network namespace where its DNS has nowhere to go. Until somebody
+/// serves it there, it is denied.
+#[inline(always)]
+pub(crate) fn need_resolver(job: u64, netns: u64) {
+    let key = ResolverKey { job, netns };
+    // SAFETY: only asked whether it is there.
+    if unsafe { RESOLVERS.get(key) }.is_some() {
+        return;
+    }
+    let now = kernel::now();
+    // SAFETY: copied at once.
+    let told = unsafe { UNSERVED.get(key) }.copied();
+    if told.is_some_and(|told| now.wrapping_sub(told) < TELL_AGAIN_NS) {
+        return;
+    }
+    // Not noted, it is told once more.
+    let _noted = UNSERVED.insert(key, now, 0);
+    let header = RecordHeader::new(RecordKind::UNSERVED, now, job, kernel::pid_tgid());
+    send(job, || Unserved { header, netns });
 }
 
 /// Who the caller of a socket call is.

@@ -164,7 +164,7 @@ pub(crate) unsafe fn full_socket(skb: *mut __sk_buff) -> Option<*mut c_void> {
     }
 }
 
-/// Cookie of the network namespace of a `cgroup_sock_addr` context.
+/// Cookie of the network namespace of a `cgroup_sock_addr` or `cgroup_sock` context.
 ///
 /// # Safety
 /// `ctx` is such a context.

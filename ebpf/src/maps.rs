@@ -80,9 +80,15 @@ pub(crate) static RECORDS: HashOfMaps<u64, Records, JOBS_MAX> = HashOfMaps::new(
 /// cgroup id -> what could not be itemised.
 #[btf_map]
 pub(crate) static LOSSES: HashMap<u64, Losses, JOBS_MAX> = HashMap::new();
-/// (job, network namespace) -> where its DNS goes. No entry: DNS is denied.
+/// (job, network namespace) -> where its DNS goes. No entry: DNS is denied. Room for all namespaces the
+/// agent serves for a job, and the one it is in itself.
 #[btf_map]
-pub(crate) static RESOLVERS: HashMap<ResolverKey, Resolver, { JOBS_MAX * 4 }> = HashMap::new();
+pub(crate) static RESOLVERS: HashMap<ResolverKey, Resolver, { JOBS_MAX * 65 }, NO_PREALLOC> =
+    HashMap::new();
+/// (job, network namespace without a resolver) -> when the agent was last told, boot time, ns. Who
+/// pushes out an entry of another job makes its agent hear the same once more.
+#[btf_map]
+pub(crate) static UNSERVED: LruHashMap<ResolverKey, u64, 4096> = LruHashMap::new();
 /// Who sent a DNS query. Only for reports, so the oldest may go.
 #[btf_map]
 pub(crate) static DNS_CLIENTS: LruHashMap<DnsClientKey, DnsClient, 16384> = LruHashMap::new();

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::config::Config;
+use crate::dns::BindError;
 use crate::enforce::{self, chain, kernel};
 use crate::events::ledger::{Incident, News};
 use crate::job::run::{Ended, Request, RunError, run};
@@ -220,7 +221,7 @@ pub(super) fn code_of(error: &RunError) -> u8 {
             | kernel::KernelError::Load { .. } => UNSUPPORTED,
             _ => NOT_ENFORCED,
         },
-        RunError::Namespace(_) => UNSUPPORTED,
+        RunError::Listener(BindError::Namespace(_)) => UNSUPPORTED,
         RunError::Inherited(InheritedError::Stream(_)) => USAGE,
         RunError::Enforce(error) if is_permission(error) => PERMISSION,
         RunError::Enforce(_)
@@ -349,6 +350,7 @@ pub(super) fn describe(news: &News, mode: Mode) -> String {
                 Incident::Left { .. } => {
                     format!("a process left the job's cgroup: {}, {by}", escape(&what))
                 }
+                Incident::Unserved { .. } => format!("{verb} {}, by {by}", escape(&what)),
             }
         }
         News::TakenOver { id } => format!("took over job {id}"),
@@ -367,6 +369,7 @@ pub(super) fn describe(news: &News, mode: Mode) -> String {
                 NameVerdict::Failed => "the DNS server did not answer",
                 NameVerdict::NotLeased => "its addresses could not be leased",
                 NameVerdict::Allowed => "allowed",
+                NameVerdict::Local => "asked of the resolver of its own namespace",
             };
             let verb = match key.verdict {
                 NameVerdict::Failed | NameVerdict::NotLeased => "could not resolve",
@@ -374,7 +377,8 @@ pub(super) fn describe(news: &News, mode: Mode) -> String {
                 | NameVerdict::Rebinding
                 | NameVerdict::Unsupported
                 | NameVerdict::WouldDeny
-                | NameVerdict::Allowed => verb,
+                | NameVerdict::Allowed
+                | NameVerdict::Local => verb,
             };
             format!(
                 "{verb} name {} {}: {what}{by}{}",

@@ -1,6 +1,7 @@
 //! One question from bytes to bytes: the order in which it is judged, asked, leased and answered.
 
 use std::fmt;
+use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -12,6 +13,8 @@ use hickory_server::server::Request;
 use tracing::{debug, info, warn};
 
 use super::answer::{self, Given, Terms, Withheld};
+use super::embedded;
+use super::listener::Origin;
 use super::message::{self, Reply, Reproach};
 use super::question::{self, Act, Asked, Incoming};
 use super::upstream::Resolved;
@@ -47,6 +50,15 @@ impl fmt::Debug for Resolution {
             .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
+}
+
+/// Where a message came in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    /// The network namespace.
+    pub(super) origin: &'a Origin,
+    /// The names this job asked its own namespaces' resolvers for.
+    pub(super) embedded: &'a embedded::Names,
 }
 
 /// What became of a message.
@@ -102,14 +114,17 @@ impl Resolution {
         bytes: Vec<u8>,
         from: SocketAddr,
         protocol: Protocol,
+        place: Place<'_>,
     ) -> Outcome {
         match question::read(bytes, from, protocol) {
             Incoming::Malformed(answer) => Outcome::Malformed(answer),
-            Incoming::Question(request) => Outcome::Answered(self.answer_question(&request).await),
+            Incoming::Question(request) => {
+                Outcome::Answered(self.answer_question(&request, place).await)
+            }
         }
     }
 
-    async fn answer_question(&self, request: &Request) -> Vec<u8> {
+    async fn answer_question(&self, request: &Request, place: Place<'_>) -> Vec<u8> {
         let [query] = request.queries.queries() else {
             return message::encode(request, &Reply::code(ResponseCode::FormErr));
         };
@@ -117,9 +132,9 @@ impl Resolution {
             return message::encode(request, &Reply::code(ResponseCode::BADVERS));
         }
         // Now, not after the answer has come: the process may be gone by then.
-        let process = self
-            .clients
-            .process(ip_protocol(request.protocol()), request.src().port());
+        let protocol = ip_protocol(request.protocol());
+        let netns = place.origin.netns;
+        let client = self.clients.client(netns, protocol, request.src().port());
         let (asked, act) = question::admit(query, &*self.ruleset, self.mode);
         let mut entry = Entry {
             log: &*self.log,
@@ -129,10 +144,18 @@ impl Resolution {
                 verdict: NameVerdict::Failed,
                 rule: act.rules().first().copied(),
                 addresses: Vec::new(),
-                process,
+                process: client.map(|client| client.process),
             },
         };
-        let judged = self.judge(&asked, act).await;
+        let judged = match (&place.origin.own, client) {
+            (Some(namespace), Some(client))
+                if embedded::may_ask(&asked, &act, client.server)
+                    && place.embedded.take(&asked.name) =>
+            {
+                ask_embedded(namespace, &asked, request.metadata.id).await
+            }
+            _ => self.judge(&asked, act).await,
+        };
         debug!(dns.name = %asked.name, dns.kind = %asked.kind_text, verdict = ?judged.verdict, "name asked");
         let bytes = message::encode(request, &judged.reply);
         entry.question.verdict = judged.verdict;
@@ -190,6 +213,30 @@ impl Resolution {
             return Judged::failed(NameVerdict::NotLeased, rules, reproach);
         }
         deliver(asked, rules, given, resolved)
+    }
+}
+
+/// The answer of the resolver in the job's own namespace, without leases.
+async fn ask_embedded(namespace: &File, asked: &Asked, id: u16) -> Judged {
+    match embedded::ask(namespace, asked, id).await {
+        Ok(said) => {
+            let mut reply = Reply::code(said.code);
+            let addresses = said
+                .answers
+                .iter()
+                .filter_map(|record| record.data.ip_addr());
+            let addresses = addresses.collect();
+            reply.answers = said.answers;
+            Judged {
+                addresses,
+                ..Judged::new(NameVerdict::Local, &[], reply)
+            }
+        }
+        Err(error) => {
+            info!(dns.name = %asked.name, %error, "the namespace's own resolver gave no answer");
+            let reproach = Reproach::unreachable("the resolver at 127.0.0.11 gave no answer");
+            Judged::failed(NameVerdict::Failed, &[], reproach)
+        }
     }
 }
 

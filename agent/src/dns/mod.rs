@@ -14,12 +14,13 @@
 //! **Not here**: BPF maps (behind [`LeaseSink`]), the policy (behind [`NamePolicy`]) and reports
 //! (behind [`NameLog`]).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::report::NameVerdict;
 
 mod address_class;
 mod answer;
+mod embedded;
 mod handler;
 mod listener;
 mod message;
@@ -94,10 +95,19 @@ pub enum LeaseError {
     },
 }
 
-/// Who sent a question, found by transport and source port.
+/// Who sent a question, found by network namespace, transport and source port.
 pub trait ClientLookup: Send + Sync + 'static {
-    /// The process behind a packet from this loopback port; `None` if the kernel does not know.
-    fn process(&self, protocol: u8, port: u16) -> Option<u32>;
+    /// Who is behind a packet from this loopback port; `None` if the kernel does not know.
+    fn client(&self, netns: u64, protocol: u8, port: u16) -> Option<Client>;
+}
+
+/// Who sent a question.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Client {
+    /// The process.
+    pub process: u32,
+    /// The server it meant to ask.
+    pub server: SocketAddr,
 }
 
 /// One question and what became of it.

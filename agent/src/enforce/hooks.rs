@@ -262,6 +262,14 @@ pub const OFFSETS: [(&str, &str, &str); 8] = [
     ("OFFSET_SHARED_INFO_FLAGS", "skb_shared_info", "flags"),
 ];
 
+/// What tells the network namespace of a program that starts; all of them or none. Without, a namespace
+/// is noticed by the first socket made there.
+pub const NAMESPACE_OFFSETS: [(&str, &str, &str); 3] = [
+    ("OFFSET_TASK_NSPROXY", "task_struct", "nsproxy"),
+    ("OFFSET_NSPROXY_NET", "nsproxy", "net_ns"),
+    ("OFFSET_NET_COOKIE", "net", "net_cookie"),
+];
+
 /// The same for the LSM programs; without one of them none is loaded.
 pub const LSM_OFFSETS: [(&str, &str, &str); 22] = [
     ("OFFSET_INODE_SB", "inode", "i_sb"),
@@ -331,9 +339,11 @@ mod tests {
 
     #[test]
     fn no_constant_is_the_offset_of_two_members() {
-        let mut names: Vec<_> = OFFSETS.iter().chain(&LSM_OFFSETS).map(|of| of.0).collect();
+        let all = OFFSETS.iter().chain(&NAMESPACE_OFFSETS).chain(&LSM_OFFSETS);
+        let mut names: Vec<_> = all.map(|of| of.0).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), OFFSETS.len() + LSM_OFFSETS.len());
+        let total = OFFSETS.len() + NAMESPACE_OFFSETS.len() + LSM_OFFSETS.len();
+        assert_eq!(names.len(), total);
     }
 }

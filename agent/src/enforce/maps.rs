@@ -1,6 +1,7 @@
 //! The kernel's maps. The only file that knows their names.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 
@@ -12,7 +13,7 @@ use cordon_ebpf::abi::job::{DnsClient, DnsClientKey, Job, KeptKey, Losses, Socke
 use cordon_ebpf::abi::ruleset::{Grant, Grants, HeldKey, Resolver, ResolverKey};
 use cordon_ebpf::shown::name::{KEY_BYTES, NameRules};
 
-use crate::dns::{ClientLookup, Lease, LeaseError, LeaseSink};
+use crate::dns::{Bound, Client, ClientLookup, Lease, LeaseError, LeaseSink};
 use crate::events::ring::Ring;
 use crate::policy::{Ruleset, merge_grants};
 use crate::sys::clock::BootTime;
@@ -333,11 +334,43 @@ impl Maps {
             .map_err(failed("publish", "RESOLVERS"))
     }
 
+    /// Marks all sockets of a listener.
+    ///
+    /// # Errors
+    /// The kernel has no memory for it.
+    pub fn mark_resolvers(&mut self, job: u64, bound: &Bound) -> Result<(), MapsError> {
+        self.mark_resolver(job, &bound.udp4)?;
+        self.mark_resolver(job, &bound.tcp4)?;
+        if let Some(udp6) = &bound.udp6 {
+            self.mark_resolver(job, udp6)?;
+        }
+        if let Some(tcp6) = &bound.tcp6 {
+            self.mark_resolver(job, tcp6)?;
+        }
+        Ok(())
+    }
+
+    /// Takes back where a job's DNS goes in one network namespace: it is denied there.
+    pub fn forget_resolver(&mut self, job: u64, netns: u64) {
+        // Not there is as good as removed.
+        let _gone = self.resolvers.remove(&Wire(ResolverKey { job, netns }));
+    }
+
+    /// The same for all namespaces: their listeners were those of a cordon that is dead, and while
+    /// there is an entry nobody is told that one is missing.
+    pub fn forget_resolvers(&mut self, job: u64) {
+        let of_job = |key: &Wire<ResolverKey>| key.0.job == job;
+        let keys = self.resolvers.keys().filter_map(Result::ok);
+        for key in keys.filter(of_job).collect::<Vec<_>>() {
+            let _gone = self.resolvers.remove(&key);
+        }
+    }
+
     /// Marks a listener's socket as the job's resolver, so that loopback leads to it.
     ///
     /// # Errors
     /// The kernel has no memory for it.
-    pub fn mark_resolver(&mut self, job: u64, socket: &impl AsFd) -> Result<(), MapsError> {
+    fn mark_resolver(&mut self, job: u64, socket: &impl AsFd) -> Result<(), MapsError> {
         use std::os::fd::AsRawFd as _;
         let kept = Socket {
             job,
@@ -611,17 +644,18 @@ pub struct DnsClients {
 }
 
 impl ClientLookup for DnsClients {
-    fn process(&self, protocol: u8, port: u16) -> Option<u32> {
+    fn client(&self, netns: u64, protocol: u8, port: u16) -> Option<Client> {
         let key = DnsClientKey {
             job: self.job,
+            netns,
             port,
             protocol,
             reserved: 0,
             reserved2: 0,
         };
-        self.map
-            .get(&Wire(key), 0)
-            .ok()
-            .map(|Wire(client)| client.tgid)
+        self.map.get(&Wire(key), 0).ok().map(|Wire(client)| Client {
+            process: client.tgid,
+            server: (IpAddr::from(client.server), client.port).into(),
+        })
     }
 }

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use cordon_ebpf::abi::flow::{FlowKey, NO_RULE};
 use cordon_ebpf::abi::record::{
-    Call, CallRefused, Connection, Hook, Moved, NameRefused, SocketRefused,
+    Call, CallRefused, Connection, Hook, Moved, NameRefused, SocketRefused, Unserved,
 };
 use cordon_ebpf::abi::verdict::{Reason, Verdict};
 
@@ -95,6 +95,11 @@ pub enum Incident {
     Left {
         /// Where to: path below the root of the cgroup hierarchy.
         path: String,
+    },
+    /// In a network namespace of the job's, its DNS could not be served.
+    Unserved {
+        /// Why not.
+        why: String,
     },
 }
 
@@ -204,6 +209,8 @@ impl Ledger {
             Ok(Event::CallRefused(record)) => self.call(record, living),
             Ok(Event::NameRefused(record)) => self.name_refused(record, living),
             Ok(Event::Moved(record)) => self.moved(record, living),
+            // Served, or told by who could not.
+            Ok(Event::Unserved(_)) => None,
             Ok(Event::Fork(record)) => {
                 self.processes.forked(record.header.tgid, record.child);
                 None
@@ -265,7 +272,8 @@ impl Ledger {
             Some(chain) => line.who.count(chain, &mut self.dropped.details),
             None => first_of_line,
         };
-        (new && verdict != NameVerdict::Allowed).then_some(News::Name { key, chain })
+        (new && !matches!(verdict, NameVerdict::Allowed | NameVerdict::Local))
+            .then_some(News::Name { key, chain })
     }
 
     /// Names the listener answered with an address, in order.
@@ -400,6 +408,17 @@ impl Ledger {
         }
         let chain = self.chain(record.header.tgid, &[0; 16], living);
         self.incident(Incident::Left { path }, chain)
+    }
+
+    /// Takes a network namespace where the job's DNS cannot be served.
+    pub fn unserved(
+        &mut self,
+        record: &Unserved,
+        why: String,
+        living: &impl Living,
+    ) -> Option<News> {
+        let chain = self.chain(record.header.tgid, &[0; 16], living);
+        self.incident(Incident::Unserved { why }, chain)
     }
 
     fn incident(&mut self, incident: Incident, chain: Chain) -> Option<News> {

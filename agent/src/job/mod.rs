@@ -6,6 +6,7 @@
 
 pub mod coverage;
 pub mod id;
+pub mod namespaces;
 pub mod record;
 pub mod resume;
 pub mod run;

@@ -339,6 +339,7 @@ fn incidents(facts: &Facts<'_>) -> Vec<IncidentSeen> {
                 ..
             } => (call.name(), verdict.name(), reason.name()),
             Incident::Left { .. } => ("leave-cgroup", "noted", "moved"),
+            Incident::Unserved { .. } => ("network-namespace", "noted", Reason::NO_RESOLVER.name()),
         };
         IncidentSeen {
             call: call.to_owned(),

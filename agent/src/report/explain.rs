@@ -52,8 +52,8 @@ fn denial(reason: Reason) -> &'static str {
             "Somebody outside sent this to the job unasked. Jobs take no connections from outside."
         }
         Reason::NO_RESOLVER => {
-            "The job asked for a name in a network namespace where cordon has no DNS listener for \
-             it, as in a container with a network of its own."
+            "The job asked for a name in a network namespace where cordon had no DNS listener for it: \
+             just before one was made there, or because the job has too many."
         }
         Reason::NO_MEMORY => {
             "The kernel had no memory to note the verdict, so it was refused. It may work when \

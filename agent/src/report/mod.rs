@@ -397,6 +397,9 @@ pub enum NameVerdict {
     Unsupported,
     /// The upstream resolver failed or took too long.
     Failed,
+    /// Asked of the resolver at 127.0.0.11 of the job's own network namespace: no rule allows the name,
+    /// and its addresses got no lease.
+    Local,
     /// The answer could not be leased (too many addresses or rules): not given to the job.
     NotLeased,
 }

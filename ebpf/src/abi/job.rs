@@ -42,6 +42,8 @@ pub struct Losses {
 pub struct DnsClientKey {
     /// Cgroup id of the job.
     pub job: u64,
+    /// Cookie of the network namespace: each has its own ports.
+    pub netns: u64,
     /// Source port, host byte order.
     pub port: u16,
     /// IP protocol.
@@ -52,7 +54,7 @@ pub struct DnsClientKey {
     pub reserved2: u32,
 }
 
-const _: () = assert!(size_of::<DnsClientKey>() == 16);
+const _: () = assert!(size_of::<DnsClientKey>() == 24);
 
 /// Value of `DNS_CLIENTS`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]
@@ -60,9 +62,15 @@ const _: () = assert!(size_of::<DnsClientKey>() == 16);
 pub struct DnsClient {
     /// Process that last used the socket.
     pub tgid: u32,
+    /// Port of the server that was asked, host byte order.
+    pub port: u16,
     /// Always zero.
-    pub reserved: u32,
+    pub reserved: u16,
+    /// Address of the server that was asked.
+    pub server: Address,
 }
+
+const _: () = assert!(size_of::<DnsClient>() == 24);
 
 open_enum! {
     /// What a socket's kept verdict is about.
@@ -153,6 +161,8 @@ pub struct Socket {
     pub peer: Address,
     /// Address of the DNS server the job asked, while its DNS is redirected.
     pub dns_server: Address,
+    /// Cookie of the network namespace in which the DNS was redirected.
+    pub dns_netns: u64,
     /// Process that last connected or sent.
     pub tgid: u32,
     /// Port of the peer, host byte order.
@@ -173,7 +183,7 @@ pub struct Socket {
     pub role: SocketRole,
 }
 
-const _: () = assert!(size_of::<Socket>() == 64);
+const _: () = assert!(size_of::<Socket>() == 72);
 
 /// Bytes of a packet that are looked at together.
 pub const WINDOW_BYTES: usize = 512;

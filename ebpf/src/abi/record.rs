@@ -26,6 +26,8 @@ open_enum! {
         EXEC = 0x11, "exec";
         /// [`Moved`]
         MOVED = 0x12, "moved";
+        /// [`Unserved`]
+        UNSERVED = 0x13, "unserved";
     }
 }
 
@@ -281,6 +283,18 @@ pub struct Moved {
 
 const _: () = assert!(size_of::<Moved>() == 296);
 
+/// A process of the job is in a network namespace where nobody serves the job's DNS.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]
+#[repr(C)]
+pub struct Unserved {
+    /// Kind [`RecordKind::UNSERVED`]; `tid` is the thread that is there.
+    pub header: RecordHeader,
+    /// Cookie of the namespace.
+    pub netns: u64,
+}
+
+const _: () = assert!(size_of::<Unserved>() == 40);
+
 /// Lists every record kind with its struct, once. `$then!` receives the whole list.
 #[macro_export]
 macro_rules! for_each_record {
@@ -293,6 +307,7 @@ macro_rules! for_each_record {
             FORK => Fork,
             EXEC => Exec,
             MOVED => Moved,
+            UNSERVED => Unserved,
         }
     };
 }

@@ -233,6 +233,7 @@ fn redirect(ctx: &SockAddrContext, id: u64, job: &Job, call: &Call, socket: &mut
         (None, _) => 0,
     };
     if port == 0 {
+        judge::need_resolver(id, netns);
         let decision = Decision::without_rule(Reason::NO_RESOLVER);
         keep(socket, call, decision, job.mode.verdict(decision.reason));
         return settle(id, job, call, decision);
@@ -240,6 +241,7 @@ fn redirect(ctx: &SockAddrContext, id: u64, job: &Job, call: &Call, socket: &mut
     let loopback = call.address.loopback_like();
     socket.dns_server = call.address;
     socket.dns_port = call.port;
+    socket.dns_netns = netns;
     socket.peer = loopback;
     socket.peer_port = port;
     socket.listener_port = port;

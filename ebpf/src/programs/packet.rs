@@ -154,6 +154,7 @@ fn pass_known(
     if out && socket.listener_port != 0 && socket.listener_port == ends.far_port {
         let key = DnsClientKey {
             job: id,
+            netns: socket.dns_netns,
             port: ends.near_port,
             protocol: ends.protocol,
             reserved: 0,
@@ -164,7 +165,9 @@ fn pass_known(
             key,
             DnsClient {
                 tgid: socket.tgid,
+                port: socket.dns_port,
                 reserved: 0,
+                server: socket.dns_server,
             },
             0,
         );

@@ -8,6 +8,7 @@ use crate::runner::Story;
 mod audit;
 mod connect;
 mod control;
+mod destroy;
 mod dns;
 mod doctor;
 mod downgrade;
@@ -18,6 +19,7 @@ mod loopback;
 mod losses;
 mod lsm;
 mod membership;
+mod netns;
 mod outlive;
 mod ranges;
 mod refusals;
@@ -31,12 +33,14 @@ pub fn all() -> Vec<Story> {
     [
         harness::stories(),
         doctor::stories(),
+        destroy::stories(),
         connect::stories(),
         dns::stories(),
         ranges::stories(),
         lease::stories(),
         sockets::stories(),
         membership::stories(),
+        netns::stories(),
         loopback::stories(),
         two_jobs::stories(),
         audit::stories(),

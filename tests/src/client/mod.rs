@@ -140,11 +140,25 @@ fn perform(step: &Step) -> Result<Done, Refused> {
             kind,
         } => dns::ask(*server, *transport, names, kind),
         Step::Background { steps } => process::background(steps),
+        Step::Apart => process::apart(),
+        Step::Again { count, steps } => process::again(*count, steps),
+        Step::Soon { ms, step } => soon(Duration::from_millis(*ms), step),
         Step::Mark { path } => process::mark(path),
         Step::Await { path } => process::wait_for(path),
         Step::Sleep { ms } => Ok(process::sleep(*ms)),
         Step::Raise { signal } => process::raise(*signal),
         Step::Exit { .. } => Ok(Done::default()),
+    }
+}
+
+fn soon(limit: Duration, step: &Step) -> Result<Done, Refused> {
+    let deadline = Instant::now() + limit;
+    loop {
+        let done = perform(step);
+        if done.is_ok() || Instant::now() > deadline {
+            return done;
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -198,6 +198,13 @@ pub enum Step {
     },
     /// Start a process in a session of its own that does steps, and do not wait for it.
     Background { steps: Vec<Self> },
+    /// Go to a user and a network namespace of one's own, whose loopback is up.
+    Apart,
+    /// So many times, one after the other: start a process that does steps, and wait for it. `bytes`
+    /// counts those in which all worked.
+    Again { count: usize, steps: Vec<Self> },
+    /// Do one step until it works, at most so long.
+    Soon { ms: u64, step: Box<Self> },
     /// Make a file.
     Mark { path: PathBuf },
     /// Wait until a file is there.

@@ -152,6 +152,16 @@ impl World {
         Ok(receiver)
     }
 
+    /// Serves names in a namespace that is none of the world's machines.
+    pub fn serve_names(
+        &self,
+        zone: &Zone,
+        namespace: &Namespace,
+        addresses: &[SocketAddr],
+    ) -> Result<()> {
+        zone.serve(&self.servers, namespace, addresses)
+    }
+
     /// Starts a listener on the job's own machine that resets every connection.
     pub fn reset_beside_job(&self, address: SocketAddr) -> Result<()> {
         reset_connections(&self.servers, &self.network.job, address)

@@ -86,8 +86,11 @@ impl NameLog for Log {
 struct Clients;
 
 impl ClientLookup for Clients {
-    fn process(&self, protocol: u8, port: u16) -> Option<u32> {
-        Some(u32::from(protocol) << 16 | u32::from(port))
+    fn client(&self, _netns: u64, protocol: u8, port: u16) -> Option<Client> {
+        Some(Client {
+            process: u32::from(protocol) << 16 | u32::from(port),
+            server: (Ipv4Addr::LOCALHOST, 53).into(),
+        })
     }
 }
 

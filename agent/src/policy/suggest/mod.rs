@@ -135,6 +135,7 @@ impl Suggestion {
                 | NameVerdict::Denied
                 | NameVerdict::Unsupported
                 | NameVerdict::Failed
+                | NameVerdict::Local
                 | NameVerdict::NotLeased => continue,
             };
             self.remarks.insert(remark);
