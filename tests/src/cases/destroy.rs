@@ -1,7 +1,7 @@
 //! Closing somebody else's connection: who waits on it is told at once, and nobody else notices.
 
 use std::fs::File;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::channel;
 use std::thread::{scope, sleep};
@@ -97,7 +97,7 @@ fn told_at_once(environment: &Environment, listen: SocketAddr, connect: SocketAd
         ensure!(closed == Destroyed::Closed, "{closed:?}");
         let read = said
             .recv_timeout(patience)
-            .map_err(|_| anyhow!("the client still waits"))?;
+            .map_err(|_timeout| anyhow!("the client still waits"))?;
         ensure!(read == Err(Some(libc::ECONNABORTED)), "{read:?}");
         Ok(())
     })?;
