@@ -80,7 +80,7 @@ impl World {
         let directory = std::env::temp_dir().join(&name);
         fs::create_dir(&directory).context("create a directory")?;
         let scratch = Scratch(directory);
-        let mounts = Namespace::mount(|| private_mounts(&scratch.0))?;
+        let mounts = Namespace::mount(|| private_mounts(&scratch.0, environment.slowness))?;
         let network = Network::new()?;
         let world = Self {
             cgroup: Tree::new(&environment.cgroup2, &name)?,
@@ -277,7 +277,7 @@ impl World {
 
 /// Inside a new mount namespace: no mount leaves it, a bpffs of its own, and the system's resolver
 /// settings are the world's.
-fn private_mounts(scratch: &Path) -> Result<()> {
+fn private_mounts(scratch: &Path, slowness: u32) -> Result<()> {
     const NONE: Option<&str> = None;
     mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)
         .context("make / private")?;
@@ -287,10 +287,12 @@ fn private_mounts(scratch: &Path) -> Result<()> {
     if !Path::new("/etc/resolv.conf").exists() {
         shadow_etc(scratch)?;
     }
+    // Seconds; libc takes no more than 30.
+    let patience = (2 * slowness).min(30);
     bind(
         scratch,
         "resolv.conf",
-        &format!("nameserver {DNS_V4}\noptions timeout:2 attempts:1\n"),
+        &format!("nameserver {DNS_V4}\noptions timeout:{patience} attempts:1\n"),
     )?;
     if Path::new("/etc/nsswitch.conf").exists() {
         // nss-resolve and nscd would ask a daemon outside of the world.
