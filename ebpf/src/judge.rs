@@ -15,9 +15,7 @@ use cordon_ebpf::abi::verdict::{Reason, Verdict};
 use cordon_ebpf::decide::{Decision, Destination, Listener, Tables, decide};
 
 use crate::kernel::{self, Ends};
-use crate::maps::{
-    Cell, FLOWS, HELD, JOBS, LEASES, LOSSES, NETS, RECORDS, RESOLVERS, UNSERVED,
-};
+use crate::maps::{Cell, FLOWS, HELD, JOBS, LEASES, LOSSES, NETS, RECORDS, RESOLVERS, UNSERVED};
 
 /// What a program returns to let pass.
 pub(crate) const PASS: i32 = 1;

@@ -13,6 +13,7 @@ use nix::sys::signal::Signal;
 use tokio::sync::mpsc;
 use tokio::time::interval;
 
+use super::closing::Closing;
 use super::namespaces::Namespaces;
 use super::run::Tell;
 use crate::attribution::Proc;
@@ -59,6 +60,7 @@ pub struct Watch {
     questions: mpsc::Receiver<Question>,
     lost: Arc<AtomicU64>,
     leases: Arc<Leases>,
+    closing: Closing,
     /// The job's DNS, once it is served.
     pub namespaces: Option<Namespaces>,
     /// What was seen.
@@ -81,6 +83,7 @@ impl Watch {
                 questions,
                 lost,
                 leases,
+                closing: Closing::default(),
                 namespaces: None,
                 ledger: Ledger::of(home),
             },
@@ -109,6 +112,7 @@ impl Watch {
                 pump,
                 questions,
                 leases,
+                closing,
                 namespaces,
                 ledger,
                 ..
@@ -117,7 +121,7 @@ impl Watch {
                 status = init.ended() => return Ok(outcome(status?)),
                 ready = pump.ready() => {
                     ready?;
-                    let unserved = drain(pump, ledger, tell);
+                    let unserved = drain(pump, closing, ledger, tell);
                     serve(namespaces.as_mut(), host, place, &unserved, ledger, tell);
                 }
                 Some(question) = questions.recv() => {
@@ -157,6 +161,7 @@ impl Watch {
                 pump,
                 questions,
                 leases,
+                closing,
                 namespaces,
                 ledger,
                 ..
@@ -169,7 +174,7 @@ impl Watch {
                 }
                 ready = pump.ready() => {
                     ready?;
-                    let unserved = drain(pump, ledger, tell);
+                    let unserved = drain(pump, closing, ledger, tell);
                     serve(namespaces.as_mut(), host, place, &unserved, ledger, tell);
                 }
                 Some(question) = questions.recv() => {
@@ -211,19 +216,27 @@ impl Watch {
             }
         }
         // No process is left that could ask for a name.
-        let _unserved = drain(&mut self.pump, &mut self.ledger, tell);
+        let _unserved = drain(&mut self.pump, &mut self.closing, &mut self.ledger, tell);
         let lost = self.lost.swap(0, Ordering::Relaxed);
         self.ledger.dropped.names = self.ledger.dropped.names.saturating_add(lost);
         Ok(())
     }
 }
 
-/// Takes what the ring holds. Returns the namespaces in which the job has no DNS.
-fn drain(pump: &mut Pump, ledger: &mut Ledger, tell: Tell<'_>) -> Vec<Unserved> {
+/// Takes what the ring holds, and closes what was refused for its name. Returns the namespaces in which
+/// the job has no DNS.
+fn drain(
+    pump: &mut Pump,
+    closing: &mut Closing,
+    ledger: &mut Ledger,
+    tell: Tell<'_>,
+) -> Vec<Unserved> {
     let mut unserved = Vec::new();
     pump.drain(&mut |event| {
-        if let Ok(Event::Unserved(record)) = &event {
-            unserved.push(*record);
+        match &event {
+            Ok(Event::Unserved(record)) => unserved.push(*record),
+            Ok(Event::NameRefused(record)) => closing.close(record),
+            _ => {}
         }
         if let Some(news) = ledger.take(&event, &Proc) {
             tell(news);

@@ -627,13 +627,14 @@ pub(crate) unsafe fn refuse(
             (&raw mut (*slot).reason).write(reason);
             let name = (&raw mut (*slot).name).cast::<c_void>();
             let read = match stream {
-                Some(stream) => {
+                // Of anything else there is no whole name.
+                Some(stream) if reason == Reason::NAME_NOT_ALLOWED => {
                     let from = (&raw const (*stream).reading.name.bytes).cast();
                     let read = helper::bpf_probe_read_kernel(name, NAME_BYTES as u32, from);
                     (&raw mut (*slot).name_len).write((*stream).reading.name.len);
                     read
                 }
-                None => -1,
+                _ => -1,
             };
             if read != 0 {
                 (&raw mut (*slot).name_len).write(0);

@@ -19,6 +19,7 @@ mod loopback;
 mod losses;
 mod lsm;
 mod membership;
+mod names;
 mod netns;
 mod outlive;
 mod ranges;
@@ -38,6 +39,7 @@ pub fn all() -> Vec<Story> {
         dns::stories(),
         ranges::stories(),
         lease::stories(),
+        names::stories(),
         sockets::stories(),
         membership::stories(),
         netns::stories(),

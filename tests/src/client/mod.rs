@@ -6,6 +6,7 @@
 mod call;
 mod dns;
 mod process;
+mod show;
 mod socket;
 pub mod step;
 mod tamper;
@@ -109,6 +110,8 @@ fn perform(step: &Step) -> Result<Done, Refused> {
         Step::Serve { at, ready } => tcp::serve(*at, ready),
         Step::Loopback { address } => tcp::loopback(*address),
         Step::Udp { to, form, call } => udp::exchange(*to, *form, *call),
+        Step::Show { to, way, pieces } => show::stream(*to, *way, pieces),
+        Step::ShowAgain { to, first, second } => show::again(*to, first, second),
         Step::Connects { to, count } => tcp::connects(*to, *count),
         Step::Flood { to, count } => udp::flood(*to, *count),
         Step::UdpRace { to, beside, rounds } => udp::race(*to, *beside, *rounds),

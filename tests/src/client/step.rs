@@ -111,6 +111,25 @@ pub enum Transport {
     Udp,
 }
 
+/// How bytes are given to a connection.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Way {
+    /// `send(2)`
+    Write,
+    /// The first piece with `MSG_FASTOPEN`, before there is a connection.
+    FastOpen,
+    /// On a multipath TCP socket.
+    Multipath,
+    /// The last byte of each piece urgent (`MSG_OOB`).
+    Urgent,
+    /// `sendfile(2)`
+    SendFile,
+    /// `vmsplice(2)`, then `splice(2)`
+    Splice,
+    /// `MSG_ZEROCOPY`
+    ZeroCopy,
+}
+
 /// One thing to do.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "do")]
@@ -130,6 +149,18 @@ pub enum Step {
         to: SocketAddr,
         form: Form,
         call: SendCall,
+    },
+    /// Connect, send pieces, each in a packet of its own, and read as many bytes back.
+    Show {
+        to: SocketAddr,
+        way: Way,
+        pieces: Vec<Vec<u8>>,
+    },
+    /// The same in one piece, twice on one socket: between them it gives up its connection.
+    ShowAgain {
+        to: SocketAddr,
+        first: Vec<u8>,
+        second: Vec<u8>,
     },
     /// Connect and close, many times.
     Connects { to: SocketAddr, count: usize },

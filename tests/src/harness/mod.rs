@@ -9,6 +9,7 @@ pub mod capture;
 pub mod cgroup;
 pub mod enter;
 pub mod environment;
+pub mod hello;
 pub mod job;
 pub mod kernel;
 pub mod leftovers;
