@@ -150,7 +150,7 @@ fn install_programs(programs: &[Program]) -> Result<()> {
 }
 
 /// Installs those of the packages that are not there.
-fn install(packages: &[&str]) -> Result<()> {
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
     let missing: Vec<&str> = packages
         .iter()
         .copied()

@@ -145,6 +145,11 @@ impl World {
             .listen(&self.servers, &self.network.evil, &addresses)
     }
 
+    /// Answers questions for the world's names at one more address of a machine.
+    pub fn resolve_at(&self, machine: &Namespace, address: SocketAddr) -> Result<()> {
+        self.zone.serve(&self.servers, machine, &[address])
+    }
+
     /// Starts a receiver that runs outside every job, on the job's own machine.
     pub fn listen_beside_job(&self, addresses: &[SocketAddr]) -> Result<Receiver> {
         let receiver = Receiver::default();
