@@ -46,6 +46,11 @@ impl Made {
         fs::read(self.attempt.directory.join(name)).ok()
     }
 
+    /// Whether it says that it failed: by its status, or in words, as a browser does.
+    pub fn failed(&self) -> bool {
+        self.seen.status != Some(0) || self.said().contains(BROWSERS_ERROR)
+    }
+
     /// What it said about a failure, in a few words.
     pub fn said(&self) -> String {
         let Some(status) = self.seen.status else {
@@ -57,13 +62,18 @@ impl Made {
         };
         let (errors, output) = (text(self.attempt.stderr()), text(self.attempt.stdout()));
         let lines = || errors.lines().chain(output.lines().take(20));
-        let trouble = lines().find(|line| is_trouble(line));
+        let trouble = lines()
+            .find(|line| line.contains(BROWSERS_ERROR))
+            .or_else(|| lines().find(|line| is_trouble(line)));
         let last = || lines().filter(|line| !line.trim().is_empty()).last();
         let line = trouble.or_else(last).unwrap_or_default().trim();
         let short: String = line.chars().take(110).collect();
         format!("{short} (status {status})")
     }
 }
+
+/// In front of what a browser calls an error; its status is 0 all the same.
+const BROWSERS_ERROR: &str = "net::ERR_";
 
 /// Whether a line of output tells what went wrong.
 fn is_trouble(line: &str) -> bool {

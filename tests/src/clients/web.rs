@@ -260,7 +260,7 @@ fn under_other_name(
     let limit = Duration::from_millis(first.seen.ms) + AT_ONCE;
     let ms = second.seen.ms;
     let prompt = second.seen.status.is_some() && Duration::from_millis(ms) < limit;
-    let failed = second.seen.status.is_some_and(|status| status != 0);
+    let failed = second.failed();
     let whole = is_whole(fetcher, second, body)?;
     let faults: Vec<&str> = [
         (whole, "FETCHED"),
