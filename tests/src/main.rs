@@ -44,6 +44,9 @@ enum Mode {
     Demo(demo::Args),
     /// Measure what cordon costs
     Bench(bench::Args),
+    /// Be the load of a measurement (used by `bench`)
+    #[command(hide = true)]
+    BenchLoad(bench::load::Args),
     /// Prove real clients against cordon
     Clients(clients::Args),
     /// Start clients one after another (used by `clients`)
@@ -81,8 +84,9 @@ fn main() -> ExitCode {
     let first = std::env::args().skip(1).find(|word| word != runner::GUEST);
     let result = match first.as_deref() {
         Some(
-            "demo" | "bench" | "client" | "clients" | "clients-job" | "clients-native" | "enter"
-            | "escape" | "escape-job" | "escape-case" | "escape-accomplice" | "escape-send",
+            "demo" | "bench" | "bench-load" | "client" | "clients" | "clients-job"
+            | "clients-native" | "enter" | "escape" | "escape-job" | "escape-case"
+            | "escape-accomplice" | "escape-send",
         ) => command(Cli::parse()),
         _ => supervisor::supervised(runner::run),
     };
@@ -100,6 +104,7 @@ fn command(Cli { vm, mode }: Cli) -> anyhow::Result<ExitCode> {
         Mode::EscapeJob(args) => escape::hostile::run(&args),
         Mode::EscapeCase(args) => escape::hostile::one(&args),
         Mode::Client(args) => client::run(&args),
+        Mode::BenchLoad(args) => bench::load::run(&args),
         Mode::Clients(args) => supervisor::supervised(|| clients::run(&args)),
         Mode::ClientsJob(args) => clients::attempt::run(&args),
         Mode::ClientsNative(args) => clients::native::run(&args),
