@@ -287,10 +287,16 @@ fn leases(server: SocketAddr, names: &[(String, Ipv4Addr)], after: Duration) -> 
     Ok(measured)
 }
 
-/// The name's first IPv4 address.
+/// The name's first IPv4 address. On a busy machine the first question may come to nothing.
 fn resolve(name: &str, port: u16) -> Result<SocketAddr> {
-    let mut found = (name, port).to_socket_addrs()?;
-    found.find(SocketAddr::is_ipv4).context("no address")
+    let started = Instant::now();
+    loop {
+        match (name, port).to_socket_addrs() {
+            Ok(mut found) => return found.find(SocketAddr::is_ipv4).context("no address"),
+            Err(error) if started.elapsed() > PATIENCE => return Err(error).context("resolve"),
+            Err(_) => {}
+        }
+    }
 }
 
 /// Every handshake is a whole one.

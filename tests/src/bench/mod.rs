@@ -23,6 +23,9 @@ use crate::harness::environment::Environment;
 use crate::harness::job::Job;
 use crate::harness::world::World;
 
+/// Seconds a job may take: a busy machine makes figures poor, not failures.
+const PATIENCE: u32 = 300;
+
 /// What is measured.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, Eq, PartialEq)]
 enum Subject {
@@ -73,7 +76,7 @@ fn measure(
         processors.load.to_string().into(),
         plan.into(),
     ];
-    let job = job.command(words);
+    let job = job.command(words).patience(PATIENCE);
     let running = on(processors.server, processors.load, || job.start())?;
     let finished = running.wait()?.expect_status(0)?;
     let measured: Measured = serde_json::from_str(&finished.stdout)?;

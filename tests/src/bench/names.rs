@@ -3,13 +3,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
 use crate::bench::figures::{Round, median, over, part, ratio, sorted, times};
 use crate::bench::load::{Load, Measured};
 use crate::bench::processor::{Processors, on, pin};
-use crate::bench::{measure, memory};
-use crate::client::step::Step;
+use crate::bench::{PATIENCE, measure, memory};
 use crate::harness::environment::Environment;
 use crate::harness::job::Job;
 use crate::harness::network::{DNS_V4, GOOD_V4, at};
@@ -185,7 +184,7 @@ fn rulesets(environment: &Environment, processors: Processors, rounds: u16) -> R
         for (size, profile) in sizes.iter_mut().zip(&profiles) {
             let job = || enforced(&world, profile);
             let start = on(processors.server, processors.load, || {
-                job().command(["true"]).run()
+                job().command(["true"]).patience(PATIENCE).run()
             })?;
             let start = start.expect_status(0)?.elapsed;
             size.start.push(start.as_secs_f64() * 1e3);
@@ -251,15 +250,19 @@ fn waiting<'w>(
     profiles: &[PathBuf],
 ) -> Result<(crate::harness::job::Running<'w>, PathBuf)> {
     let (ready, end) = (world.path("ready"), world.path("end"));
-    let steps = [
-        Step::Mark {
-            path: ready.clone(),
-        },
-        Step::Await { path: end.clone() },
+    let script = "touch $0; until [ -e $1 ]; do sleep 0.05; done";
+    let words = [
+        "sh".as_ref(),
+        "-c".as_ref(),
+        script.as_ref(),
+        ready.as_os_str(),
+        end.as_os_str(),
     ];
-    let mut running = enforced(world, profiles).steps(&steps)?.start()?;
+    let mut running = enforced(world, profiles)
+        .patience(PATIENCE)
+        .command(words)
+        .start()?;
     running.until(&ready)?;
-    ensure!(ready.exists());
     Ok((running, end))
 }
 
