@@ -23,10 +23,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         bail!("the benchmark makes cgroups and BPF programs: run `cargo xtask bench` as root");
     }
     setup::stories()?;
-    if options.subject == "dns" {
-        if let Err(error) = setup::resolvers() {
-            eprintln!("what cannot be had is not measured: {error:#}");
-        }
+    if options.subject == "dns"
+        && let Err(error) = setup::resolvers()
+    {
+        eprintln!("what cannot be had is not measured: {error:#}");
     }
     let built = build::build(&build::Options { release: true })?;
     become_program(

@@ -26,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// When a question is sent again: as resolvers of libraries do, a datagram can be lost.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// Between two tries to send: each refusal is a record that cordon has to read meanwhile.
+const PAUSE: Duration = Duration::from_micros(50);
+
 /// What to do.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub enum Load {
@@ -269,9 +272,11 @@ fn leases(server: SocketAddr, names: &[(String, Ipv4Addr)], after: Duration) -> 
         let started = Instant::now();
         resolver.send(&question(name, 1)?)?;
         let (mut passed, mut answered) = (None, None);
+        let mut next = after;
         while passed.is_none() || answered.is_none() {
             ensure!(started.elapsed() < PATIENCE, "no lease for {name}");
-            if passed.is_none() && started.elapsed() >= after {
+            if passed.is_none() && started.elapsed() >= next {
+                next = started.elapsed() + PAUSE;
                 passed = probe.send_to(b"", target).is_ok().then(now).transpose()?;
             }
             if answered.is_none()
