@@ -79,27 +79,32 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         if let Step::Exit { code } = step {
             return Ok(ExitCode::from(*code));
         }
-        let started = Instant::now();
-        let result = perform(step);
-        let mut outcome = match result {
-            Ok(done) => Outcome {
-                ok: true,
-                bytes: done.bytes,
-                ..done.outcome
-            },
-            Err(Refused { call, errno }) => Outcome {
-                call: Some(call.to_owned()),
-                errno: Some(errno.to_string()),
-                ..Outcome::default()
-            },
-        };
-        outcome.step = step.name();
-        let elapsed = started.elapsed();
-        outcome.ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        outcome.us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
-        println!("{}", serde_json::to_string(&outcome)?);
+        println!("{}", serde_json::to_string(&attempt(step))?);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Does one step.
+pub fn attempt(step: &Step) -> Outcome {
+    let started = Instant::now();
+    let result = perform(step);
+    let mut outcome = match result {
+        Ok(done) => Outcome {
+            ok: true,
+            bytes: done.bytes,
+            ..done.outcome
+        },
+        Err(Refused { call, errno }) => Outcome {
+            call: Some(call.to_owned()),
+            errno: Some(errno.to_string()),
+            ..Outcome::default()
+        },
+    };
+    outcome.step = step.name();
+    let elapsed = started.elapsed();
+    outcome.ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+    outcome.us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+    outcome
 }
 
 fn perform(step: &Step) -> Result<Done, Refused> {

@@ -18,6 +18,7 @@ pub mod network;
 pub mod receiver;
 pub mod rules;
 pub mod servers;
+pub mod site;
 pub mod verdicts;
 pub mod world;
 pub mod zone;

@@ -145,6 +145,11 @@ impl World {
             .listen(&self.servers, &self.network.evil, &addresses)
     }
 
+    /// Answers questions for the world's names at one more address of a machine.
+    pub fn resolve_at(&self, machine: &Namespace, address: SocketAddr) -> Result<()> {
+        self.zone.serve(&self.servers, machine, &[address])
+    }
+
     /// Starts a receiver that runs outside every job, on the job's own machine.
     pub fn listen_beside_job(&self, addresses: &[SocketAddr]) -> Result<Receiver> {
         let receiver = Receiver::default();
@@ -164,13 +169,18 @@ impl World {
 
     /// Starts a listener on the job's own machine that resets every connection.
     pub fn reset_beside_job(&self, address: SocketAddr) -> Result<()> {
-        reset_connections(&self.servers, &self.network.job, address)
+        self.reset_at(&self.network.job, address)
     }
 
     /// A path for a new file.
     pub fn path(&self, name: &str) -> PathBuf {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         self.scratch.0.join(format!("{number}-{name}"))
+    }
+
+    /// Starts a listener of a machine that resets every connection.
+    pub fn reset_at(&self, machine: &Namespace, address: SocketAddr) -> Result<()> {
+        reset_connections(&self.servers, machine, address)
     }
 
     /// The world's directory.

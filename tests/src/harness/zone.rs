@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
+use nix::time::{ClockId, clock_gettime};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
@@ -34,6 +35,7 @@ pub enum Behaviour {
 struct Content {
     records: BTreeMap<String, Vec<(u32, RData)>>,
     questions: BTreeMap<String, u64>,
+    answered: BTreeMap<String, Duration>,
     behaviour: Behaviour,
 }
 
@@ -82,6 +84,12 @@ impl Zone {
         self.add_record(name, ttl, data);
     }
 
+    /// Makes this the only address of a name.
+    pub fn set(&self, name: &str, address: impl Into<IpAddr>, ttl: u32) {
+        self.content().records.remove(name);
+        self.add(name, address, ttl);
+    }
+
     /// Makes a name an alias of another.
     pub fn alias(&self, name: &str, target: &str, ttl: u32) -> Result<()> {
         let target = Name::from_str(&format!("{target}."))?;
@@ -113,6 +121,16 @@ impl Zone {
         self.content().questions.keys().cloned().collect()
     }
 
+    /// When an answer for a name was ready to be sent, on the monotonic clock of all processes.
+    pub fn answered_at(&self, name: &str) -> Option<Duration> {
+        self.content().answered.get(name).copied()
+    }
+
+    /// Forgets all of [`Zone::answered_at`].
+    pub fn forget_when(&self) {
+        self.content().answered.clear();
+    }
+
     fn content(&self) -> MutexGuard<'_, Content> {
         self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -125,10 +143,10 @@ impl Zone {
         let request = Message::from_vec(request).ok()?;
         let answer = self.answer(&request);
         let code = match self.behaviour() {
-            Behaviour::Answer => return answer.to_vec().ok(),
+            Behaviour::Answer => return self.ready(&request, &answer),
             Behaviour::Delay(delay) => {
                 tokio::time::sleep(delay).await;
-                return answer.to_vec().ok();
+                return self.ready(&request, &answer);
             }
             Behaviour::Silent => return None,
             Behaviour::Fail => ResponseCode::ServFail,
@@ -136,6 +154,15 @@ impl Zone {
         Message::error_msg(request.metadata.id, request.metadata.op_code, code)
             .to_vec()
             .ok()
+    }
+
+    /// The bytes of an answer, and a note of when they were there.
+    fn ready(&self, request: &Message, answer: &Message) -> Option<Vec<u8>> {
+        let bytes = answer.to_vec().ok()?;
+        let name = plain(request.queries.first()?.name());
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).ok()?;
+        self.content().answered.insert(name, now.into());
+        Some(bytes)
     }
 
     fn answer(&self, request: &Message) -> Message {
