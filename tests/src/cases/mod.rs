@@ -9,6 +9,8 @@ mod audit;
 mod connect;
 mod control;
 mod dns;
+mod dns_names;
+mod dns_upstream;
 mod doctor;
 mod downgrade;
 mod harness;
@@ -33,6 +35,8 @@ pub fn all() -> Vec<Story> {
         doctor::stories(),
         connect::stories(),
         dns::stories(),
+        dns_names::stories(),
+        dns_upstream::stories(),
         ranges::stories(),
         lease::stories(),
         sockets::stories(),
