@@ -161,7 +161,7 @@ fn wrong_certificate(environment: &Environment, protocol: Protocol) -> Result<()
         };
         ensure!(answer.code == "Server Failure", "{name:?}");
         let why = answer.why.as_deref().unwrap_or_default();
-        ensure!(why.contains("certificate"), "{name:?}");
+        ensure!(why.contains("certificate"), "{name:?}\n{}", finished.stderr);
         ensure!(
             finished.stderr.contains("its certificate is not accepted"),
             "{}",
@@ -350,8 +350,9 @@ fn three_hundred(environment: &Environment) -> Result<()> {
     let names = middle.answers.first().context("no answer")?;
     ensure!(names.records.len() == 1, "{middle:?}");
     ensure!(libc.addresses.contains(&GOOD_V4.into()), "{libc:?}");
+    // `A` over UDP and TCP; `AAAA`, for which the zone says no TTL, each time libc asks.
     ensure!(
-        world.zone.questions("many.test") <= 4,
+        world.zone.questions("many.test") <= 8,
         "asked again and again"
     );
     Ok(())

@@ -24,6 +24,7 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use self::servers::{Failure, PassedOver, Servers};
+use self::trust::Trust;
 pub use self::trust::TrustError;
 use super::cache::{Cache, Key, Resolved};
 use super::chain::{self, Astray, Chain};
@@ -161,9 +162,9 @@ impl Upstream {
         patience: Duration,
     ) -> Result<Self, UpstreamError> {
         let encrypted = places.iter().any(Place::is_encrypted);
-        let tls = encrypted.then(|| trust::client(authorities)).transpose()?;
+        let trust = encrypted.then(|| Trust::new(authorities)).transpose()?;
         Ok(Self {
-            servers: Servers::new(places, tls, Path::new(RESOLV_CONF), patience)?,
+            servers: Servers::new(places, trust.as_ref(), Path::new(RESOLV_CONF), patience)?,
             patience,
             since: Instant::now(),
             cache: Mutex::default(),

@@ -5,7 +5,6 @@
 //! one that answers with a failure, and asks two at the same time.
 
 use std::fmt;
-use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,13 +21,13 @@ use hickory_resolver::net::xfer::{DnsHandle as _, FirstAnswer as _};
 use hickory_resolver::net::{DnsError, NetError, NoRecords};
 use hickory_resolver::system_conf::parse_resolv_conf;
 use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
-use rustls::ClientConfig;
 use tokio::sync;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::UpstreamError;
+use super::trust::{Judge, Trust};
 use crate::policy::Upstream as Place;
 use crate::sys::fs;
 
@@ -87,30 +86,8 @@ impl From<NetError> for Failure {
         if let NetError::Dns(DnsError::ResponseCode(code)) = &error {
             return Self::Code(*code);
         }
-        match certificate_error(&error) {
-            Some(refused) => Self::Certificate(refused),
-            None => Self::Net(error),
-        }
+        Self::Net(error)
     }
-}
-
-/// What was wrong with a certificate, if that is what an error is about.
-fn certificate_error(error: &NetError) -> Option<rustls::Error> {
-    let inner = match error {
-        NetError::RustlsError(error) => Some(error),
-        NetError::Io(error) => within(error),
-        _ => None,
-    };
-    inner
-        .filter(|error| matches!(error, rustls::Error::InvalidCertificate(_)))
-        .cloned()
-}
-
-fn within(error: &io::Error) -> Option<&rustls::Error> {
-    let inner = error.get_ref()?;
-    inner
-        .downcast_ref::<rustls::Error>()
-        .or_else(|| inner.downcast_ref::<io::Error>().and_then(within))
 }
 
 /// A server, and why it was passed over.
@@ -124,6 +101,8 @@ struct Server {
     /// As a profile writes it.
     label: Arc<str>,
     pool: NameServerPool<TokioRuntimeProvider>,
+    /// Who judges its certificate, if it has one.
+    judge: Option<Arc<Judge>>,
     /// For servers with a handshake: questions wait here for the first one, so that a burst of them
     /// does not open a connection each.
     gate: Option<sync::Mutex<()>>,
@@ -140,10 +119,10 @@ impl fmt::Debug for Server {
 }
 
 impl Servers {
-    /// The servers of these places; `tls` is for those that have certificates.
+    /// The servers of these places; `trust` is for those that have certificates.
     pub(super) fn new(
         places: &[Place],
-        tls: Option<ClientConfig>,
+        trust: Option<&Trust>,
         resolv_conf: &Path,
         patience: Duration,
     ) -> Result<Self, UpstreamError> {
@@ -161,9 +140,12 @@ impl Servers {
         if configured.is_empty() {
             return Err(UpstreamError::NoServers);
         }
-        let context = Arc::new(PoolContext::new(options(patience), tls_config(tls)?));
-        let server = |place: &Place| Arc::new(Server::new(place, &context));
-        Ok(Self(configured.iter().map(server).collect()))
+        let server = |place: &Place| {
+            let trust = trust.filter(|_| place.is_encrypted());
+            Ok(Arc::new(Server::new(place, trust, patience)?))
+        };
+        let servers: Result<_, UpstreamError> = configured.iter().map(server).collect();
+        Ok(Self(servers?))
     }
 
     /// The first usable answer. A server that fails, or has not answered after a while, is not
@@ -230,16 +212,29 @@ impl Servers {
 }
 
 impl Server {
-    fn new(place: &Place, context: &Arc<PoolContext>) -> Self {
-        let config = name_server(place);
+    fn new(
+        place: &Place,
+        trust: Option<&Trust>,
+        patience: Duration,
+    ) -> Result<Self, UpstreamError> {
+        let (tls, judge) = match trust {
+            Some(trust) => {
+                let (config, judge) = trust.client()?;
+                (TlsConfig { config }, Some(judge))
+            }
+            // Used by nobody; hickory wants one.
+            None => (TlsConfig::new().map_err(UpstreamError::Resolver)?, None),
+        };
+        let context = Arc::new(PoolContext::new(options(patience), tls));
         let provider = TokioRuntimeProvider::default();
-        Self {
+        Ok(Self {
             label: place.to_string().into(),
-            pool: NameServerPool::from_config([config], Arc::clone(context), provider),
+            pool: NameServerPool::from_config([name_server(place)], context, provider),
+            judge,
             gate: place.is_encrypted().then(sync::Mutex::default),
             ready: AtomicBool::new(false),
             failed: Mutex::new(None),
-        }
+        })
     }
 
     async fn ask(&self, query: Query) -> Result<Said, Failure> {
@@ -263,7 +258,10 @@ impl Server {
         let said = match response {
             Ok(response) => said(&query, response),
             Err(NetError::Dns(DnsError::NoRecordsFound(none))) => negative(&query, none),
-            Err(error) => Err(error.into()),
+            Err(error) => {
+                let refused = self.judge.as_ref().and_then(|judge| judge.take_refusal());
+                Err(refused.map_or_else(|| error.into(), Failure::Certificate))
+            }
         };
         let answers = said
             .as_ref()
@@ -297,7 +295,13 @@ impl Server {
         }
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         if failed.replace(Instant::now()).is_none() {
-            warn!(server = %self.label, error = %failure, "a DNS server gives no answers");
+            match failure {
+                // Shown also where no log was asked for: somebody is not who they should be.
+                Failure::Certificate(_) => {
+                    error!(server = %self.label, error = %failure, "a DNS server is not asked");
+                }
+                _ => warn!(server = %self.label, error = %failure, "a DNS server gives no answers"),
+            }
         }
     }
 }
@@ -343,14 +347,6 @@ fn negative(query: &Query, none: NoRecords) -> Result<Said, Failure> {
 fn zone(authorities: Vec<Record>) -> Vec<Record> {
     let is_soa = |record: &Record| record.record_type() == RecordType::SOA;
     authorities.into_iter().find(is_soa).into_iter().collect()
-}
-
-fn tls_config(tls: Option<ClientConfig>) -> Result<TlsConfig, UpstreamError> {
-    match tls {
-        Some(config) => Ok(TlsConfig { config }),
-        // Used by nobody; hickory wants one.
-        None => TlsConfig::new().map_err(UpstreamError::Resolver),
-    }
 }
 
 pub(super) fn system_servers(path: &Path) -> Result<Vec<SocketAddr>, UpstreamError> {
