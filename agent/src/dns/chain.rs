@@ -43,10 +43,12 @@ pub(super) fn follow(from: &Name, kind: RecordType, answers: &[Record]) -> Resul
     let of = |record: &Record, owner: &Name, kind| {
         record.dns_class == DNSClass::IN && record.record_type() == kind && record.name == *owner
     };
-    while kind != RecordType::CNAME {
+    loop {
         let found = answers
             .iter()
-            .find(|record| of(record, &end, RecordType::CNAME));
+            .find(|record| of(record, &end, RecordType::CNAME))
+            // Who asks for an alias is told it and not what it stands for.
+            .filter(|_| kind != RecordType::CNAME);
         let Some((record, RData::CNAME(target))) = found.map(|record| (record, &record.data))
         else {
             break;

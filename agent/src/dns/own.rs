@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::{Mutex, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::ifaddrs::getifaddrs;
@@ -27,7 +27,7 @@ pub trait OwnAddresses: Send + Sync + 'static {
 /// What is configured on the interfaces of the calling process's network namespace.
 #[derive(Debug, Default)]
 pub struct Interfaces {
-    known: Mutex<Option<Known>>,
+    known: Mutex<Option<Arc<Known>>>,
 }
 
 #[derive(Debug)]
@@ -38,38 +38,45 @@ struct Known {
 
 impl OwnAddresses for Interfaces {
     fn has(&self, address: IpAddr) -> io::Result<bool> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_fresh = |known: &Known| known.since.elapsed() < FRESH;
-        if let Some(known) = known.as_ref().filter(|known| is_fresh(known)) {
-            return Ok(known.addresses.contains(&address));
-        }
+        let fresh = self.fresh(address);
+        fresh.map_or_else(|| self.ask(address), Ok)
+    }
+}
+
+impl Interfaces {
+    /// What a list that is not old says.
+    fn fresh(&self, address: IpAddr) -> Option<bool> {
+        let list = lock(&self.known).clone()?;
+        (list.since.elapsed() < FRESH).then(|| list.addresses.contains(&address))
+    }
+
+    /// What the kernel says, which is kept.
+    fn ask(&self, address: IpAddr) -> io::Result<bool> {
+        let since = Instant::now();
         let addresses = configured()?;
         let has = addresses.contains(&address);
-        *known = Some(Known {
-            since: Instant::now(),
-            addresses,
-        });
+        *lock(&self.known) = Some(Arc::new(Known { since, addresses }));
         Ok(has)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn configured() -> io::Result<BTreeSet<IpAddr>> {
     let address = |interface: nix::ifaddrs::InterfaceAddress| {
         let address = interface.address?;
-        let v4 = address
-            .as_sockaddr_in()
-            .map(|v4| Ipv4Addr::from(v4.ip()).into());
-        v4.or_else(|| {
-            address
-                .as_sockaddr_in6()
-                .map(|v6| Ipv6Addr::from(v6.ip()).into())
-        })
+        let v4 = address.as_sockaddr_in().map(|v4| v4.ip().into());
+        v4.or_else(|| address.as_sockaddr_in6().map(|v6| v6.ip().into()))
     };
     Ok(getifaddrs()?.filter_map(address).collect())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     #[test]

@@ -65,10 +65,9 @@ impl Held {
             return;
         }
         let until = now.saturating_add(Duration::from_secs(lease.seconds.into()));
-        let life = names.entry(lease.name.clone()).or_insert(Life {
-            until,
-            rule: lease.rules.first().copied(),
-        });
+        let rule = lease.rules.first().copied();
+        let new = Life { until, rule };
+        let life = names.entry(lease.name.clone()).or_insert(new);
         life.until = life.until.max(until);
     }
 

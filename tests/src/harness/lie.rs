@@ -69,7 +69,7 @@ impl Lie {
     pub(super) fn tell(
         self,
         request: &Message,
-        truth: Message,
+        truth: &Message,
         transport: Transport,
     ) -> Option<Vec<u8>> {
         let asked = request.queries.first()?.clone();

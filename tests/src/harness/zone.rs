@@ -149,7 +149,7 @@ impl Zone {
                 failure.add_queries(request.queries);
                 failure.to_vec().ok()
             }
-            Behaviour::Lie(lie) => lie.tell(&request, answer, transport),
+            Behaviour::Lie(lie) => lie.tell(&request, &answer, transport),
         }
     }
 

@@ -200,7 +200,7 @@ fn a_wildcard_has_limits_and_what_is_beyond_never_leaves() {
     let seen = world.upstream.seen();
     assert!(
         seen.iter()
-            .all(|seen| ["a", "b", "c"].contains(&&seen.name[..1])),
+            .all(|seen| seen.name.starts_with(['a', 'b', 'c']) && seen.name.len() < 20),
         "{seen:?}"
     );
     let limited = |question: &&Question| question.verdict == NameVerdict::Limited;

@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 
 /// What is answered to one question.
+#[expect(clippy::struct_excessive_bools, reason = "lies, each by itself")]
 #[derive(Clone, Debug)]
 pub(super) struct Script {
     pub code: ResponseCode,

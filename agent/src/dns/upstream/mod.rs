@@ -180,7 +180,8 @@ impl Upstream {
         kind: RecordType,
     ) -> Result<Resolved, Arc<ResolveError>> {
         let key = (name.to_owned(), kind);
-        if let Some(resolved) = lock(&self.cache).get(&key, self.since.elapsed()) {
+        let kept = lock(&self.cache).get(&key, self.since.elapsed());
+        if let Some(resolved) = kept {
             return Ok(resolved);
         }
         let flight = Arc::clone(lock(&self.flights).entry(key.clone()).or_default());

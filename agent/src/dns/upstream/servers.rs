@@ -295,12 +295,11 @@ impl Server {
         }
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         if failed.replace(Instant::now()).is_none() {
-            match failure {
+            if matches!(failure, Failure::Certificate(_)) {
                 // Shown also where no log was asked for: somebody is not who they should be.
-                Failure::Certificate(_) => {
-                    error!(server = %self.label, error = %failure, "a DNS server is not asked");
-                }
-                _ => warn!(server = %self.label, error = %failure, "a DNS server gives no answers"),
+                error!(server = %self.label, error = %failure, "a DNS server is not asked");
+            } else {
+                warn!(server = %self.label, error = %failure, "a DNS server gives no answers");
             }
         }
     }
