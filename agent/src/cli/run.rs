@@ -366,6 +366,9 @@ pub(super) fn describe(news: &News, mode: Mode) -> String {
                 NameVerdict::Denied | NameVerdict::WouldDeny => "no rule allows it",
                 NameVerdict::Rebinding => "it resolves to addresses a public name must not have",
                 NameVerdict::Unsupported => "this record type is not served",
+                NameVerdict::Limited => {
+                    "beyond the limits of the wildcard that allows it (`wildcard_*` in the host's `[dns]`)"
+                }
                 NameVerdict::Failed => "the DNS server did not answer",
                 NameVerdict::NotLeased => "its addresses could not be leased",
                 NameVerdict::Allowed => "allowed",
@@ -377,6 +380,7 @@ pub(super) fn describe(news: &News, mode: Mode) -> String {
                 | NameVerdict::Rebinding
                 | NameVerdict::Unsupported
                 | NameVerdict::WouldDeny
+                | NameVerdict::Limited
                 | NameVerdict::Allowed
                 | NameVerdict::Local => verb,
             };

@@ -62,7 +62,7 @@ pub(super) fn may_ask(asked: &Asked, act: &Act, server: SocketAddr) -> bool {
         Act::Refuse(refusal) => *refusal == Refusal::Denied,
         // Audit mode: elsewhere it would be asked of the upstream.
         Act::Forward { rules } => rules.is_empty(),
-        Act::Empty { .. } => false,
+        Act::Reverse(_) => false,
     };
     no_rule
         && SocketAddr::new(server.ip().to_canonical(), server.port()) == ADDRESS

@@ -27,7 +27,7 @@ use tracing::warn;
 use super::embedded;
 use super::handler::{self, Outcome, Resolution};
 use super::listener::{Bound, Origin};
-use super::message::{self, Reply};
+use super::message::{self, Reply, Reproach};
 use super::question::{self, Incoming};
 
 /// A question is small; more than this is not one.
@@ -61,7 +61,7 @@ impl Default for Limits {
     }
 }
 
-/// What a listener did not answer, exactly. Only ever added to.
+/// What a listener did not answer, or not in full, exactly. Only ever added to.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counts {
     /// Messages that were not one well-formed question.
@@ -72,6 +72,8 @@ pub struct Counts {
     pub closed: u64,
     /// Answers the kernel did not take, or that their client did not.
     pub undelivered: u64,
+    /// Questions beyond what a wildcard is for.
+    pub limited: u64,
 }
 
 #[derive(Debug, Default)]
@@ -80,6 +82,7 @@ struct Counters {
     refused: AtomicU64,
     closed: AtomicU64,
     undelivered: AtomicU64,
+    limited: AtomicU64,
 }
 
 fn count(counter: &AtomicU64) {
@@ -168,6 +171,7 @@ impl Listener {
             refused,
             closed,
             undelivered,
+            limited,
         } = &self.shared.counters;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counts {
@@ -175,6 +179,7 @@ impl Listener {
             refused: read(refused),
             closed: read(closed),
             undelivered: read(undelivered),
+            limited: read(limited),
         }
     }
 
@@ -214,7 +219,12 @@ impl Service {
             embedded: &self.embedded,
         };
         match self.resolution.answer(bytes, from, protocol, place).await {
-            Outcome::Answered(answer) => Some(answer),
+            Outcome::Answered { bytes, limited } => {
+                if limited {
+                    count(&self.counters.limited);
+                }
+                Some(bytes)
+            }
             Outcome::Malformed(answer) => {
                 count(&self.counters.malformed);
                 answer
@@ -227,7 +237,8 @@ impl Service {
         match question::read(bytes, from, protocol) {
             Incoming::Question(request) => {
                 count(&self.counters.refused);
-                let reply = Reply::code(ResponseCode::Refused);
+                let reproach = Reproach::other("too many questions at the same time");
+                let reply = Reply::refusal(ResponseCode::Refused, reproach);
                 Some(message::encode(&request, &reply))
             }
             Incoming::Malformed(_) => {

@@ -384,9 +384,11 @@ fn socket_destroy(privileged: bool) -> Tried {
 
 /// Configured; whether it answers depends on the name, and no name is asked here.
 fn resolver(config: &Config) -> Tried {
-    let places = config.dns.resolve(&DnsPolicy::default().upstream);
+    let policy = DnsPolicy::default();
+    let places = config.dns.resolve(&policy.upstream);
+    let authorities = config.dns.authorities(&policy);
     let patience = std::time::Duration::from_millis(config.dns.timeout_ms.into());
-    match Upstream::new(&places, patience) {
+    match Upstream::new(&places, &authorities, patience) {
         Ok(_upstream) => Ok("configured".to_owned()),
         Err(error) => Err((Answer::DoesNotWork, chain(&error))),
     }

@@ -181,6 +181,8 @@ pub struct Ledger {
     pub incidents: BTreeMap<Incident, Who>,
     /// Names asked.
     pub names: BTreeMap<NameKey, NameLine>,
+    /// Rules of which it was told that their wildcard's limits were hit.
+    limited: BTreeSet<Option<u16>>,
     /// Names by the addresses they were answered with.
     names_of: BTreeMap<IpAddr, BTreeSet<String>>,
     /// What could not be kept.
@@ -272,8 +274,13 @@ impl Ledger {
             Some(chain) => line.who.count(chain, &mut self.dropped.details),
             None => first_of_line,
         };
-        (new && !matches!(verdict, NameVerdict::Allowed | NameVerdict::Local))
-            .then_some(News::Name { key, chain })
+        let worth_telling = match verdict {
+            NameVerdict::Allowed | NameVerdict::Local => false,
+            // Each such name is a new one; a tunnel would fill the log.
+            NameVerdict::Limited => self.limited.insert(rule),
+            _ => true,
+        };
+        (new && worth_telling).then_some(News::Name { key, chain })
     }
 
     /// Names the listener answered with an address, in order.

@@ -305,12 +305,15 @@ pub(super) fn resolution(
     let names: Arc<dyn dns::NamePolicy> = Arc::<Ruleset>::clone(job.ruleset);
     let leases: Arc<dyn dns::LeaseSink> = Arc::<Leases>::clone(&enforced.maps.leases);
     Ok(Resolution {
+        profile: job.policy.name.clone(),
         ruleset: names,
         mode: job.ruleset.mode.into(),
         sink: leases,
         clients: Arc::new(host.kernel.maps.dns_clients(place.cgroup.id())),
         log: Arc::new(log),
+        own: Arc::new(dns::Interfaces::default()),
         upstream: upstream(job)?,
+        memory: dns::Memory::new(job.dns.wildcard),
         ttl_floor: job.dns.ttl_floor,
         limits: dns::Limits::default(),
     })
@@ -329,7 +332,8 @@ pub(super) fn direct_dns(host: &mut Host, place: &Place, bound: &Bound) -> Resul
 fn upstream(job: &Job<'_>) -> Result<dns::Upstream, RunError> {
     let upstreams = job.dns.resolve(&job.policy.dns.upstream);
     let patience = Duration::from_millis(job.dns.timeout_ms.into());
-    Ok(dns::Upstream::new(&upstreams, patience)?)
+    let authorities = job.dns.authorities(&job.policy.dns);
+    Ok(dns::Upstream::new(&upstreams, &authorities, patience)?)
 }
 
 /// How a released job went.

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +42,7 @@ pub use self::library::Library;
 pub use self::name::DomainName;
 pub use self::pattern::DomainPattern;
 pub use self::ports::PortSet;
-pub(crate) use self::profile::{is_profile_name, read_upstream};
+pub(crate) use self::profile::{is_profile_name, read_ca, read_upstream};
 pub use self::remedy::{remedy, remedy_with};
 pub use self::upstream::Upstream;
 pub use self::verify::Verify;
@@ -266,12 +267,15 @@ pub struct ProfileSource {
 pub struct DnsPolicy {
     /// Resolvers to ask, in order; never empty.
     pub upstream: Vec<Upstream>,
+    /// Certificates that encrypted resolvers may be certified by, besides the host's own: a file.
+    pub ca: Option<PathBuf>,
 }
 
 impl Default for DnsPolicy {
     fn default() -> Self {
         Self {
             upstream: vec![Upstream::System],
+            ca: None,
         }
     }
 }

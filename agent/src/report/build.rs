@@ -116,6 +116,8 @@ fn summary(facts: &Facts<'_>, flows: &[Flow], dns: &[NameAsked]) -> Summary {
         bytes_in: sum(|flow| flow.bytes_in),
         names_asked: count(|_| true),
         names_denied: count(|line| is_refused(line.answer)),
+        names_limited: facts.dns.limited,
+        answers_undelivered: facts.dns.undelivered,
     }
 }
 
@@ -125,6 +127,7 @@ fn is_refused(answer: NameVerdict) -> bool {
         NameVerdict::Denied
             | NameVerdict::WouldDeny
             | NameVerdict::Rebinding
+            | NameVerdict::Limited
             | NameVerdict::Unsupported
     )
 }

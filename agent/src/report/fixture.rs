@@ -22,6 +22,8 @@ pub(super) fn report() -> Report {
             bytes_in: 48_211_004,
             names_asked: 9,
             names_denied: 2,
+            names_limited: 0,
+            answers_undelivered: 0,
         },
         job: JobFacts {
             id: "20261122-081500-1f3a".into(),

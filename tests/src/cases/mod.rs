@@ -10,6 +10,8 @@ mod connect;
 mod control;
 mod destroy;
 mod dns;
+mod dns_names;
+mod dns_upstream;
 mod doctor;
 mod downgrade;
 mod harness;
@@ -37,6 +39,8 @@ pub fn all() -> Vec<Story> {
         destroy::stories(),
         connect::stories(),
         dns::stories(),
+        dns_names::stories(),
+        dns_upstream::stories(),
         ranges::stories(),
         lease::stories(),
         names::stories(),

@@ -430,7 +430,7 @@ fn embedded(environment: &Environment) -> Result<()> {
     beside.add("db", BESIDE, 60);
     beside.add("good.test", BESIDE, 60);
     beside.add("secret.evil.test", BESIDE, 60);
-    world.serve_names(&beside, &network, &[own])?;
+    world.serve_names_in(&beside, &network, &[own])?;
     File::create(&served)?;
     let finished = running.wait()?;
     let [home, _, _, _, udp, tcp, elsewhere, connect] = finished.steps()?;

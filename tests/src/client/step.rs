@@ -297,6 +297,12 @@ pub struct Answer {
     pub code: String,
     /// The addresses.
     pub addresses: Vec<IpAddr>,
+    /// All records of the answer section.
+    pub records: Vec<String>,
+    /// Whether it was too long for the transport.
+    pub truncated: bool,
+    /// The text of its extended error.
+    pub why: Option<String>,
 }
 
 /// What became of a step.

@@ -7,12 +7,14 @@
 
 pub mod capture;
 pub mod cgroup;
+pub mod encrypted;
 pub mod enter;
 pub mod environment;
 pub mod hello;
 pub mod job;
 pub mod kernel;
 pub mod leftovers;
+pub mod lie;
 pub mod namespace;
 pub mod network;
 pub mod receiver;

@@ -13,6 +13,7 @@ use nix::mount::{MsFlags, mount};
 use crate::client::step::Step;
 use crate::harness::capture::{Capture, Frame};
 use crate::harness::cgroup::Tree;
+use crate::harness::encrypted::{Certificate, Protocol};
 use crate::harness::environment::Environment;
 use crate::harness::job::Job;
 use crate::harness::leftovers;
@@ -119,6 +120,24 @@ impl World {
             .serve(&self.servers, &self.network.dns, &addresses)
     }
 
+    /// Serves names on one more port of the resolver.
+    pub fn serve_names(&self, zone: &Zone, port: u16) -> Result<()> {
+        let addresses = [at(DNS_V4, port), at(DNS_V6, port)];
+        zone.serve(&self.servers, &self.network.dns, &addresses)
+    }
+
+    /// Serves the world's names encrypted, with this certificate.
+    pub fn serve_encrypted(
+        &self,
+        certificate: &Certificate,
+        protocol: Protocol,
+        port: u16,
+    ) -> Result<()> {
+        let addresses = [at(DNS_V4, port), at(DNS_V6, port)];
+        let dns = &self.network.dns;
+        certificate.serve(&self.zone, protocol, &self.servers, dns, &addresses)
+    }
+
     /// Listens on one more port of all the allowed machine's addresses.
     pub fn listen_good(&self, port: u16) -> Result<()> {
         let addresses = [
@@ -158,7 +177,7 @@ impl World {
     }
 
     /// Serves names in a namespace that is none of the world's machines.
-    pub fn serve_names(
+    pub fn serve_names_in(
         &self,
         zone: &Zone,
         namespace: &Namespace,

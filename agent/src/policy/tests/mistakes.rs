@@ -26,7 +26,8 @@ reason = "a\tb"
 verify = "tsl"
 protocol = "icmp"
 [dns]
-upstream = ["tls://192.0.2.1"]
+upstream = ["tls://192.0.2.1", "https://192.0.2.1/a?b#dns.example", "dns.example"]
+ca = "ca.pem"
 "#;
     assert_eq!(
         wrong(text),
@@ -49,7 +50,10 @@ upstream = ["tls://192.0.2.1"]
             "16: `reason` cannot hold control characters",
             "17: unknown value `tsl` of `verify`",
             "18: unknown protocol `icmp`",
-            "20: not yet: DNS over TLS and HTTPS",
+            "20: this does not say which name the server's certificate must have",
+            "20: this is not the path of a DNS server's URL",
+            "20: this is not a DNS upstream",
+            "21: `ca` must be an absolute path",
         ]
     );
 }
