@@ -169,7 +169,7 @@ mod tests {
         }
         for act in [
             Act::Forward { rules: vec![1] },
-            Act::Empty { rules: vec![] },
+            Act::Reverse(Ipv4Addr::new(192, 0, 2, 1).into()),
             Act::Refuse(Refusal::NotAHostName),
             Act::Refuse(Refusal::Kind),
         ] {

@@ -24,11 +24,6 @@ use crate::clients::needs::TOOLS;
 use crate::clients::table::{Row, Table};
 use crate::harness::environment::Environment;
 
-/// Whether this build checks names inside connections (the server name on 443, `Host` on 80).
-///
-/// While it does not, an attempt under another name is made and shown, and not judged.
-const NAMES_ARE_VERIFIED: bool = true;
-
 /// Arguments of `clients`.
 #[derive(clap::Args, Debug)]
 pub struct Args {

@@ -9,8 +9,6 @@ pub enum Verdict {
     Holds,
     /// Seen otherwise.
     Differs,
-    /// Shown only.
-    NotJudged,
     /// Could not be tried.
     NotRun,
 }
@@ -25,7 +23,6 @@ impl Verdict {
         match self {
             Self::Holds => "ok",
             Self::Differs => "DIFFERS",
-            Self::NotJudged => "shown",
             Self::NotRun => "NOT RUN",
         }
     }
@@ -113,9 +110,8 @@ impl Table {
         };
         let (differ, missing) = (count(Verdict::Differs), count(Verdict::NotRun));
         println!(
-            "{} as expected, {differ} not, {} shown and not judged, {missing} not run",
+            "{} as expected, {differ} not, {missing} not run",
             count(Verdict::Holds),
-            count(Verdict::NotJudged),
         );
         if self.rows.is_empty() {
             eprintln!("no client has such a name");

@@ -9,7 +9,7 @@ use nix::mount::{MsFlags, mount};
 
 use crate::clients::table::{Row, Verdict};
 use crate::clients::trial::{self, Made, Script, Trial, Under};
-use crate::clients::{Client, NAMES_ARE_VERIFIED, Workshop};
+use crate::clients::{Client, Workshop};
 use crate::harness::network::{GOOD_V4, GOOD_V6};
 use crate::harness::site::{Content, Site};
 use crate::harness::world::World;
@@ -275,16 +275,11 @@ fn under_other_name(
     for fault in &faults {
         seen = format!("{fault}; {seen}");
     }
-    let verdict = if NAMES_ARE_VERIFIED {
-        Verdict::of(faults.is_empty())
-    } else {
-        Verdict::NotJudged
-    };
     Ok(Row::new(
         &format!("{scheme}://{OTHER}, same address"),
         &format!("fails within {} ms", limit.as_millis()),
         seen,
-        verdict,
+        Verdict::of(faults.is_empty()),
     ))
 }
 
