@@ -1,5 +1,5 @@
 //! What a connection sends is the job's: any stream shows the same names however it is cut, and each of
-//! them is a host name that stands in it.
+//! them is a host name.
 
 #![no_main]
 
@@ -12,11 +12,9 @@ fuzz_target!(|input: (u8, u8, &[u8])| {
     let whole = read(verify, &[stream]);
     let pieces: Vec<&[u8]> = stream.chunks(usize::from(size).max(1)).collect();
     assert_eq!(whole, read(verify, &pieces));
-    let lower = stream.to_ascii_lowercase();
     for name in &whole.0 {
         assert!(!name.is_empty() && name.len() <= 253);
         assert!(name.iter().all(|byte| b"-._".contains(byte) || byte.is_ascii_alphanumeric()));
-        assert!(lower.windows(name.len()).any(|window| window == name));
     }
 });
 
