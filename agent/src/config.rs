@@ -5,9 +5,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::dns::WildcardLimits;
 use crate::policy::diagnostic::SourceText;
 use crate::policy::reader::{Reader, Schema, Table};
-use crate::policy::{Mistake, Mistakes, Upstream, library, read_upstream};
+use crate::policy::{DnsPolicy, Mistake, Mistakes, Upstream, library, read_ca, read_upstream};
 
 /// Where the settings are when no other file is named.
 pub const DEFAULT_PATH: &str = "/etc/cordon/config.toml";
@@ -34,7 +35,16 @@ const HOST: Schema = Schema {
 
 const DNS: Schema = Schema {
     what: "`[dns]`",
-    keys: &["upstream", "ttl_floor", "timeout_ms"],
+    keys: &[
+        "upstream",
+        "ca",
+        "ttl_floor",
+        "timeout_ms",
+        "wildcard_label",
+        "wildcard_length",
+        "wildcard_names",
+        "wildcard_names_per_minute",
+    ],
     later: &[],
 };
 
@@ -120,10 +130,14 @@ impl Default for HostConfig {
 pub struct DnsConfig {
     /// Who stands for `system` in a policy; `None` is the resolver of the host.
     pub upstream: Option<Vec<Upstream>>,
+    /// Certificates that encrypted resolvers may be certified by, besides the host's own: a file.
+    pub ca: Option<PathBuf>,
     /// Seconds a lease lasts at least, however short the TTL of the answer.
     pub ttl_floor: u32,
     /// Milliseconds an upstream may take to answer.
     pub timeout_ms: u32,
+    /// How much may be asked under a wildcard.
+    pub wildcard: WildcardLimits,
 }
 
 impl DnsConfig {
@@ -138,11 +152,19 @@ impl DnsConfig {
             };
             for upstream in own {
                 if !resolved.contains(upstream) {
-                    resolved.push(*upstream);
+                    resolved.push(upstream.clone());
                 }
             }
         }
         resolved
+    }
+
+    /// Files of certificates besides the host's own store: the policy's and the host's.
+    #[must_use]
+    pub fn authorities(&self, policy: &DnsPolicy) -> Vec<PathBuf> {
+        let mut files: Vec<PathBuf> = policy.ca.iter().chain(&self.ca).cloned().collect();
+        files.dedup();
+        files
     }
 }
 
@@ -150,11 +172,13 @@ impl Default for DnsConfig {
     fn default() -> Self {
         Self {
             upstream: None,
+            ca: None,
             // A job resolves a name and connects some time later, often after a fork or two; CDN
             // answers live for seconds.
             ttl_floor: 30,
             // glibc gives up on a server after 5 s: the job must hear of a failure before that.
             timeout_ms: 4000,
+            wildcard: WildcardLimits::default(),
         }
     }
 }
@@ -245,11 +269,26 @@ fn read_dns(reader: &mut Reader, root: Table<'_>) -> DnsConfig {
     let Some(table) = reader.child(root, "dns", &DNS) else {
         return default;
     };
+    let upstream = read_upstream(reader, table);
     DnsConfig {
-        upstream: read_upstream(reader, table),
+        ca: read_ca(reader, table, upstream.as_deref().unwrap_or_default()),
+        upstream,
         ttl_floor: read_number(reader, table, "ttl_floor", 0, 86_400).unwrap_or(default.ttl_floor),
         timeout_ms: read_number(reader, table, "timeout_ms", 100, 60_000)
             .unwrap_or(default.timeout_ms),
+        wildcard: read_wildcard(reader, table),
+    }
+}
+
+fn read_wildcard(reader: &mut Reader, table: Table<'_>) -> WildcardLimits {
+    let default = WildcardLimits::default();
+    let mut number = |key, most| read_number(reader, table, key, 1, most);
+    WildcardLimits {
+        label: number("wildcard_label", 63).unwrap_or(default.label),
+        length: number("wildcard_length", 253).unwrap_or(default.length),
+        names: number("wildcard_names", 100_000).unwrap_or(default.names),
+        names_per_minute: number("wildcard_names_per_minute", 100_000)
+            .unwrap_or(default.names_per_minute),
     }
 }
 
@@ -284,9 +323,12 @@ cgroup_root = "/sys/fs/cgroup/test"
 state_dir = "/srv/cordon"
 unix_sockets = "any"
 [dns]
-upstream = ["192.0.2.53", "system"]
+upstream = ["tls://192.0.2.53#dns.example", "system"]
+ca = "/etc/ca.pem"
 ttl_floor = 0
 timeout_ms = 500
+wildcard_label = 63
+wildcard_names_per_minute = 7
 "#;
         let config = Config::parse("config.toml", text.as_bytes()).unwrap();
         assert_eq!(config.host.cgroup_root, Some("/sys/fs/cgroup/test".into()));
@@ -298,6 +340,13 @@ timeout_ms = 500
         assert_eq!(config.host.run_dir, Path::new("/run/cordon"));
         assert_eq!((config.dns.ttl_floor, config.dns.timeout_ms), (0, 500));
         assert_eq!(config.dns.upstream.unwrap().len(), 2);
+        assert_eq!(config.dns.ca, Some("/etc/ca.pem".into()));
+        let wildcard = WildcardLimits {
+            label: 63,
+            names_per_minute: 7,
+            ..WildcardLimits::default()
+        };
+        assert_eq!(config.dns.wildcard, wildcard);
         assert_eq!(
             Config::parse("config.toml", b"").unwrap(),
             Config::default()
@@ -316,6 +365,9 @@ unix_sockets = "foreign"
 ttl_floor = 86401
 timeout_ms = "4s"
 upstream = []
+ca = "/etc/ca.pem"
+wildcard_label = 0
+wildcard_names = 100001
 [[grant]]
 "#;
         let mistakes = Config::parse("config.toml", text.as_bytes()).unwrap_err();
@@ -330,6 +382,9 @@ upstream = []
                 "`ttl_floor` must be 0 to 86400",
                 "`timeout_ms` must be a whole number",
                 "`upstream` names no server",
+                "`ca` is for encrypted servers, and `upstream` names none",
+                "`wildcard_label` must be 1 to 63",
+                "`wildcard_names` must be 1 to 100000",
                 "not yet: `grant` (which repositories may use which profiles)",
             ]
         );
@@ -349,11 +404,11 @@ upstream = []
         let server = |text: &str| Upstream::parse(text).unwrap();
         let (one, two) = (server("192.0.2.1"), server("192.0.2.2"));
         let dns = DnsConfig {
-            upstream: Some(vec![one, two]),
+            upstream: Some(vec![one.clone(), two.clone()]),
             ..DnsConfig::default()
         };
-        assert_eq!(dns.resolve(&[Upstream::System]), [one, two]);
-        assert_eq!(dns.resolve(&[two, Upstream::System]), [two, one]);
+        assert_eq!(dns.resolve(&[Upstream::System]), [one.clone(), two.clone()]);
+        assert_eq!(dns.resolve(&[two.clone(), Upstream::System]), [two, one]);
         assert_eq!(dns.resolve(&[server("192.0.2.3")]), [server("192.0.2.3")]);
         let default = DnsConfig::default();
         assert_eq!(default.resolve(&[Upstream::System]), [Upstream::System]);

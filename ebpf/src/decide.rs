@@ -7,6 +7,8 @@ use crate::abi::address::Address;
 use crate::abi::flow::NO_RULE;
 use crate::abi::ruleset::{Grant, Grants};
 use crate::abi::verdict::Reason;
+use crate::shown::Verify;
+use crate::shown::name::NameRules;
 
 /// What a job may reach.
 pub trait Tables {
@@ -14,6 +16,8 @@ pub trait Tables {
     fn lease(&self, address: &Address) -> Option<&Grants>;
     /// Grants of the longest allowed range that holds this address.
     fn net(&self, address: &Address) -> Option<&Grants>;
+    /// What one rule alone grants of this address, learned from DNS.
+    fn held(&self, address: &Address, rule: u16) -> Option<&Grants>;
 }
 
 /// Whose socket waits at a loopback destination.
@@ -47,6 +51,21 @@ pub struct Decision {
     pub reason: Reason,
     /// The rule that allows, or [`NO_RULE`].
     pub rule: u16,
+    /// What the connection must show an allowed name in; nothing if the address is enough.
+    pub verify: Verify,
+}
+
+impl Decision {
+    /// A decision that no rule made.
+    #[must_use]
+    #[inline(always)]
+    pub const fn without_rule(reason: Reason) -> Self {
+        Self {
+            reason,
+            rule: NO_RULE,
+            verify: Verify::NONE,
+        }
+    }
 }
 
 /// Decides one destination at boot time `now` (ns). No entry anywhere: denied.
@@ -54,38 +73,67 @@ pub struct Decision {
 #[inline(always)]
 pub fn decide<T: Tables>(tables: &T, to: &Destination, now: u64) -> Decision {
     match to.listener {
-        Listener::Resolver => {
-            return Decision {
-                reason: Reason::RESOLVER,
-                rule: NO_RULE,
-            };
-        }
-        Listener::Own => {
-            return Decision {
-                reason: Reason::OWN_SOCKET,
-                rule: NO_RULE,
-            };
-        }
+        Listener::Resolver => return Decision::without_rule(Reason::RESOLVER),
+        Listener::Own => return Decision::without_rule(Reason::OWN_SOCKET),
         Listener::Foreign => {}
+    }
+    // A range asks for no name, so where one allows, none is asked for.
+    let net = tables.net(&to.address);
+    if let Some(grant) = net.and_then(|grants| find(grants, |grant| allows(grant, to, now))) {
+        return by(Reason::NET, grant);
     }
     let lease = tables.lease(&to.address);
     if let Some(grant) = lease.and_then(|grants| find(grants, |grant| allows(grant, to, now))) {
-        return Decision {
-            reason: Reason::LEASE,
-            rule: grant.rule,
-        };
+        return by(Reason::LEASE, grant);
     }
-    let net = tables.net(&to.address);
-    if let Some(grant) = net.and_then(|grants| find(grants, |grant| allows(grant, to, now))) {
-        return Decision {
-            reason: Reason::NET,
-            rule: grant.rule,
-        };
-    }
+    Decision::without_rule(miss(lease, net, to))
+}
+
+#[inline(always)]
+fn by(reason: Reason, grant: &Grant) -> Decision {
     Decision {
-        reason: miss(lease, net, to),
-        rule: NO_RULE,
+        reason,
+        rule: grant.rule,
+        verify: grant.verify,
     }
+}
+
+/// Decides a name that a connection shows in `kind`, by the rules found for it: one of them must have
+/// leased this very address, for this port, when the connection began.
+#[must_use]
+#[inline(always)]
+pub fn decide_name<T: Tables>(
+    tables: &T,
+    rules: Option<&NameRules>,
+    labels: u8,
+    to: &Destination,
+    kind: Verify,
+    begun: u64,
+) -> Decision {
+    let refused = Decision::without_rule(Reason::NAME_NOT_ALLOWED);
+    let Some(rules) = rules else {
+        return refused;
+    };
+    for (index, rule) in (0u32..).zip(&rules.rules) {
+        if index >= rules.len {
+            break;
+        }
+        if !rule.allows(labels) {
+            continue;
+        }
+        let by_rule = |grant: &Grant| {
+            allows(grant, to, begun) && grant.rule == rule.rule && grant.verify.includes(kind)
+        };
+        let held = tables.held(&to.address, rule.rule);
+        if held.and_then(|grants| find(grants, by_rule)).is_some() {
+            return Decision {
+                reason: Reason::LEASE,
+                rule: rule.rule,
+                verify: kind,
+            };
+        }
+    }
+    refused
 }
 
 #[inline(always)]
@@ -146,6 +194,7 @@ mod tests {
     use super::*;
     use crate::abi::ruleset::{MAX_GRANTS, NEVER};
     use crate::abi::{TCP, UDP};
+    use crate::shown::name::{NameRule, RULES_MAX};
 
     #[derive(Clone, Debug, Default)]
     struct Model {
@@ -173,6 +222,12 @@ mod tests {
                 .filter(|(net, bits, _)| holds(net, *bits, address))
                 .max_by_key(|(_, bits, _)| *bits)
                 .map(|(.., grants)| grants)
+        }
+        fn held(&self, address: &Address, rule: u16) -> Option<&Grants> {
+            let lease = self.leases.get(address)?;
+            let named = |grant: &Grant| grant.rule == rule;
+            // What the agent keeps by rule is the rule's part of the lease.
+            lease.as_slice().iter().any(named).then_some(lease)
         }
     }
 
@@ -205,33 +260,36 @@ mod tests {
         ]
     }
 
-    fn grant() -> impl Strategy<Value = Grant> {
+    fn grant(verify: std::ops::Range<u8>) -> impl Strategy<Value = Grant> {
         (
             0u16..6,
             0u16..6,
             prop_oneof![Just(TCP), Just(UDP)],
             0u16..4,
             0u64..6,
+            verify,
         )
-            .prop_map(|(first_port, last_port, protocol, rule, expires)| Grant {
-                expires: if expires == 5 { NEVER } else { expires },
-                first_port,
-                last_port,
-                rule,
-                protocol,
-                reserved: 0,
-            })
+            .prop_map(
+                |(first_port, last_port, protocol, rule, expires, verify)| Grant {
+                    expires: if expires == 5 { NEVER } else { expires },
+                    first_port,
+                    last_port,
+                    rule,
+                    protocol,
+                    verify: Verify(verify),
+                },
+            )
     }
 
-    fn grants() -> impl Strategy<Value = Grants> {
-        proptest::collection::vec(grant(), 0..=MAX_GRANTS)
+    fn grants(verify: std::ops::Range<u8>) -> impl Strategy<Value = Grants> {
+        proptest::collection::vec(grant(verify), 0..=MAX_GRANTS)
             .prop_map(|list| Grants::new(&list).unwrap())
     }
 
     fn model() -> impl Strategy<Value = Model> {
         (
-            proptest::collection::btree_map(address(), grants(), 0..6),
-            proptest::collection::vec((address(), 96u32..=128, grants()), 0..4),
+            proptest::collection::btree_map(address(), grants(0..4), 0..6),
+            proptest::collection::vec((address(), 96u32..=128, grants(0..1)), 0..4),
         )
             .prop_map(|(leases, nets)| Model { leases, nets })
     }
@@ -281,6 +339,59 @@ mod tests {
         }
     }
 
+    fn rules() -> impl Strategy<Value = NameRules> {
+        let rule = (0u16..5, 0u8..4).prop_map(|(rule, labels)| NameRule {
+            rule,
+            labels,
+            reserved: 0,
+        });
+        proptest::collection::vec(rule, 0..=RULES_MAX)
+            .prop_map(|list| NameRules::new(&list).unwrap())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn the_first_grant_says_what_is_asked_for(
+            model in model(), to in destination(), now in 0u64..6,
+        ) {
+            let decision = decide(&model, &to, now);
+            if to.listener != Listener::Foreign || !decision.reason.allows() {
+                prop_assert_eq!(decision.verify, Verify::NONE);
+                return Ok(());
+            }
+            let first = [model.net(&to.address), model.lease(&to.address)]
+                .into_iter()
+                .flatten()
+                .find_map(|grants| grants.as_slice().iter().find(|grant| allows(grant, &to, now)));
+            prop_assert_eq!(Some(decision.verify), first.map(|grant| grant.verify));
+        }
+
+        #[test]
+        fn a_name_is_allowed_by_a_rule_of_its_own_that_leased_the_address(
+            model in model(), rules in proptest::option::of(rules()), labels in 1u8..4,
+            to in destination(), tls: bool, begun in 0u64..6,
+        ) {
+            let kind = if tls { Verify::TLS } else { Verify::HTTP };
+            let decision = decide_name(&model, rules.as_ref(), labels, &to, kind, begun);
+            let naive = rules.iter().flat_map(NameRules::as_slice).any(|rule| {
+                (rule.labels == 0 || rule.labels == labels)
+                    && model.lease(&to.address).is_some_and(|grants| {
+                        grants.as_slice().iter().any(|grant| {
+                            grant.rule == rule.rule
+                                && grant.verify.includes(kind)
+                                && grant.protocol == to.protocol
+                                && (grant.first_port..=grant.last_port).contains(&to.port)
+                                && begun <= grant.expires
+                        })
+                    })
+            });
+            prop_assert_eq!(decision.reason.allows(), naive);
+            prop_assert_eq!(decision.rule == NO_RULE, !naive);
+        }
+    }
+
     fn ask(model: &Model, to: &str, port: u16, protocol: u8, now: u64) -> Reason {
         let address = Address::from(to.parse::<IpAddr>().unwrap());
         let to = Destination {
@@ -311,7 +422,7 @@ mod tests {
             last_port: 443,
             rule: 0,
             protocol: TCP,
-            reserved: 0,
+            verify: Verify::NONE,
         };
         let mut model = Model::default();
         let address = Address::from_v4([192, 0, 2, 1]);

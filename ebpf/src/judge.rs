@@ -8,14 +8,14 @@ use cordon_ebpf::abi::address::Address;
 use cordon_ebpf::abi::flow::{FlowCounters, FlowKey};
 use cordon_ebpf::abi::job::{Job, SocketRole};
 use cordon_ebpf::abi::record::{
-    Call, CallRefused, Connection, Hook, RecordHeader, RecordKind, SocketRefused,
+    Call, CallRefused, Connection, Hook, RecordHeader, RecordKind, SocketRefused, Unserved,
 };
-use cordon_ebpf::abi::ruleset::Grants;
+use cordon_ebpf::abi::ruleset::{Grants, HeldKey, ResolverKey};
 use cordon_ebpf::abi::verdict::{Reason, Verdict};
 use cordon_ebpf::decide::{Decision, Destination, Listener, Tables, decide};
 
 use crate::kernel::{self, Ends};
-use crate::maps::{Cell, FLOWS, JOBS, LEASES, LOSSES, NETS, RECORDS};
+use crate::maps::{Cell, FLOWS, HELD, JOBS, LEASES, LOSSES, NETS, RECORDS, RESOLVERS, UNSERVED};
 
 /// What a program returns to let pass.
 pub(crate) const PASS: i32 = 1;
@@ -23,8 +23,8 @@ pub(crate) const PASS: i32 = 1;
 pub(crate) const REFUSE: i32 = 0;
 
 /// The kernel's maps of one job.
-struct Maps {
-    job: u64,
+pub(crate) struct Maps {
+    pub(crate) job: u64,
 }
 
 impl Tables for Maps {
@@ -40,6 +40,17 @@ impl Tables for Maps {
         unsafe { NETS.get(&self.job) }?
             .get(&Key::new(128, address.0))
             .map(grants)
+    }
+
+    #[inline(always)]
+    fn held(&self, address: &Address, rule: u16) -> Option<&Grants> {
+        let key = HeldKey {
+            address: *address,
+            rule,
+            reserved: [0; 3],
+        };
+        // SAFETY: as above.
+        unsafe { HELD.get_value(&self.job, &key).map(grants) }
     }
 }
 
@@ -191,6 +202,25 @@ pub(crate) fn send<T>(job: u64, record: impl FnOnce() -> T) {
     }
 }
 
+/// Sends a record that is written in the ring, field by field, because the stack has no room for it.
+/// `write` writes all of it.
+#[inline(always)]
+pub(crate) fn send_with<T>(job: u64, write: impl FnOnce(*mut T)) {
+    // SAFETY: as in `send`.
+    unsafe {
+        let Some(ring) = RECORDS.get(&job) else {
+            return count_loss(job, |losses| &mut losses.records);
+        };
+        let ring = core::ptr::from_ref(ring).cast_mut().cast();
+        let slot = helper::bpf_ringbuf_reserve(ring, size_of::<T>() as u64, 0).cast::<T>();
+        if slot.is_null() {
+            return count_loss(job, |losses| &mut losses.records);
+        }
+        write(slot);
+        helper::bpf_ringbuf_submit(slot.cast(), 0);
+    }
+}
+
 /// Sends a record that is too large for the stack and lies in a map.
 #[inline(always)]
 pub(crate) fn send_copy<T>(job: u64, record: &T) {
@@ -209,6 +239,31 @@ pub(crate) fn send_copy<T>(job: u64, record: &T) {
             count_loss(job, |losses| &mut losses.records);
         }
     }
+}
+
+/// How often the agent is told of one namespace: longer than it takes to serve it, shorter than a
+/// program waits before it asks again.
+const TELL_AGAIN_NS: u64 = 100_000_000;
+
+/// Tells the agent that a job is in a network namespace where its DNS has nowhere to go. Until somebody
+/// serves it there, it is denied.
+#[inline(always)]
+pub(crate) fn need_resolver(job: u64, netns: u64) {
+    let key = ResolverKey { job, netns };
+    // SAFETY: only asked whether it is there.
+    if unsafe { RESOLVERS.get(key) }.is_some() {
+        return;
+    }
+    let now = kernel::now();
+    // SAFETY: copied at once.
+    let told = unsafe { UNSERVED.get(key) }.copied();
+    if told.is_some_and(|told| now.wrapping_sub(told) < TELL_AGAIN_NS) {
+        return;
+    }
+    // Not noted, it is told once more.
+    let _noted = UNSERVED.insert(key, now, 0);
+    let header = RecordHeader::new(RecordKind::UNSERVED, now, job, kernel::pid_tgid());
+    send(job, || Unserved { header, netns });
 }
 
 /// Who the caller of a socket call is.

@@ -9,7 +9,7 @@ use aya_ebpf::Global;
 use aya_ebpf::bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock_tuple};
 use aya_ebpf::helpers::generated as helper;
 use cordon_ebpf::abi::address::Address;
-use cordon_ebpf::abi::job::{KeptKey, Socket, SocketRole};
+use cordon_ebpf::abi::job::{KeptKey, PeerState, Socket, SocketRole};
 use cordon_ebpf::abi::{TCP, UDP};
 
 use crate::maps::{KEPT_KEY, MEMBERS, SOCKETS};
@@ -25,6 +25,17 @@ static SLICE_LEVEL: Global<u32> = Global::new(0);
 #[inline(always)]
 pub(crate) fn kept_key() -> Option<KeptKey> {
     KEPT_KEY.get(0).copied()
+}
+
+/// What a socket's kept verdict says of the peer that is kept with it.
+#[inline(always)]
+pub(crate) fn kept_state(socket: &Socket) -> PeerState {
+    // SAFETY: an aligned word of a live entry; volatile, so that it is read whole and once.
+    let kept = unsafe { (&raw const socket.kept).read_volatile() };
+    match kept_key() {
+        Some(key) => kept.about(&key, &socket.peer, socket.peer_port, socket.protocol),
+        None => PeerState::NONE,
+    }
 }
 
 /// Boot time in ns. It goes on through suspend, as TTLs do.
@@ -153,7 +164,7 @@ pub(crate) unsafe fn full_socket(skb: *mut __sk_buff) -> Option<*mut c_void> {
     }
 }
 
-/// Cookie of the network namespace of a `cgroup_sock_addr` context.
+/// Cookie of the network namespace of a `cgroup_sock_addr` or `cgroup_sock` context.
 ///
 /// # Safety
 /// `ctx` is such a context.
@@ -194,6 +205,29 @@ pub(crate) unsafe fn packet_bytes<const N: usize>(
 pub(crate) unsafe fn packet_address(skb: *mut __sk_buff, from: u32, to: &mut Address) -> bool {
     // SAFETY: an address is 16 bytes.
     unsafe { helper::bpf_skb_load_bytes(skb.cast(), from, to.0.as_mut_ptr().cast(), 16) == 0 }
+}
+
+/// Where a packet comes from; unspecified if that cannot be read.
+///
+/// # Safety
+/// As [`packet_bytes`].
+#[inline(always)]
+pub(crate) unsafe fn packet_source(skb: *mut __sk_buff) -> Address {
+    let mut address = Address::UNSPECIFIED;
+    // SAFETY: the caller's.
+    unsafe {
+        match packet_bytes::<1>(skb, 0) {
+            Some([first]) if first >> 4 == 4 => {
+                if let Some(v4) = packet_bytes::<4>(skb, 12) {
+                    address = Address::from_v4(v4);
+                }
+            }
+            _ => {
+                let _unspecified = packet_address(skb, 8, &mut address);
+            }
+        }
+    }
+    address
 }
 
 /// Two ends of a packet or of a connection to be, seen from the job; ports in host byte order.
@@ -293,6 +327,18 @@ fn connectable(address: &Address) -> Address {
     } else {
         *address
     }
+}
+
+/// A number with a bound the verifier sees: LLVM must not leave out a mask that it can prove, because
+/// the verifier cannot.
+#[inline(always)]
+pub(crate) fn masked(number: u64, mask: u64) -> u64 {
+    let mut number = number;
+    // SAFETY: one instruction on a register; it touches no memory.
+    unsafe {
+        asm!("{0} &= {1}", inout(reg) number, in(reg) mask, options(pure, nomem, nostack));
+    }
+    number
 }
 
 /// Adds to a counter in a map that other CPUs add to as well.

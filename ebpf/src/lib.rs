@@ -20,3 +20,4 @@ pub mod abi;
 pub mod decide;
 pub mod option;
 pub mod own;
+pub mod shown;

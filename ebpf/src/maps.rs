@@ -8,9 +8,10 @@ use aya_ebpf::btf_maps::{
 use aya_ebpf::macros::btf_map;
 use cordon_ebpf::abi::address::Address;
 use cordon_ebpf::abi::flow::{FlowCounters, FlowKey};
-use cordon_ebpf::abi::job::{DnsClient, DnsClientKey, Job, KeptKey, Losses, Socket};
+use cordon_ebpf::abi::job::{DnsClient, DnsClientKey, Job, KeptKey, Losses, Socket, Stream};
 use cordon_ebpf::abi::record::{Exec, Moved, RecordHeader};
-use cordon_ebpf::abi::ruleset::{Grants, Resolver, ResolverKey};
+use cordon_ebpf::abi::ruleset::{Grants, HeldKey, Resolver, ResolverKey};
+use cordon_ebpf::shown::name::{KEY_BYTES, NameRules};
 
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
 
@@ -34,6 +35,10 @@ impl InCell for Grants {
     type Words = [u64; size_of::<Self>() / 8];
 }
 
+impl InCell for NameRules {
+    type Words = [u64; size_of::<Self>() / 8];
+}
+
 impl InCell for FlowCounters {
     type Words = [u64; size_of::<Self>() / 8];
 }
@@ -42,6 +47,10 @@ impl InCell for FlowCounters {
 pub(crate) type Leases = HashMap<Address, Cell<Grants>, 65536, NO_PREALLOC>;
 /// Allowed address ranges.
 pub(crate) type Nets = LpmTrie<[u8; 16], Cell<Grants>, 4096>;
+/// Leases by address and rule: which of an address' leases a shown name may rest on.
+pub(crate) type Held = HashMap<HeldKey, Cell<Grants>, 65536, NO_PREALLOC>;
+/// Names that connections may show, with the rules that allow them.
+pub(crate) type Names = LpmTrie<[u8; KEY_BYTES], Cell<NameRules>, 131_072>;
 /// Counters by destination and verdict. Full: counted in [`Losses::flows`].
 pub(crate) type Flows = HashMap<FlowKey, Cell<FlowCounters>, 16384, NO_PREALLOC>;
 /// Records to the agent. Full: counted in [`Losses::records`].
@@ -56,6 +65,12 @@ pub(crate) static LEASES: HashOfMaps<u64, Leases, JOBS_MAX> = HashOfMaps::new();
 /// cgroup id -> address ranges of the job.
 #[btf_map]
 pub(crate) static NETS: HashOfMaps<u64, Nets, JOBS_MAX> = HashOfMaps::new();
+/// cgroup id -> leases of the job by rule.
+#[btf_map]
+pub(crate) static HELD: HashOfMaps<u64, Held, JOBS_MAX> = HashOfMaps::new();
+/// cgroup id -> names of the job.
+#[btf_map]
+pub(crate) static NAMES: HashOfMaps<u64, Names, JOBS_MAX> = HashOfMaps::new();
 /// cgroup id -> counters of the job.
 #[btf_map]
 pub(crate) static FLOWS: HashOfMaps<u64, Flows, JOBS_MAX> = HashOfMaps::new();
@@ -65,9 +80,15 @@ pub(crate) static RECORDS: HashOfMaps<u64, Records, JOBS_MAX> = HashOfMaps::new(
 /// cgroup id -> what could not be itemised.
 #[btf_map]
 pub(crate) static LOSSES: HashMap<u64, Losses, JOBS_MAX> = HashMap::new();
-/// (job, network namespace) -> where its DNS goes. No entry: DNS is denied.
+/// (job, network namespace) -> where its DNS goes. No entry: DNS is denied. Room for all namespaces the
+/// agent serves for a job, and the one it is in itself.
 #[btf_map]
-pub(crate) static RESOLVERS: HashMap<ResolverKey, Resolver, { JOBS_MAX * 4 }> = HashMap::new();
+pub(crate) static RESOLVERS: HashMap<ResolverKey, Resolver, { JOBS_MAX * 65 }, NO_PREALLOC> =
+    HashMap::new();
+/// (job, network namespace without a resolver) -> when the agent was last told, boot time, ns. Who
+/// pushes out an entry of another job makes its agent hear the same once more.
+#[btf_map]
+pub(crate) static UNSERVED: LruHashMap<ResolverKey, u64, 4096> = LruHashMap::new();
 /// Who sent a DNS query. Only for reports, so the oldest may go.
 #[btf_map]
 pub(crate) static DNS_CLIENTS: LruHashMap<DnsClientKey, DnsClient, 16384> = LruHashMap::new();
@@ -78,6 +99,9 @@ pub(crate) static KEPT_KEY: Array<KeptKey, 1> = Array::new();
 /// What is kept with each socket of a job.
 #[btf_map]
 pub(crate) static SOCKETS: SkStorage<Socket> = SkStorage::new();
+/// What is kept with each socket while the names it shows are read.
+#[btf_map]
+pub(crate) static STREAMS: SkStorage<Stream> = SkStorage::new();
 /// Socket -> job it is of, for the LSM programs: Unix sockets, and what listeners accept.
 #[btf_map]
 pub(crate) static OWNERS: SkStorage<u64> = SkStorage::new();

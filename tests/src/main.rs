@@ -21,6 +21,7 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod cases;
 mod client;
+mod clients;
 mod demo;
 mod escape;
 mod harness;
@@ -43,6 +44,17 @@ enum Mode {
     Demo(demo::Args),
     /// Measure what cordon costs
     Bench(bench::Args),
+    /// Be the load of a measurement (used by `bench`)
+    #[command(hide = true)]
+    BenchLoad(bench::load::Args),
+    /// Prove real clients against cordon
+    Clients(clients::Args),
+    /// Start clients one after another (used by `clients`)
+    #[command(hide = true)]
+    ClientsJob(clients::attempt::Args),
+    /// Be a client of a Rust library (used by `clients`)
+    #[command(hide = true, subcommand)]
+    ClientsNative(clients::native::Args),
     /// Try every known way around enforcement
     Escape(escape::Args),
     /// Run hostile programs as a job (used by `escape`)
@@ -72,7 +84,8 @@ fn main() -> ExitCode {
     let first = std::env::args().skip(1).find(|word| word != runner::GUEST);
     let result = match first.as_deref() {
         Some(
-            "demo" | "bench" | "client" | "enter" | "escape" | "escape-job" | "escape-case"
+            "demo" | "bench" | "bench-load" | "client" | "clients" | "clients-job"
+            | "clients-native" | "enter" | "escape" | "escape-job" | "escape-case"
             | "escape-accomplice" | "escape-send",
         ) => command(Cli::parse()),
         _ => supervisor::supervised(runner::run),
@@ -91,6 +104,10 @@ fn command(Cli { vm, mode }: Cli) -> anyhow::Result<ExitCode> {
         Mode::EscapeJob(args) => escape::hostile::run(&args),
         Mode::EscapeCase(args) => escape::hostile::one(&args),
         Mode::Client(args) => client::run(&args),
+        Mode::BenchLoad(args) => bench::load::run(&args),
+        Mode::Clients(args) => supervisor::supervised(|| clients::run(&args)),
+        Mode::ClientsJob(args) => clients::attempt::run(&args),
+        Mode::ClientsNative(args) => clients::native::run(&args),
         Mode::Enter(place) => place.become_command().map(|()| ExitCode::SUCCESS),
         Mode::Demo(args) => supervisor::supervised(|| demo::run(&args)),
         Mode::Bench(args) => supervisor::supervised(|| bench::run(&args)),

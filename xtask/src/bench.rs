@@ -10,6 +10,9 @@ use crate::{build, privilege, setup};
 /// Measure what enforcement costs, with the optimised agent (as root).
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
+    /// What to measure: `calls`, `dns` or `names`
+    #[arg(default_value = "calls", value_parser = ["calls", "dns", "names"])]
+    subject: String,
     /// What is passed on to the benchmark
     #[arg(last = true)]
     arguments: Vec<OsString>,
@@ -20,6 +23,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         bail!("the benchmark makes cgroups and BPF programs: run `cargo xtask bench` as root");
     }
     setup::stories()?;
+    if options.subject == "dns"
+        && let Err(error) = setup::resolvers()
+    {
+        eprintln!("what cannot be had is not measured: {error:#}");
+    }
     let built = build::build(&build::Options { release: true })?;
-    become_program(built.stories()?.arg("bench").args(&options.arguments))
+    become_program(
+        built
+            .stories()?
+            .args(["bench", &options.subject])
+            .args(&options.arguments),
+    )
 }

@@ -32,7 +32,14 @@ pub(crate) struct Options {
 }
 
 /// The doors through which bytes of a job or of a stranger come in.
-const TARGETS: [&str; 4] = ["dns_message", "envelope", "profile", "record"];
+const TARGETS: [&str; 6] = [
+    "dns_answer",
+    "dns_message",
+    "envelope",
+    "profile",
+    "record",
+    "shown",
+];
 
 /// As cargo-fuzz has them: counters for each edge, and the operands of comparisons.
 const FLAGS: [&str; 8] = [

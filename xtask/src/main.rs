@@ -18,6 +18,7 @@ use clap::{Parser, Subcommand};
 mod apt;
 mod bench;
 mod build;
+mod clients;
 mod demo;
 mod escape;
 mod exec;
@@ -49,6 +50,7 @@ struct Cli {
 enum Task {
     Bench(bench::Options),
     Build(build::Options),
+    Clients(clients::Options),
     Demo(demo::Options),
     Escape(escape::Options),
     Fuzz(fuzz::Options),
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Task::Bench(options) => bench::run(&options),
         Task::Build(options) => build::run(&options),
+        Task::Clients(options) => clients::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Escape(options) => escape::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),

@@ -55,6 +55,19 @@ const UNPACKED: [Program; 2] = [
     Program::new("busybox", "busybox-static"),
 ];
 
+/// What the job's resolver is measured against.
+const RESOLVERS: [Program; 1] = [Program::new("dnsmasq", "dnsmasq-base")];
+
+/// Installed, it would start a resolver on the machine; so it is unpacked, with its libraries.
+const UNBOUND: [&str; 6] = [
+    "unbound",
+    "libevent-2.1-7",
+    "libhiredis0.14",
+    "libnghttp2-14",
+    "libprotobuf-c1",
+    "libpython3.11",
+];
+
 pub(crate) fn run(options: &Options) -> Result<()> {
     let toolchain = bpf_toolchain()?;
     eprintln!(
@@ -130,6 +143,18 @@ pub(crate) fn stories() -> Result<()> {
     unpack(&UNPACKED[..1])
 }
 
+/// Makes sure that the resolvers of `bench dns` are there.
+pub(crate) fn resolvers() -> Result<()> {
+    install_programs(&RESOLVERS)?;
+    if workspace::program("unbound").is_some() {
+        return Ok(());
+    }
+    step("unpack unbound into target/tools", || {
+        let packages = UNBOUND.map(str::to_owned);
+        Apt::of_machine().unpack(&packages, &workspace::tools()?.join("debian"))
+    })
+}
+
 /// Makes sure that the programs of the virtual machine are there.
 pub(crate) fn emulator() -> Result<()> {
     install_programs(&EMULATOR)?;
@@ -150,7 +175,7 @@ fn install_programs(programs: &[Program]) -> Result<()> {
 }
 
 /// Installs those of the packages that are not there.
-fn install(packages: &[&str]) -> Result<()> {
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
     let missing: Vec<&str> = packages
         .iter()
         .copied()

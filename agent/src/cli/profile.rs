@@ -9,7 +9,7 @@ use super::output;
 use crate::config::Config;
 use crate::policy::explain::{Explanation, Question, explain};
 use crate::policy::suggest::suggest;
-use crate::policy::{CompileError, Library, Mistakes, Mode, Policy, Ruleset, compile};
+use crate::policy::{CompileError, Library, Mistakes, Mode, Policy, Ruleset, Verify, compile};
 use crate::report::{Report, SCHEMA};
 use crate::sys::fs;
 
@@ -188,8 +188,18 @@ fn run_explain(profile: &str, destination: &str, library: &Library) -> ExitCode 
 fn answer_text(policy: &Policy, question: &Question, answer: &Explanation) -> String {
     let mut lines = Vec::new();
     match answer {
-        Explanation::Allowed { rule: index } => {
+        Explanation::Allowed {
+            rule: index,
+            verify,
+        } => {
             lines.push(format!("{question} is allowed"));
+            match verify {
+                Verify::Tls => lines.push("if the connection shows this name in TLS".to_owned()),
+                Verify::Http => {
+                    lines.push("if each request of the connection shows this name".to_owned());
+                }
+                Verify::None => {}
+            }
             if let Some(rule) = policy.rules.get(*index) {
                 lines.push(format!("by rule {index}: {}", rule.describe()));
                 lines.push(format!("in {}", rule.origin));

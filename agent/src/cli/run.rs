@@ -16,11 +16,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::config::Config;
+use crate::dns::BindError;
 use crate::enforce::{self, chain, kernel};
-use crate::events::ledger::{Incident, News, a_rule_could_allow};
+use crate::events::ledger::{Incident, News};
 use crate::job::run::{Ended, Request, RunError, run};
 use crate::policy::{Library, Mode, Policy, compile, remedy};
-use crate::report::build::{protocol, socket_kind};
+use crate::report::build::{protocol, remedy_for, socket_kind};
 use crate::report::escape::escape;
 use crate::report::incident::about;
 use crate::report::signer::SigningKey;
@@ -220,7 +221,7 @@ pub(super) fn code_of(error: &RunError) -> u8 {
             | kernel::KernelError::Load { .. } => UNSUPPORTED,
             _ => NOT_ENFORCED,
         },
-        RunError::Namespace(_) => UNSUPPORTED,
+        RunError::Listener(BindError::Namespace(_)) => UNSUPPORTED,
         RunError::Inherited(InheritedError::Stream(_)) => USAGE,
         RunError::Enforce(error) if is_permission(error) => PERMISSION,
         RunError::Enforce(_)
@@ -310,16 +311,17 @@ pub(super) fn describe(news: &News, mode: Mode) -> String {
             flow,
             hook,
             names,
+            shown,
             chain,
         } => {
             let address = std::net::IpAddr::from(flow.address);
             let at = std::net::SocketAddr::new(address, flow.port);
-            let name = names
-                .first()
-                .map_or_else(String::new, |name| format!(" ({name})"));
-            let toml = a_rule_could_allow(flow.reason)
-                .then(|| remedy(names, Some(address), flow.port, flow.protocol))
-                .flatten();
+            let name = match (shown, names.first()) {
+                (Some(name), _) => format!(" (shows {name})"),
+                (None, Some(name)) => format!(" ({name})"),
+                (None, None) => String::new(),
+            };
+            let toml = remedy_for(flow, names, shown.as_slice());
             format!(
                 "{verb} {} {at}{}: {} at {}, by {}{}",
                 protocol(flow.protocol),
@@ -348,6 +350,7 @@ pub(super) fn describe(news: &News, mode: Mode) -> String {
                 Incident::Left { .. } => {
                     format!("a process left the job's cgroup: {}, {by}", escape(&what))
                 }
+                Incident::Unserved { .. } => format!("{verb} {}, by {by}", escape(&what)),
             }
         }
         News::TakenOver { id } => format!("took over job {id}"),
@@ -363,9 +366,13 @@ pub(super) fn describe(news: &News, mode: Mode) -> String {
                 NameVerdict::Denied | NameVerdict::WouldDeny => "no rule allows it",
                 NameVerdict::Rebinding => "it resolves to addresses a public name must not have",
                 NameVerdict::Unsupported => "this record type is not served",
+                NameVerdict::Limited => {
+                    "beyond the limits of the wildcard that allows it (`wildcard_*` in the host's `[dns]`)"
+                }
                 NameVerdict::Failed => "the DNS server did not answer",
                 NameVerdict::NotLeased => "its addresses could not be leased",
                 NameVerdict::Allowed => "allowed",
+                NameVerdict::Local => "asked of the resolver of its own namespace",
             };
             let verb = match key.verdict {
                 NameVerdict::Failed | NameVerdict::NotLeased => "could not resolve",
@@ -373,7 +380,9 @@ pub(super) fn describe(news: &News, mode: Mode) -> String {
                 | NameVerdict::Rebinding
                 | NameVerdict::Unsupported
                 | NameVerdict::WouldDeny
-                | NameVerdict::Allowed => verb,
+                | NameVerdict::Limited
+                | NameVerdict::Allowed
+                | NameVerdict::Local => verb,
             };
             format!(
                 "{verb} name {} {}: {what}{by}{}",

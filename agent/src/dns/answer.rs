@@ -4,19 +4,21 @@
 //! is dropped. The leases are the asked name's, whatever the chain went through: a rule for one
 //! name never becomes a rule for the names it points to.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use cordon_ebpf::abi::verdict::Mode;
-use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
+use hickory_proto::op::Message;
+use hickory_proto::rr::rdata::HTTPS;
+use hickory_proto::rr::rdata::svcb::{SvcParamKey, SvcParamValue};
+use hickory_proto::rr::{RData, Record, RecordType};
 
+use super::chain::{self, Astray, Chain};
 use super::question::Asked;
 use super::{AddressClass, Lease, NamePolicy};
 
 /// Addresses one answer can hold.
 pub(super) const MAX_ADDRESSES: usize = 512;
-
-/// CNAMEs followed; as many as common resolvers follow.
-const MAX_CHAIN: usize = 16;
 
 /// What decides about an answer.
 pub(super) struct Terms<'a> {
@@ -28,6 +30,8 @@ pub(super) struct Terms<'a> {
     pub mode: Mode,
     /// Shortest lease, in seconds.
     pub ttl_floor: u32,
+    /// Those of the answer's addresses that the host has itself.
+    pub own: &'a BTreeSet<IpAddr>,
 }
 
 /// An answer that may be given once its leases are granted.
@@ -37,7 +41,8 @@ pub(super) struct Given {
     pub records: Vec<Record>,
     /// What must be in the kernel first.
     pub leases: Vec<Lease>,
-    /// Addresses that are not public and that no rule allows: removed, or in audit mode kept.
+    /// Addresses that are not public, or the host's own, and that no rule allows: removed, or in
+    /// audit mode kept.
     pub offending: Vec<IpAddr>,
 }
 
@@ -48,6 +53,8 @@ pub(super) enum Withheld {
     Rebinding(Vec<IpAddr>),
     /// More addresses than are leased at once.
     TooMany(usize),
+    /// It leads nowhere.
+    Astray(Astray),
 }
 
 /// Filters an answer to `asked`.
@@ -56,7 +63,17 @@ pub(super) fn filter(
     answers: &[Record],
     terms: &Terms<'_>,
 ) -> Result<Given, Withheld> {
-    let (mut records, finals, chain_ttl) = chain(asked, answers);
+    let chain = chain::follow(&asked.wire, asked.kind, answers).map_err(Withheld::Astray)?;
+    let Chain {
+        links, mut finals, ..
+    } = chain;
+    if matches!(asked.kind, RecordType::HTTPS | RecordType::SVCB) {
+        // Behind an alias it would be a service of another name.
+        let own = links.is_empty();
+        finals = finals.iter().filter(|_| own).filter_map(service).collect();
+    }
+    let chain_ttl = links.iter().map(|link| link.ttl).min().unwrap_or(u32::MAX);
+    let mut records = links;
     let mut leases: Vec<Lease> = Vec::new();
     let mut offending = Vec::new();
     for mut record in finals {
@@ -99,7 +116,7 @@ pub(super) fn filter(
 
 /// The rules by which the asked name may have this address.
 fn rules_for(address: IpAddr, terms: &Terms<'_>) -> Vec<u16> {
-    let public = AddressClass::of(address) == AddressClass::Public;
+    let public = AddressClass::of(address) == AddressClass::Public && !terms.own.contains(&address);
     let allows = |rule: &&u16| public || terms.policy.allows_private(&[**rule]);
     terms.rules.iter().filter(allows).copied().collect()
 }
@@ -113,43 +130,41 @@ fn cap_ttls(records: &mut [Record], leases: &[Lease]) {
     }
 }
 
-/// CNAMEs from the asked name on, the records of the asked type at their end, and the smallest TTL
-/// on the way. Records of the asked name get its spelling back (DNS 0x20).
-fn chain(asked: &Asked, answers: &[Record]) -> (Vec<Record>, Vec<Record>, u32) {
-    let mut links: Vec<Record> = Vec::new();
-    let mut ttl = u32::MAX;
-    let mut owner = asked.wire.clone();
-    let of = |record: &Record, owner: &Name, kind| {
-        record.dns_class == DNSClass::IN && record.record_type() == kind && record.name == *owner
+/// What of a service's record a job may have: which protocols it speaks. The keys of encrypted
+/// client hellos would hide the name of a connection; address hints have no lease; other names,
+/// other ports and names that stand for the asked one are not what the rule says. A record that
+/// cannot do without them is left out, and clients use A and AAAA as if there were none.
+fn service(record: &Record) -> Option<Record> {
+    let (RData::HTTPS(HTTPS(service)) | RData::SVCB(service)) = &record.data else {
+        return None;
     };
-    while asked.kind != RecordType::CNAME && links.len() < MAX_CHAIN {
-        let found = answers
-            .iter()
-            .find(|record| of(record, &owner, RecordType::CNAME));
-        let Some((record, RData::CNAME(target))) = found.map(|record| (record, &record.data))
-        else {
-            break;
-        };
-        ttl = ttl.min(record.ttl);
-        let mut link = record.clone();
-        link.name = owner;
-        owner = target.0.clone();
-        links.push(link);
+    let is_kept = |key: &SvcParamKey| {
+        matches!(
+            key,
+            SvcParamKey::Mandatory | SvcParamKey::Alpn | SvcParamKey::NoDefaultAlpn
+        )
+    };
+    let can_do_without = |(key, value): &(SvcParamKey, SvcParamValue)| match value {
+        SvcParamValue::Mandatory(keys) => keys.0.iter().all(is_kept),
+        _ => *key != SvcParamKey::Port,
+    };
+    let is_alias = service.svc_priority == 0;
+    let is_own = service.target_name.is_root() || service.target_name == record.name;
+    if is_alias || !is_own || !service.svc_params.iter().all(can_do_without) {
+        return None;
     }
-    let finals = answers
-        .iter()
-        .filter(|record| of(record, &owner, asked.kind))
-        .map(|record| {
-            let mut record = record.clone();
-            record.name = owner.clone();
-            record
-        })
-        .collect();
-    (links, finals, ttl)
+    let mut kept = service.clone();
+    kept.svc_params.retain(|(key, _)| is_kept(key));
+    let mut record = record.clone();
+    record.data = match record.data {
+        RData::HTTPS(_) => RData::HTTPS(HTTPS(kept)),
+        _ => RData::SVCB(kept),
+    };
+    Some(record)
 }
 
 /// The address a record gives, IPv4-mapped ones as the IPv4 address they are.
-fn address_of(record: &Record) -> Option<IpAddr> {
+pub(super) fn address_of(record: &Record) -> Option<IpAddr> {
     match record.data {
         RData::A(v4) => Some(IpAddr::V4(v4.0)),
         RData::AAAA(v6) => Some(IpAddr::V6(v6.0).to_canonical()),
@@ -157,17 +172,89 @@ fn address_of(record: &Record) -> Option<IpAddr> {
     }
 }
 
+/// Runs all that is done with an upstream's bytes: the entry point of the answers' fuzz target. The
+/// message's own question is the one that was asked; what is given must be the asked name's, public,
+/// leased, and without keys that hide names.
+#[doc(hidden)]
+pub fn fuzz_answer(bytes: &[u8]) {
+    struct Any;
+    impl NamePolicy for Any {
+        fn rules_for_name(&self, _name: &str) -> Vec<u16> {
+            vec![0]
+        }
+        fn wildcard_part<'a>(&self, _rule: u16, _name: &'a str) -> Option<&'a str> {
+            None
+        }
+        fn allows_private(&self, _rules: &[u16]) -> bool {
+            false
+        }
+    }
+    let Ok(message) = Message::from_vec(bytes) else {
+        return;
+    };
+    let Some(query) = message.queries.first() else {
+        return;
+    };
+    let asked = Asked {
+        name: "asked.example".to_owned(),
+        wire: query.name().clone(),
+        kind: query.query_type(),
+        kind_text: String::new(),
+    };
+    let own = IpAddr::from([203, 0, 113, 200]);
+    let terms = Terms {
+        rules: &[0],
+        policy: &Any,
+        mode: Mode::ENFORCE,
+        ttl_floor: 30,
+        own: &BTreeSet::from([own]),
+    };
+    let Ok(given) = filter(&asked, &message.answers, &terms) else {
+        return;
+    };
+    assert!(given.leases.len() <= MAX_ADDRESSES);
+    assert!(given.records.len() <= chain::MAX_RECORDS + chain::MAX_LINKS);
+    for record in &given.records {
+        let is_asked = record.record_type() == asked.kind;
+        assert!(is_asked || record.record_type() == RecordType::CNAME);
+        if let Some(address) = address_of(record) {
+            assert!(AddressClass::of(address) == AddressClass::Public && address != own);
+            let lease = given.leases.iter().find(|lease| lease.address == address);
+            assert!(lease.is_some_and(|lease| lease.seconds >= record.ttl.max(30)));
+        }
+        if let RData::HTTPS(HTTPS(service)) | RData::SVCB(service) = &record.data {
+            let keys: Vec<u16> = service
+                .svc_params
+                .iter()
+                .map(|(key, _)| (*key).into())
+                .collect();
+            assert!(
+                service.svc_priority > 0 && keys.iter().all(|key| *key <= 2),
+                "{keys:?}"
+            );
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use hickory_proto::rr::rdata::{A, AAAA, CNAME};
+    use hickory_proto::rr::Name;
+    use hickory_proto::rr::rdata::svcb::{Alpn, EchConfigList, IpHint, Mandatory, Unknown};
+    use hickory_proto::rr::rdata::{A, AAAA, CNAME, SVCB};
     use proptest::prelude::*;
 
     use super::*;
+
+    /// The host's own address, in the public range.
+    const OWN: std::net::Ipv4Addr = std::net::Ipv4Addr::new(203, 0, 113, 200);
 
     /// Rule 7 allows private addresses.
     struct Policy;
     impl NamePolicy for Policy {
         fn rules_for_name(&self, _name: &str) -> Vec<u16> {
+            panic!("the name was admitted before")
+        }
+        fn wildcard_part<'a>(&self, _rule: u16, _name: &'a str) -> Option<&'a str> {
             panic!("the name was admitted before")
         }
         fn allows_private(&self, rules: &[u16]) -> bool {
@@ -208,6 +295,7 @@ mod tests {
             policy: &Policy,
             mode,
             ttl_floor: 30,
+            own: &BTreeSet::from([OWN.into()]),
         };
         filter(&asked, answers, &terms)
     }
@@ -260,17 +348,96 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_in_a_circle_ends_without_an_address() {
+    fn a_chain_in_a_circle_is_no_answer() {
         let given = enforce(
             &[0],
             &[
                 alias("www.example.", 60, "b.example."),
                 alias("b.example.", 60, "www.example."),
             ],
-        )
-        .unwrap();
+        );
+        assert_eq!(given, Err(Withheld::Astray(Astray::Circle)));
+    }
+
+    #[test]
+    fn the_hosts_own_address_is_as_good_as_a_private_one() {
+        let own = [address("www.example.", 60, "203.0.113.200")];
+        let given = enforce(&[0], &own);
+        assert_eq!(given, Err(Withheld::Rebinding(vec![OWN.into()])));
+        assert_eq!(enforce(&[0, 7], &own).unwrap().leases[0].rules, [7]);
+        let mapped = [address("www.example.", 60, "::ffff:203.0.113.200")];
+        let given = run(RecordType::AAAA, &[0], Mode::ENFORCE, &mapped);
+        assert_eq!(given, Err(Withheld::Rebinding(vec![OWN.into()])));
+    }
+
+    fn https(priority: u16, target: &str, params: Vec<(SvcParamKey, SvcParamValue)>) -> Record {
+        let service = SVCB::new(priority, name(target), params);
+        Record::from_rdata(name("www.example."), 60, RData::HTTPS(HTTPS(service)))
+    }
+
+    fn alpn() -> (SvcParamKey, SvcParamValue) {
+        let alpn = SvcParamValue::Alpn(Alpn(vec!["h2".into()]));
+        (SvcParamKey::Alpn, alpn)
+    }
+
+    fn ech() -> (SvcParamKey, SvcParamValue) {
+        let keys = SvcParamValue::EchConfigList(EchConfigList(vec![1, 2, 3]));
+        (SvcParamKey::EchConfigList, keys)
+    }
+
+    fn served(answers: &[Record]) -> Vec<Record> {
+        let given = run(RecordType::HTTPS, &[0], Mode::ENFORCE, answers).unwrap();
         assert_eq!(given.leases, []);
-        assert_eq!(given.records.len(), MAX_CHAIN);
+        given.records
+    }
+
+    #[test]
+    fn a_service_keeps_its_protocols_and_loses_keys_and_hints() {
+        let hint = SvcParamValue::Ipv4Hint(IpHint(vec![A::new(192, 0, 2, 1)]));
+        let hint6 = SvcParamValue::Ipv6Hint(IpHint(vec![AAAA::new(1, 2, 3, 4, 5, 6, 7, 8)]));
+        let unknown = SvcParamValue::Unknown(Unknown(vec![1]));
+        let all = vec![
+            alpn(),
+            (SvcParamKey::Ipv4Hint, hint),
+            ech(),
+            (SvcParamKey::Ipv6Hint, hint6),
+            (SvcParamKey::Unknown(9), unknown),
+        ];
+        for target in [".", "WWW.example."] {
+            let served = served(&[https(1, target, all.clone())]);
+            assert_eq!(served, [https(1, target, vec![alpn()])]);
+        }
+    }
+
+    #[test]
+    fn a_service_elsewhere_or_that_needs_what_is_removed_is_left_out() {
+        let needs = |key| {
+            let keys = SvcParamValue::Mandatory(Mandatory(vec![key]));
+            (SvcParamKey::Mandatory, keys)
+        };
+        let port = (SvcParamKey::Port, SvcParamValue::Port(8443));
+        let left_out = [
+            https(0, "other.example.", vec![]),
+            https(0, ".", vec![]),
+            https(1, "other.example.", vec![alpn()]),
+            https(1, ".", vec![alpn(), port]),
+            https(1, ".", vec![needs(SvcParamKey::EchConfigList), ech()]),
+        ];
+        assert_eq!(served(&left_out), []);
+        let kept = https(1, ".", vec![needs(SvcParamKey::Alpn), alpn()]);
+        assert_eq!(served(std::slice::from_ref(&kept)), [kept]);
+    }
+
+    #[test]
+    fn a_service_behind_an_alias_is_left_out() {
+        let mut record = https(1, ".", vec![alpn()]);
+        record.name = name("cdn.example.");
+        let served = served(&[alias("www.example.", 60, "cdn.example."), record]);
+        assert!(
+            served
+                .iter()
+                .all(|record| record.record_type() == RecordType::CNAME)
+        );
     }
 
     #[test]
@@ -347,6 +514,21 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn any_message_is_filtered_without_a_panic(
+            kind in prop_oneof![Just(1_u16), Just(28), Just(65), Just(16)],
+            data in proptest::collection::vec(any::<u8>(), 0..24),
+            tail in proptest::collection::vec(any::<u8>(), 0..100),
+        ) {
+            let mut bytes = vec![0, 1, 0x81, 0x80, 0, 1, 0, 2, 0, 0, 0, 0, 1, b'a', 0];
+            let [high, low] = kind.to_be_bytes();
+            bytes.extend([high, low, 0, 1]);
+            bytes.extend([0xc0, 12, high, low, 0, 1, 0, 0, 0, 60, 0, u8::try_from(data.len()).unwrap()]);
+            bytes.extend(data);
+            bytes.extend(tail);
+            fuzz_answer(&bytes);
+        }
+
         #[test]
         fn every_address_given_has_a_lease_that_outlives_it(
             hosts in proptest::collection::vec((any::<u32>(), 0u32..100), 0..20),

@@ -1,25 +1,38 @@
 //! One question from bytes to bytes: the order in which it is judged, asked, leased and answered.
 
-use std::fmt;
+use std::collections::BTreeSet;
+use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+use std::{fmt, io};
 
 use cordon_ebpf::abi::verdict::Mode;
 use cordon_ebpf::abi::{TCP, UDP};
 use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::rdata::PTR;
+use hickory_proto::rr::{Name, RData, Record};
 use hickory_server::net::xfer::Protocol;
 use hickory_server::server::Request;
 use tracing::{debug, info, warn};
 
 use super::answer::{self, Given, Terms, Withheld};
+use super::cache::Resolved;
+use super::embedded;
+use super::limiter::{Limiter, WildcardLimits};
+use super::listener::Origin;
 use super::message::{self, Reply, Reproach};
-use super::question::{self, Act, Asked, Incoming};
-use super::upstream::Resolved;
-use super::{ClientLookup, LeaseSink, Limits, NameLog, NamePolicy, Question, Upstream};
+use super::question::{self, Act, Asked, Incoming, Refusal};
+use super::reverse::{Held, Known};
+use super::{
+    ClientLookup, LeaseSink, Limits, NameLog, NamePolicy, OwnAddresses, Question, Upstream,
+};
 use crate::report::NameVerdict;
 
 /// All that a listener needs to resolve names for one job.
 pub struct Resolution {
+    /// What the policy is called: refusals name it.
+    pub profile: String,
     /// Which names are allowed.
     pub ruleset: Arc<dyn NamePolicy>,
     /// Whether a name that is not allowed is refused. Anything but audit enforces.
@@ -30,30 +43,70 @@ pub struct Resolution {
     pub clients: Arc<dyn ClientLookup>,
     /// Where questions are recorded.
     pub log: Arc<dyn NameLog>,
+    /// Which addresses are the host's own.
+    pub own: Arc<dyn OwnAddresses>,
     /// Where allowed names are asked.
     pub upstream: Upstream,
+    /// What the job has asked so far.
+    pub memory: Memory,
     /// Shortest lease, in seconds: programs connect some time after they have resolved.
     pub ttl_floor: u32,
     /// How much one job may ask at once.
     pub limits: Limits,
 }
 
+/// What must be known of earlier questions of the job to judge the next one. Bounded.
+#[derive(Debug)]
+pub struct Memory {
+    since: Instant,
+    limiter: Mutex<Limiter>,
+    held: Mutex<Held>,
+}
+
+impl Memory {
+    /// That of a job that has asked nothing yet.
+    #[must_use]
+    pub fn new(limits: WildcardLimits) -> Self {
+        Self {
+            since: Instant::now(),
+            limiter: Mutex::new(Limiter::new(limits)),
+            held: Mutex::default(),
+        }
+    }
+}
+
 impl fmt::Debug for Resolution {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Resolution")
+            .field("profile", &self.profile)
             .field("mode", &self.mode)
             .field("upstream", &self.upstream)
+            .field("memory", &self.memory)
             .field("ttl_floor", &self.ttl_floor)
             .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
 }
 
+/// Where a message came in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    /// The network namespace.
+    pub(super) origin: &'a Origin,
+    /// The names this job asked its own namespaces' resolvers for.
+    pub(super) embedded: &'a embedded::Names,
+}
+
 /// What became of a message.
 #[derive(Debug)]
 pub(super) enum Outcome {
     /// A question, answered.
-    Answered(Vec<u8>),
+    Answered {
+        /// The answer.
+        bytes: Vec<u8>,
+        /// Whether it was beyond what a wildcard is for.
+        limited: bool,
+    },
     /// Not a question; perhaps with an answer that says so.
     Malformed(Option<Vec<u8>>),
 }
@@ -102,24 +155,35 @@ impl Resolution {
         bytes: Vec<u8>,
         from: SocketAddr,
         protocol: Protocol,
+        place: Place<'_>,
     ) -> Outcome {
         match question::read(bytes, from, protocol) {
             Incoming::Malformed(answer) => Outcome::Malformed(answer),
-            Incoming::Question(request) => Outcome::Answered(self.answer_question(&request).await),
+            Incoming::Question(request) => {
+                let (bytes, verdict) = self.answer_question(&request, place).await;
+                let limited = verdict == Some(NameVerdict::Limited);
+                Outcome::Answered { bytes, limited }
+            }
         }
     }
 
-    async fn answer_question(&self, request: &Request) -> Vec<u8> {
+    async fn answer_question(
+        &self,
+        request: &Request,
+        place: Place<'_>,
+    ) -> (Vec<u8>, Option<NameVerdict>) {
         let [query] = request.queries.queries() else {
-            return message::encode(request, &Reply::code(ResponseCode::FormErr));
+            let reply = Reply::code(ResponseCode::FormErr);
+            return (message::encode(request, &reply), None);
         };
         if request.version() > 0 {
-            return message::encode(request, &Reply::code(ResponseCode::BADVERS));
+            let reply = Reply::code(ResponseCode::BADVERS);
+            return (message::encode(request, &reply), None);
         }
         // Now, not after the answer has come: the process may be gone by then.
-        let process = self
-            .clients
-            .process(ip_protocol(request.protocol()), request.src().port());
+        let protocol = ip_protocol(request.protocol());
+        let netns = place.origin.netns;
+        let client = self.clients.client(netns, protocol, request.src().port());
         let (asked, act) = question::admit(query, &*self.ruleset, self.mode);
         let mut entry = Entry {
             log: &*self.log,
@@ -129,34 +193,86 @@ impl Resolution {
                 verdict: NameVerdict::Failed,
                 rule: act.rules().first().copied(),
                 addresses: Vec::new(),
-                process,
+                process: client.map(|client| client.process),
             },
         };
-        let judged = self.judge(&asked, act).await;
+        let judged = match (&place.origin.own, client) {
+            (Some(namespace), Some(client))
+                if embedded::may_ask(&asked, &act, client.server)
+                    && place.embedded.take(&asked.name) =>
+            {
+                ask_embedded(namespace, &asked, request.metadata.id).await
+            }
+            _ => self.judge(&asked, act).await,
+        };
         debug!(dns.name = %asked.name, dns.kind = %asked.kind_text, verdict = ?judged.verdict, "name asked");
         let bytes = message::encode(request, &judged.reply);
         entry.question.verdict = judged.verdict;
         entry.question.rule = judged.rule;
         entry.question.addresses = judged.addresses;
-        bytes
+        (bytes, Some(judged.verdict))
     }
 
     async fn judge(&self, asked: &Asked, act: Act) -> Judged {
         match act {
-            Act::Refuse(refusal) => {
-                let reply = Reply::refusal(ResponseCode::Refused, refusal.reproach());
-                Judged::new(refusal.verdict(), &[], reply)
-            }
-            Act::Empty { rules } => {
-                let verdict = if rules.is_empty() {
-                    NameVerdict::WouldDeny
-                } else {
-                    NameVerdict::Unsupported
-                };
-                Judged::new(verdict, &rules, Reply::code(ResponseCode::NoError))
-            }
-            Act::Forward { rules } => self.forward(asked, &rules).await,
+            Act::Refuse(refusal) => self.refuse(refusal, &[]),
+            Act::Reverse(address) => self.reverse(asked, address),
+            Act::Forward { rules } => match self.limit(asked, &rules) {
+                Ok(()) => self.forward(asked, &rules).await,
+                Err(refusal) if self.mode == Mode::AUDIT => Judged {
+                    verdict: refusal.verdict(),
+                    ..self.forward(asked, &rules).await
+                },
+                Err(refusal) => self.refuse(refusal, &rules),
+            },
         }
+    }
+
+    fn refuse(&self, refusal: Refusal, rules: &[u16]) -> Judged {
+        let reply = Reply::refusal(ResponseCode::Refused, refusal.reproach(&self.profile));
+        Judged::new(refusal.verdict(), rules, reply)
+    }
+
+    /// Whether the name is within what its wildcard is for. A name that a rule spells out is; of
+    /// several wildcards the first one counts, which is also the one that reports name.
+    fn limit(&self, asked: &Asked, rules: &[u16]) -> Result<(), Refusal> {
+        let mut wildcards = Vec::new();
+        for rule in rules {
+            let Some(part) = self.ruleset.wildcard_part(*rule, &asked.name) else {
+                return Ok(());
+            };
+            wildcards.push((*rule, part));
+        }
+        let Some((rule, part)) = wildcards.into_iter().next() else {
+            return Ok(());
+        };
+        let now = self.memory.since.elapsed();
+        let admitted = lock(&self.memory.limiter).admit(rule, part, now);
+        admitted.map_err(Refusal::Limited)
+    }
+
+    /// The names an address is leased for.
+    fn reverse(&self, asked: &Asked, address: IpAddr) -> Judged {
+        let now = self.memory.since.elapsed();
+        let known = lock(&self.memory.held).names_of(address, now);
+        let record = |known: &Known| {
+            let mut target = Name::from_ascii(&known.name).ok()?;
+            target.set_fqdn(true);
+            let data = RData::PTR(PTR(target));
+            Some(Record::from_rdata(asked.wire.clone(), known.seconds, data))
+        };
+        let mut reply = Reply::code(ResponseCode::NoError);
+        reply.answers = known.iter().filter_map(record).collect();
+        if reply.answers.is_empty() {
+            return self.refuse(Refusal::NotLeased, &[]);
+        }
+        let rule = known.iter().find_map(|known| known.rule);
+        let verdict = match rule {
+            Some(_) => NameVerdict::Allowed,
+            // Leased in audit mode only.
+            None => NameVerdict::WouldDeny,
+        };
+        Judged::new(verdict, rule.as_slice(), reply)
     }
 
     async fn forward(&self, asked: &Asked, rules: &[u16]) -> Judged {
@@ -164,7 +280,7 @@ impl Resolution {
             Ok(resolved) => self.give(asked, rules, resolved),
             Err(error) => {
                 info!(dns.name = %asked.name, error = %chain(&error), "name not resolved");
-                let reproach = Reproach::unreachable("the upstream resolver gave no answer");
+                let reproach = Reproach::unreachable(error.why());
                 Judged::failed(NameVerdict::Failed, rules, reproach)
             }
         }
@@ -172,15 +288,24 @@ impl Resolution {
 
     /// Leases what may be given, then gives it.
     fn give(&self, asked: &Asked, rules: &[u16], resolved: Resolved) -> Judged {
+        let own = match self.own(&resolved.answers) {
+            Ok(own) => own,
+            Err(error) => {
+                warn!(dns.name = %asked.name, %error, "cannot tell which addresses are the host's");
+                let reproach = Reproach::other("the host's own addresses are not known");
+                return Judged::failed(NameVerdict::Failed, rules, reproach);
+            }
+        };
         let terms = Terms {
             rules,
             policy: &*self.ruleset,
             mode: self.mode,
             ttl_floor: self.ttl_floor,
+            own: &own,
         };
         let given = match answer::filter(asked, &resolved.answers, &terms) {
             Ok(given) => given,
-            Err(withheld) => return withhold(asked, rules, &withheld),
+            Err(withheld) => return self.withhold(asked, rules, &withheld),
         };
         if !given.leases.is_empty()
             && let Err(error) = self.sink.grant(&given.leases)
@@ -189,7 +314,72 @@ impl Resolution {
             let reproach = Reproach::other("the kernel took no lease for the answer");
             return Judged::failed(NameVerdict::NotLeased, rules, reproach);
         }
+        let now = self.memory.since.elapsed();
+        lock(&self.memory.held).hold(&given.leases, now);
         deliver(asked, rules, given, resolved)
+    }
+
+    /// Those of an answer's addresses that the host has itself.
+    fn own(&self, answers: &[Record]) -> io::Result<BTreeSet<IpAddr>> {
+        let mut own = BTreeSet::new();
+        for address in answers.iter().filter_map(answer::address_of) {
+            if self.own.has(address)? {
+                own.insert(address);
+            }
+        }
+        Ok(own)
+    }
+
+    /// The answer where nothing may be given.
+    fn withhold(&self, asked: &Asked, rules: &[u16], withheld: &Withheld) -> Judged {
+        match withheld {
+            Withheld::Rebinding(addresses) => {
+                info!(dns.name = %asked.name, addresses = ?addresses, "answer withheld: not public");
+                let reproach = Reproach::blocked(format!(
+                    "denied by profile {}: all addresses of the name are private or the host's own",
+                    self.profile
+                ));
+                let reply = Reply::refusal(ResponseCode::Refused, reproach);
+                Judged {
+                    addresses: addresses.clone(),
+                    ..Judged::new(NameVerdict::Rebinding, rules, reply)
+                }
+            }
+            Withheld::TooMany(count) => {
+                warn!(dns.name = %asked.name, addresses = count, "answer withheld: too many addresses");
+                let reproach = Reproach::other("more addresses than can be leased");
+                Judged::failed(NameVerdict::NotLeased, rules, reproach)
+            }
+            Withheld::Astray(error) => {
+                info!(dns.name = %asked.name, %error, "answer withheld");
+                let reproach = Reproach::other("the upstream resolver's answer has no end");
+                Judged::failed(NameVerdict::Failed, rules, reproach)
+            }
+        }
+    }
+}
+
+/// The answer of the resolver in the job's own namespace, without leases.
+async fn ask_embedded(namespace: &File, asked: &Asked, id: u16) -> Judged {
+    match embedded::ask(namespace, asked, id).await {
+        Ok(said) => {
+            let mut reply = Reply::code(said.code);
+            let addresses = said
+                .answers
+                .iter()
+                .filter_map(|record| record.data.ip_addr());
+            let addresses = addresses.collect();
+            reply.answers = said.answers;
+            Judged {
+                addresses,
+                ..Judged::new(NameVerdict::Local, &[], reply)
+            }
+        }
+        Err(error) => {
+            info!(dns.name = %asked.name, %error, "the namespace's own resolver gave no answer");
+            let reproach = Reproach::unreachable("the resolver at 127.0.0.11 gave no answer");
+            Judged::failed(NameVerdict::Failed, &[], reproach)
+        }
     }
 }
 
@@ -210,7 +400,8 @@ fn deliver(asked: &Asked, rules: &[u16], given: Given, resolved: Resolved) -> Ju
     let mut reply = Reply::code(resolved.code);
     if !offending.is_empty() {
         info!(dns.name = %asked.name, addresses = ?offending, "addresses that are not public");
-        reply.reproach = Some(Reproach::blocked("addresses that are not public"));
+        let why = "addresses that are private or the host's own were left out";
+        reply.reproach = Some(Reproach::blocked(why));
     }
     reply.answers = records;
     reply.authorities = resolved.authorities;
@@ -220,24 +411,8 @@ fn deliver(asked: &Asked, rules: &[u16], given: Given, resolved: Resolved) -> Ju
     }
 }
 
-/// The answer where nothing may be given.
-fn withhold(asked: &Asked, rules: &[u16], withheld: &Withheld) -> Judged {
-    match withheld {
-        Withheld::Rebinding(addresses) => {
-            info!(dns.name = %asked.name, addresses = ?addresses, "answer withheld: not public");
-            let reproach = Reproach::blocked("all addresses of the name are not public");
-            let reply = Reply::refusal(ResponseCode::Refused, reproach);
-            Judged {
-                addresses: addresses.clone(),
-                ..Judged::new(NameVerdict::Rebinding, rules, reply)
-            }
-        }
-        Withheld::TooMany(count) => {
-            warn!(dns.name = %asked.name, addresses = count, "answer withheld: too many addresses");
-            let reproach = Reproach::other("more addresses than can be leased");
-            Judged::failed(NameVerdict::NotLeased, rules, reproach)
-        }
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 const fn ip_protocol(protocol: Protocol) -> u8 {

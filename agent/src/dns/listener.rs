@@ -1,12 +1,19 @@
 //! The job's DNS sockets: made inside the job's network namespace, served from cordon's own.
 
+use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use cordon_ebpf::abi::ruleset::Resolver;
+use nix::sys::socket::sockopt::IpFreebind;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
+};
 
 use super::handler::Resolution;
 use super::serve::Listener;
+use crate::sys::netns;
 
 /// Why a listener could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +34,9 @@ pub enum BindError {
         "loopback is down in the job's network namespace; run `ip link set lo up` in it before the job starts"
     )]
     LoopbackDown(#[source] io::Error),
+    /// The namespace cannot be entered or told from others.
+    #[error("cannot work in the network namespace")]
+    Namespace(#[from] io::Error),
     /// There is no runtime to serve on, or it did not take the sockets.
     #[error("cannot serve the job's DNS sockets")]
     Register(#[source] io::Error),
@@ -44,7 +54,20 @@ pub struct Bound {
     pub udp6: Option<UdpSocket>,
     /// TCP on `::1`, likewise.
     pub tcp6: Option<TcpListener>,
+    pub(super) origin: Origin,
 }
+
+/// The network namespace a listener is in.
+#[derive(Debug)]
+pub(super) struct Origin {
+    /// Its cookie.
+    pub(super) netns: u64,
+    /// The namespace itself, where it is one of the job's own: it may have a resolver at 127.0.0.11.
+    pub(super) own: Option<File>,
+}
+
+/// How many connections may wait to be accepted.
+const BACKLOG: i32 = 64;
 
 impl Bound {
     /// Binds in the network namespace of the calling thread, to ports the kernel chooses.
@@ -54,14 +77,58 @@ impl Bound {
     pub fn bind() -> Result<Self, BindError> {
         let v4 = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let v6 = IpAddr::V6(Ipv6Addr::LOCALHOST);
+        let udp4 = udp(v4)?;
         let bound = Self {
-            udp4: udp(v4)?,
+            origin: Origin {
+                netns: netns::cookie(&udp4)?,
+                own: None,
+            },
+            udp4,
             tcp4: tcp(v4)?,
             udp6: if_available(udp(v6))?,
             tcp6: if_available(tcp(v6))?,
         };
         probe(&bound)?;
         Ok(bound)
+    }
+
+    /// Binds in a network namespace of the job's own, if it is the one with this cookie. Loopback may
+    /// still be down there: nothing gets here before it is up.
+    ///
+    /// # Errors
+    /// It is another namespace, cannot be entered, or a socket cannot be made.
+    pub fn bind_in(namespace: File, cookie: u64) -> Result<Self, BindError> {
+        let v4 = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let v6 = IpAddr::V6(Ipv6Addr::LOCALHOST);
+        let (udp4, tcp4, udp6, tcp6) = netns::within(&namespace, || {
+            let udp4 = early(v4, SockType::Datagram)?;
+            if netns::cookie(&udp4)? != cookie {
+                let other = "the process has gone to another network namespace";
+                return Err(BindError::Namespace(io::Error::other(other)));
+            }
+            Ok((
+                udp4,
+                early(v4, SockType::Stream)?,
+                if_available(early(v6, SockType::Datagram))?,
+                if_available(early(v6, SockType::Stream))?,
+            ))
+        })?;
+        Ok(Self {
+            udp4: udp4.into(),
+            tcp4: tcp4.into(),
+            udp6: udp6.map(UdpSocket::from),
+            tcp6: tcp6.map(TcpListener::from),
+            origin: Origin {
+                netns: cookie,
+                own: Some(namespace),
+            },
+        })
+    }
+
+    /// Cookie of the network namespace it is in.
+    #[must_use]
+    pub fn netns(&self) -> u64 {
+        self.origin.netns
     }
 
     /// The ports, as the kernel's redirection wants them: 0 where there is no socket.
@@ -83,6 +150,28 @@ impl Bound {
     pub fn serve(self, resolution: Resolution) -> Result<Listener, BindError> {
         Listener::start(self, resolution).map_err(BindError::Register)
     }
+}
+
+/// A socket bound to an address that the namespace may not have yet.
+fn early(address: IpAddr, kind: SockType) -> Result<OwnedFd, BindError> {
+    let family = if address.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    };
+    let made = || -> nix::Result<OwnedFd> {
+        let socket = socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?;
+        setsockopt(&socket, IpFreebind, &true)?;
+        let to = SockaddrStorage::from(SocketAddr::new(address, 0));
+        bind(socket.as_raw_fd(), &to)?;
+        if kind == SockType::Stream {
+            listen(&socket, Backlog::new(BACKLOG)?)?;
+        }
+        Ok(socket)
+    };
+    made()
+        .map_err(io::Error::from)
+        .map_err(failed("bind", address))
 }
 
 fn udp(address: IpAddr) -> Result<UdpSocket, BindError> {

@@ -1,5 +1,7 @@
 //! Answers as bytes: sizes, truncation, and the words that say why (Extended DNS Errors).
 
+use std::borrow::Cow;
+
 use hickory_proto::op::{Edns, Header, HeaderCounts, Metadata, ResponseCode};
 use hickory_proto::rr::Record;
 use hickory_proto::rr::rdata::opt::EdnsOption;
@@ -14,40 +16,52 @@ pub(super) const UDP_MAX: u16 = 4096;
 /// Smallest size every client takes (RFC 1035 § 4.2.1).
 const UDP_MIN: u16 = 512;
 
+/// Longest text of an Extended DNS Error: with it and the longest name, a refusal still fits into
+/// [`UDP_MIN`].
+const REPROACH_MAX: usize = 200;
+
 /// Number of the Extended DNS Error option (RFC 8914).
 const EXTENDED_ERROR: u16 = 15;
 
 /// Why an answer is not what was hoped for: an Extended DNS Error.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Reproach {
     code: u16,
-    text: &'static str,
+    text: Cow<'static, str>,
 }
 
 impl Reproach {
     /// The operator's policy forbids it (15).
-    pub(super) const fn blocked(text: &'static str) -> Self {
-        Self { code: 15, text }
+    pub(super) fn blocked(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(15, text)
     }
 
     /// Not something this listener does (21).
-    pub(super) const fn not_supported(text: &'static str) -> Self {
-        Self { code: 21, text }
+    pub(super) fn not_supported(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(21, text)
     }
 
     /// No answer from any upstream (22).
-    pub(super) const fn unreachable(text: &'static str) -> Self {
-        Self { code: 22, text }
+    pub(super) fn unreachable(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(22, text)
     }
 
     /// None of the codes fits (0).
-    pub(super) const fn other(text: &'static str) -> Self {
-        Self { code: 0, text }
+    pub(super) fn other(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(0, text)
     }
 
-    fn option(self) -> EdnsOption {
+    fn new(code: u16, text: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code,
+            text: text.into(),
+        }
+    }
+
+    fn option(&self) -> EdnsOption {
         let mut bytes = self.code.to_be_bytes().to_vec();
-        bytes.extend_from_slice(self.text.as_bytes());
+        let end = self.text.floor_char_boundary(REPROACH_MAX);
+        bytes.extend_from_slice(self.text.get(..end).unwrap_or_default().as_bytes());
         EdnsOption::Unknown(EXTENDED_ERROR, bytes)
     }
 }
@@ -77,7 +91,7 @@ impl Reply {
     }
 
     /// A code and why.
-    pub(super) const fn refusal(code: ResponseCode, reproach: Reproach) -> Self {
+    pub(super) fn refusal(code: ResponseCode, reproach: Reproach) -> Self {
         let mut reply = Self::code(code);
         reply.reproach = Some(reproach);
         reply
@@ -94,7 +108,8 @@ pub(super) fn encode(request: &Request, reply: &Reply) -> Vec<u8> {
     let empty = Reply {
         answers: Vec::new(),
         authorities: Vec::new(),
-        ..*reply
+        code: reply.code,
+        reproach: reply.reproach.clone(),
     };
     try_encode(request, reply, limit, false)
         .or_else(|| try_encode(request, &empty, limit, true))
@@ -125,7 +140,7 @@ fn try_encode(request: &Request, reply: &Reply, limit: u16, truncated: bool) -> 
 fn edns(reply: &Reply) -> Edns {
     let mut edns = Edns::new();
     edns.set_max_payload(UDP_MAX);
-    if let Some(reproach) = reply.reproach {
+    if let Some(reproach) = &reply.reproach {
         edns.options_mut().insert(reproach.option());
     }
     edns

@@ -5,43 +5,57 @@
 //! the answer leaves. Every other name is refused, and nothing of it leaves the host.
 //!
 //! The way of one question: [`Listener`] (sockets, bounds) → `handler` (the order of things) →
-//! `question` (pure: may it be asked) → [`Upstream`] → `answer` (pure: what of it may be given,
-//! and for how long) → [`LeaseSink`] → `message` (bytes) → back to the job.
+//! `question` (pure: may it be asked) → `limiter` (pure: is it what a wildcard is for) →
+//! [`Upstream`] → `answer` (pure: what of it may be given, and for how long) → [`LeaseSink`] →
+//! `message` (bytes) → back to the job.
 //!
 //! **Invariants**: a name that is not allowed is never sent upstream in enforce mode; an address is
-//! in an answer only after its lease is in the kernel.
+//! in an answer only after its lease is in the kernel; whatever a resolver does, a question ends in
+//! bounded time and memory.
 //!
 //! **Not here**: BPF maps (behind [`LeaseSink`]), the policy (behind [`NamePolicy`]) and reports
 //! (behind [`NameLog`]).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::report::NameVerdict;
 
 mod address_class;
 mod answer;
+mod cache;
+mod chain;
+mod embedded;
 mod handler;
+mod limiter;
 mod listener;
 mod message;
 mod names;
+mod own;
 mod question;
+mod reverse;
 mod serve;
 #[cfg(test)]
 mod tests;
 mod upstream;
 
 pub use address_class::AddressClass;
-pub use handler::Resolution;
+pub use answer::fuzz_answer;
+pub use handler::{Memory, Resolution};
+pub use limiter::WildcardLimits;
 pub use listener::{BindError, Bound};
+pub use own::{Interfaces, OwnAddresses};
 pub use question::fuzz_query;
 pub use serve::{Counts, Limits, Listener};
-pub use upstream::{Upstream, UpstreamError};
+pub use upstream::{TrustError, Upstream, UpstreamError};
 
 /// What the policy says about names.
 pub trait NamePolicy: Send + Sync + 'static {
     /// Indices of the rules that allow `name` (lower-case ASCII, no final dot), in order; none: it
     /// is denied.
     fn rules_for_name(&self, name: &str) -> Vec<u16>;
+    /// What the wildcard of a rule that allows `name` stands for in it; `None` if the rule spells
+    /// the name out.
+    fn wildcard_part<'a>(&self, rule: u16, name: &'a str) -> Option<&'a str>;
     /// Whether every one of these rules lets its names have addresses that are not public. Asked
     /// for one rule at a time: a rule that says so does not say it for the others.
     fn allows_private(&self, rules: &[u16]) -> bool;
@@ -94,10 +108,19 @@ pub enum LeaseError {
     },
 }
 
-/// Who sent a question, found by transport and source port.
+/// Who sent a question, found by network namespace, transport and source port.
 pub trait ClientLookup: Send + Sync + 'static {
-    /// The process behind a packet from this loopback port; `None` if the kernel does not know.
-    fn process(&self, protocol: u8, port: u16) -> Option<u32>;
+    /// Who is behind a packet from this loopback port; `None` if the kernel does not know.
+    fn client(&self, netns: u64, protocol: u8, port: u16) -> Option<Client>;
+}
+
+/// Who sent a question.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Client {
+    /// The process.
+    pub process: u32,
+    /// The server it meant to ask.
+    pub server: SocketAddr,
 }
 
 /// One question and what became of it.

@@ -2,7 +2,7 @@
 //!
 //! Every rule about questions is here, so that it can be tested and fuzzed without a socket.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use cordon_ebpf::abi::verdict::Mode;
 use hickory_proto::op::{Header, LowerQuery, MessageType, OpCode, ResponseCode};
@@ -11,8 +11,9 @@ use hickory_proto::serialize::binary::{BinDecodable as _, BinDecoder};
 use hickory_server::net::xfer::Protocol;
 use hickory_server::server::Request;
 
-use super::NamePolicy;
+use super::limiter::Beyond;
 use super::message::{self, Reply, Reproach};
+use super::{NamePolicy, reverse};
 use crate::report::NameVerdict;
 
 /// Bytes from a job, looked at.
@@ -74,11 +75,8 @@ pub(super) enum Act {
         /// Rules that allow the name.
         rules: Vec<u16>,
     },
-    /// Say that there are no such records, without asking anybody.
-    Empty {
-        /// Rules that allow the name.
-        rules: Vec<u16>,
-    },
+    /// Say which names the address is leased for, without asking anybody.
+    Reverse(IpAddr),
     /// Do not ask.
     Refuse(Refusal),
 }
@@ -87,8 +85,8 @@ impl Act {
     /// Rules that allow the name.
     pub(super) fn rules(&self) -> &[u16] {
         match self {
-            Self::Forward { rules } | Self::Empty { rules } => rules,
-            Self::Refuse(_) => &[],
+            Self::Forward { rules } => rules,
+            Self::Reverse(_) | Self::Refuse(_) => &[],
         }
     }
 }
@@ -102,8 +100,12 @@ pub(super) enum Refusal {
     NotAHostName,
     /// A record type that is not served.
     Kind,
+    /// A reverse lookup of something the job holds no lease of.
+    NotLeased,
     /// Not the Internet class.
     Class,
+    /// More than a wildcard is for.
+    Limited(Beyond),
 }
 
 impl Refusal {
@@ -111,17 +113,21 @@ impl Refusal {
     pub(super) const fn verdict(self) -> NameVerdict {
         match self {
             Self::Denied | Self::NotAHostName => NameVerdict::Denied,
-            Self::Kind | Self::Class => NameVerdict::Unsupported,
+            Self::Kind | Self::NotLeased | Self::Class => NameVerdict::Unsupported,
+            Self::Limited(_) => NameVerdict::Limited,
         }
     }
 
-    /// What the job is told.
-    pub(super) const fn reproach(self) -> Reproach {
+    /// What the job is told: by which profile, and if it is not for want of a rule, why.
+    pub(super) fn reproach(self, profile: &str) -> Reproach {
+        let denied = |why: &str| format!("denied by profile {profile}: {why}");
         match self {
-            Self::Denied => Reproach::blocked("denied by policy"),
-            Self::NotAHostName => Reproach::blocked("not a host name"),
-            Self::Kind => Reproach::not_supported("record type not served"),
-            Self::Class => Reproach::not_supported("only class IN is served"),
+            Self::Denied => Reproach::blocked(format!("denied by profile {profile}")),
+            Self::NotAHostName => Reproach::blocked(denied("not a host name")),
+            Self::NotLeased => Reproach::blocked(denied("no lease of this address")),
+            Self::Limited(beyond) => Reproach::blocked(denied(beyond.why())),
+            Self::Kind => Reproach::not_supported(denied("record type not served")),
+            Self::Class => Reproach::not_supported(denied("only class IN is served")),
         }
     }
 }
@@ -146,6 +152,9 @@ pub(super) fn admit(query: &LowerQuery, policy: &dyn NamePolicy, mode: Mode) -> 
     };
     let act = if class != DNSClass::IN {
         Act::Refuse(Refusal::Class)
+    } else if kind == RecordType::PTR {
+        let address = reverse::address_of(&asked.wire);
+        address.map_or(Act::Refuse(Refusal::NotLeased), Act::Reverse)
     } else if !is_served(kind) {
         Act::Refuse(Refusal::Kind)
     } else if !is_host_name {
@@ -160,10 +169,6 @@ fn admit_name(asked: &Asked, policy: &dyn NamePolicy, mode: Mode) -> Act {
     let rules = policy.rules_for_name(&asked.name);
     if rules.is_empty() && mode != Mode::AUDIT {
         Act::Refuse(Refusal::Denied)
-    } else if matches!(asked.kind, RecordType::HTTPS | RecordType::SVCB) {
-        // They carry address and port hints that no lease covers, and the keys of encrypted client
-        // hellos, which would hide the name of a connection. Without them clients use A and AAAA.
-        Act::Empty { rules }
     } else {
         Act::Forward { rules }
     }
@@ -220,6 +225,9 @@ pub fn fuzz_query(bytes: &[u8]) {
         fn rules_for_name(&self, _name: &str) -> Vec<u16> {
             Vec::new()
         }
+        fn wildcard_part<'a>(&self, _rule: u16, _name: &'a str) -> Option<&'a str> {
+            None
+        }
         fn allows_private(&self, _rules: &[u16]) -> bool {
             false
         }
@@ -230,7 +238,7 @@ pub fn fuzz_query(bytes: &[u8]) {
     {
         let (asked, act) = admit(query, &Nothing, Mode::ENFORCE);
         assert!(
-            matches!(act, Act::Refuse(_)),
+            matches!(act, Act::Refuse(_) | Act::Reverse(_)),
             "no rule, yet admitted: {asked:?}"
         );
         let reply = Reply::code(ResponseCode::Refused);
@@ -250,6 +258,9 @@ mod tests {
     impl NamePolicy for Allow {
         fn rules_for_name(&self, name: &str) -> Vec<u16> {
             if name == self.0 { vec![3] } else { Vec::new() }
+        }
+        fn wildcard_part<'a>(&self, _rule: u16, _name: &'a str) -> Option<&'a str> {
+            None
         }
         fn allows_private(&self, _rules: &[u16]) -> bool {
             false
@@ -289,8 +300,10 @@ mod tests {
         for kind in (0..=300).map(RecordType::from) {
             let (_, act) = ask(GOOD, kind, Mode::ENFORCE);
             let expected = match kind.to_string().as_str() {
-                "A" | "AAAA" | "CNAME" | "TXT" | "MX" | "SRV" => Act::Forward { rules: vec![3] },
-                "HTTPS" | "SVCB" => Act::Empty { rules: vec![3] },
+                "A" | "AAAA" | "CNAME" | "HTTPS" | "MX" | "SRV" | "SVCB" | "TXT" => {
+                    Act::Forward { rules: vec![3] }
+                }
+                "PTR" => Act::Refuse(Refusal::NotLeased),
                 _ => Act::Refuse(Refusal::Kind),
             };
             assert_eq!(act, expected, "{kind}");
@@ -324,6 +337,17 @@ mod tests {
                 assert_ne!(asked.name, "good.example");
                 assert!(asked.name.bytes().all(|byte| byte.is_ascii_graphic()));
             }
+        }
+    }
+
+    #[test]
+    fn a_reverse_lookup_asks_nobody_in_any_mode() {
+        let reverse: &[&[u8]] = &[b"1", b"2", b"0", b"192", b"in-addr", b"arpa"];
+        for mode in [Mode::ENFORCE, Mode::AUDIT] {
+            let (_, act) = ask(reverse, RecordType::PTR, mode);
+            assert_eq!(act, Act::Reverse([192, 0, 2, 1].into()));
+            let (_, act) = ask(&reverse[1..], RecordType::PTR, mode);
+            assert_eq!(act, Act::Refuse(Refusal::NotLeased));
         }
     }
 

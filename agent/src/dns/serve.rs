@@ -6,11 +6,12 @@
 //! how many messages it threw away. Decoding, encoding and resolving are hickory's.
 
 use std::future::Future;
-use std::io;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use std::{fmt, io};
 
 use hickory_proto::op::ResponseCode;
 use hickory_server::net::xfer::Protocol;
@@ -23,9 +24,10 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
-use super::handler::{Outcome, Resolution};
-use super::listener::Bound;
-use super::message::{self, Reply};
+use super::embedded;
+use super::handler::{self, Outcome, Resolution};
+use super::listener::{Bound, Origin};
+use super::message::{self, Reply, Reproach};
 use super::question::{self, Incoming};
 
 /// A question is small; more than this is not one.
@@ -59,7 +61,7 @@ impl Default for Limits {
     }
 }
 
-/// What a listener did not answer, exactly. Only ever added to.
+/// What a listener did not answer, or not in full, exactly. Only ever added to.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counts {
     /// Messages that were not one well-formed question.
@@ -70,6 +72,8 @@ pub struct Counts {
     pub closed: u64,
     /// Answers the kernel did not take, or that their client did not.
     pub undelivered: u64,
+    /// Questions beyond what a wildcard is for.
+    pub limited: u64,
 }
 
 #[derive(Debug, Default)]
@@ -78,6 +82,7 @@ struct Counters {
     refused: AtomicU64,
     closed: AtomicU64,
     undelivered: AtomicU64,
+    limited: AtomicU64,
 }
 
 fn count(counter: &AtomicU64) {
@@ -88,11 +93,49 @@ fn count(counter: &AtomicU64) {
 #[derive(Debug)]
 pub struct Listener {
     tasks: JoinSet<()>,
-    counters: Arc<Counters>,
+    shared: Arc<Shared>,
+}
+
+/// What all listeners of one job share: whatever namespace it asks in, its limits are the same.
+struct Shared {
+    resolution: Resolution,
+    questions: Arc<Semaphore>,
+    connections: Arc<Semaphore>,
+    counters: Counters,
+    embedded: embedded::Names,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("resolution", &self.resolution)
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Listener {
     pub(super) fn start(bound: Bound, resolution: Resolution) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            questions: Arc::new(Semaphore::new(resolution.limits.questions)),
+            connections: Arc::new(Semaphore::new(resolution.limits.connections)),
+            counters: Counters::default(),
+            embedded: embedded::Names::default(),
+            resolution,
+        });
+        Self::share(bound, shared)
+    }
+
+    /// Serves more sockets of the same job, in another network namespace, within the same limits; until
+    /// that handle is dropped.
+    ///
+    /// # Errors
+    /// Called outside a tokio runtime, or the runtime does not take the sockets.
+    pub fn serve_also(&self, bound: Bound) -> io::Result<Self> {
+        Self::share(bound, Arc::clone(&self.shared))
+    }
+
+    fn share(bound: Bound, shared: Arc<Shared>) -> io::Result<Self> {
         // Asked first: without a runtime tokio's own calls below would panic.
         let runtime = Handle::try_current().map_err(io::Error::other)?;
         let Bound {
@@ -100,13 +143,11 @@ impl Listener {
             tcp4,
             udp6,
             tcp6,
+            origin,
         } = bound;
-        let counters = Arc::<Counters>::default();
         let service = Arc::new(Service {
-            questions: Arc::new(Semaphore::new(resolution.limits.questions)),
-            connections: Arc::new(Semaphore::new(resolution.limits.connections)),
-            counters: Arc::clone(&counters),
-            resolution,
+            shared: Arc::clone(&shared),
+            origin,
         });
         let mut tasks = JoinSet::new();
         for socket in [Some(udp4), udp6].into_iter().flatten() {
@@ -119,10 +160,10 @@ impl Listener {
             let socket = TcpListener::from_std(socket)?;
             tasks.spawn_on(serve_tcp(Arc::clone(&service), socket), &runtime);
         }
-        Ok(Self { tasks, counters })
+        Ok(Self { tasks, shared })
     }
 
-    /// What was not answered so far.
+    /// What was not answered so far, by all listeners of the job.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let Counters {
@@ -130,13 +171,15 @@ impl Listener {
             refused,
             closed,
             undelivered,
-        } = &*self.counters;
+            limited,
+        } = &self.shared.counters;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counts {
             malformed: read(malformed),
             refused: read(refused),
             closed: read(closed),
             undelivered: read(undelivered),
+            limited: read(limited),
         }
     }
 
@@ -149,10 +192,16 @@ impl Listener {
 
 /// What all tasks of one listener share.
 struct Service {
-    resolution: Resolution,
-    questions: Arc<Semaphore>,
-    connections: Arc<Semaphore>,
-    counters: Arc<Counters>,
+    shared: Arc<Shared>,
+    origin: Origin,
+}
+
+impl Deref for Service {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
 }
 
 impl Service {
@@ -165,8 +214,17 @@ impl Service {
         protocol: Protocol,
         _permit: OwnedSemaphorePermit,
     ) -> Option<Vec<u8>> {
-        match self.resolution.answer(bytes, from, protocol).await {
-            Outcome::Answered(answer) => Some(answer),
+        let place = handler::Place {
+            origin: &self.origin,
+            embedded: &self.embedded,
+        };
+        match self.resolution.answer(bytes, from, protocol, place).await {
+            Outcome::Answered { bytes, limited } => {
+                if limited {
+                    count(&self.counters.limited);
+                }
+                Some(bytes)
+            }
             Outcome::Malformed(answer) => {
                 count(&self.counters.malformed);
                 answer
@@ -179,7 +237,8 @@ impl Service {
         match question::read(bytes, from, protocol) {
             Incoming::Question(request) => {
                 count(&self.counters.refused);
-                let reply = Reply::code(ResponseCode::Refused);
+                let reproach = Reproach::other("too many questions at the same time");
+                let reply = Reply::refusal(ResponseCode::Refused, reproach);
                 Some(message::encode(&request, &reply))
             }
             Incoming::Malformed(_) => {

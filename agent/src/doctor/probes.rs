@@ -1,7 +1,7 @@
 //! The probes: each does what a run does, attaches nothing, and leaves nothing behind.
 
 use std::io;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 
 use aya::Btf;
@@ -19,6 +19,7 @@ use crate::enforce::hooks::{Attach, HOOKS, Hook, is_lsm, is_optional};
 use crate::enforce::kernel::{KernelError, Object, load_program, open_object};
 use crate::enforce::{chain, object};
 use crate::policy::DnsPolicy;
+use crate::sys::sock_diag::{DestroyError, Destroyed, Ends, SocketDestroyer};
 use crate::sys::{bpf, fs, netns, privilege, probe};
 
 type Tried = Result<String, (Answer, String)>;
@@ -108,6 +109,13 @@ const PID_NAMESPACE: Feature = Feature {
     remedy: "a kernel with CONFIG_PID_NS; in a container, CAP_SYS_ADMIN",
 };
 
+const SOCKET_DESTROY: Feature = Feature {
+    name: "socket destroy",
+    needed: false,
+    without: "a client whose open connection is refused is not told, and waits until its own timeout",
+    remedy: "a kernel with CONFIG_INET_DIAG and CONFIG_INET_DIAG_DESTROY",
+};
+
 /// Tries everything. Order: what others depend on comes first.
 #[must_use]
 pub fn examine(config: &Config) -> Vec<Finding> {
@@ -137,6 +145,7 @@ pub fn examine(config: &Config) -> Vec<Finding> {
         PID_NAMESPACE,
         namespace(CloneFlags::CLONE_NEWPID, privileged),
     ));
+    findings.push(Finding::new(SOCKET_DESTROY, socket_destroy(privileged)));
     findings
 }
 
@@ -347,11 +356,39 @@ fn loopback() -> Tried {
     }
 }
 
+/// Closes one end of a connection of its own.
+fn socket_destroy(privileged: bool) -> Tried {
+    let connect = || -> io::Result<(TcpStream, TcpListener)> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        Ok((TcpStream::connect(listener.local_addr()?)?, listener))
+    };
+    let (stream, _listener) = connect().map_err(|error| {
+        let why = format!("no connection to try it on: {error}");
+        (Answer::CouldNotTell, why)
+    })?;
+    let destroy = || {
+        let ends = Ends::new(stream.local_addr()?, stream.peer_addr()?);
+        SocketDestroyer::here()?.destroy(&ends)
+    };
+    match destroy() {
+        Ok(Destroyed::Closed) => Ok("a connection can be closed from outside".to_owned()),
+        // The kernel also says so where it has no support for TCP here at all.
+        Ok(Destroyed::Gone) => Err((
+            Answer::DoesNotWork,
+            "the kernel does not find an open connection".to_owned(),
+        )),
+        Err(DestroyError::Call { source, .. }) => Err(failed(&source, privileged)),
+        Err(error) => Err((Answer::DoesNotWork, chain(&error))),
+    }
+}
+
 /// Configured; whether it answers depends on the name, and no name is asked here.
 fn resolver(config: &Config) -> Tried {
-    let places = config.dns.resolve(&DnsPolicy::default().upstream);
+    let policy = DnsPolicy::default();
+    let places = config.dns.resolve(&policy.upstream);
+    let authorities = config.dns.authorities(&policy);
     let patience = std::time::Duration::from_millis(config.dns.timeout_ms.into());
-    match Upstream::new(&places, patience) {
+    match Upstream::new(&places, &authorities, patience) {
         Ok(_upstream) => Ok("configured".to_owned()),
         Err(error) => Err((Answer::DoesNotWork, chain(&error))),
     }

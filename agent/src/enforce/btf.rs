@@ -214,6 +214,7 @@ mod tests {
         let types = Types::parse(data).unwrap();
         let wanted = super::super::hooks::OFFSETS
             .into_iter()
+            .chain(super::super::hooks::NAMESPACE_OFFSETS)
             .chain(super::super::hooks::LSM_OFFSETS);
         for (_, structure, member) in wanted {
             assert!(

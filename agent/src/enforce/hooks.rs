@@ -53,7 +53,9 @@ pub const FOR_SPLICE: &str = "lsm_file_permission";
 
 /// Every program. The packet hooks come first: from the first moment on, nothing passes the wire
 /// that has no verdict.
-pub const HOOKS: [Hook; 44] = [
+pub const HOOKS: [Hook; 45] = [
+    // Before the next one, which lets nothing pass that should have been read and was not.
+    cgroup("names", 1, "reads the names that connections show"),
     cgroup("egress", 1, "every IP packet a job sends"),
     cgroup("ingress", 0, "every IP packet a job is sent"),
     cgroup(
@@ -249,12 +251,23 @@ pub const LSM_REMEDY: &str = "boot the kernel with `bpf` added to `lsm=` (the li
                               /sys/kernel/security/lsm; it needs CONFIG_BPF_LSM)";
 
 /// Constants of the object, with the kernel structure member each is the offset of.
-pub const OFFSETS: [(&str, &str, &str); 5] = [
+pub const OFFSETS: [(&str, &str, &str); 8] = [
     ("OFFSET_TASK_PID", "task_struct", "pid"),
     ("OFFSET_TASK_TGID", "task_struct", "tgid"),
     ("OFFSET_TASK_SIGNAL", "task_struct", "signal"),
     ("OFFSET_SIGNAL_LIVE", "signal_struct", "live"),
     ("OFFSET_BINPRM_FILENAME", "linux_binprm", "filename"),
+    ("OFFSET_SKB_HEAD", "sk_buff", "head"),
+    ("OFFSET_SKB_END", "sk_buff", "end"),
+    ("OFFSET_SHARED_INFO_FLAGS", "skb_shared_info", "flags"),
+];
+
+/// What tells the network namespace of a program that starts; all of them or none. Without, a namespace
+/// is noticed by the first socket made there.
+pub const NAMESPACE_OFFSETS: [(&str, &str, &str); 3] = [
+    ("OFFSET_TASK_NSPROXY", "task_struct", "nsproxy"),
+    ("OFFSET_NSPROXY_NET", "nsproxy", "net_ns"),
+    ("OFFSET_NET_COOKIE", "net", "net_cookie"),
 ];
 
 /// The same for the LSM programs; without one of them none is loaded.
@@ -302,7 +315,10 @@ mod tests {
 
     #[test]
     fn the_wire_is_judged_before_anything_else_is_attached() {
-        assert_eq!(HOOKS[0].name, "egress");
+        assert_eq!(
+            [HOOKS[0], HOOKS[1]].map(|hook| hook.name),
+            ["names", "egress"]
+        );
     }
 
     #[test]
@@ -323,9 +339,11 @@ mod tests {
 
     #[test]
     fn no_constant_is_the_offset_of_two_members() {
-        let mut names: Vec<_> = OFFSETS.iter().chain(&LSM_OFFSETS).map(|of| of.0).collect();
+        let all = OFFSETS.iter().chain(&NAMESPACE_OFFSETS).chain(&LSM_OFFSETS);
+        let mut names: Vec<_> = all.map(|of| of.0).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), OFFSETS.len() + LSM_OFFSETS.len());
+        let total = OFFSETS.len() + NAMESPACE_OFFSETS.len() + LSM_OFFSETS.len();
+        assert_eq!(names.len(), total);
     }
 }

@@ -154,7 +154,7 @@ mod tests {
     }
 
     fn judged(link: &LinkInfo, program: &ProgramInfo) -> Option<String> {
-        link_difference(HOOKS[0], ROOT, link, program, &[("JOBS", 40)])
+        link_difference(HOOKS[1], ROOT, link, program, &[("JOBS", 40)])
     }
 
     #[test]

@@ -12,7 +12,8 @@ use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 
 use super::btf::Types;
 use super::hooks::{
-    Attach, FOR_SPLICE, HOOKS, Hook, LSM_OFFSETS, LSM_REMEDY, OFFSETS, is_lsm, is_optional,
+    Attach, FOR_SPLICE, HOOKS, Hook, LSM_OFFSETS, LSM_REMEDY, NAMESPACE_OFFSETS, OFFSETS, is_lsm,
+    is_optional,
 };
 use super::layout::LayoutError;
 use super::maps::{self, Maps};
@@ -282,6 +283,11 @@ pub fn open_object(
         .into_iter()
         .map(find)
         .collect::<Result<Vec<_>, _>>()?;
+    let namespace: Result<Vec<_>, _> = NAMESPACE_OFFSETS.into_iter().map(find).collect();
+    match namespace {
+        Ok(found) => offsets.extend(found),
+        Err(error) => tracing::info!(%error, "network namespaces are noticed by their sockets"),
+    }
     let lsm = LSM_OFFSETS
         .into_iter()
         .map(find)

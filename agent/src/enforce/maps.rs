@@ -1,6 +1,7 @@
 //! The kernel's maps. The only file that knows their names.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 
@@ -9,19 +10,22 @@ use aya::maps::{Array, HashMap, HashOfMaps, LpmTrie, Map, MapData, MapError, Rin
 use cordon_ebpf::abi::address::Address;
 use cordon_ebpf::abi::flow::{FlowCounters, FlowKey};
 use cordon_ebpf::abi::job::{DnsClient, DnsClientKey, Job, KeptKey, Losses, Socket, SocketRole};
-use cordon_ebpf::abi::ruleset::{Grants, Resolver, ResolverKey};
+use cordon_ebpf::abi::ruleset::{Grant, Grants, HeldKey, Resolver, ResolverKey};
+use cordon_ebpf::shown::name::{KEY_BYTES, NameRules};
 
-use crate::dns::{ClientLookup, Lease, LeaseError, LeaseSink};
+use crate::dns::{Bound, Client, ClientLookup, Lease, LeaseError, LeaseSink};
 use crate::events::ring::Ring;
 use crate::policy::{Ruleset, merge_grants};
 use crate::sys::clock::BootTime;
 use crate::sys::pod::Wire;
 
 /// Names of all maps that are pinned.
-pub const NAMES: [&str; 12] = [
+pub const NAMES: [&str; 15] = [
     "JOBS",
     "LEASES",
     "NETS",
+    "HELD",
+    "NAMES",
     "FLOWS",
     "RECORDS",
     "LOSSES",
@@ -30,11 +34,16 @@ pub const NAMES: [&str; 12] = [
     "KEPT_KEY",
     "MEMBERS",
     "SOCKETS",
+    "STREAMS",
     "OWNERS",
 ];
 
 /// Addresses one job can hold leases of. 264 bytes each, allocated as needed.
 const LEASES_PER_JOB: u32 = 65_536;
+/// The same by address and rule, for rules that ask for a name.
+const HELD_PER_JOB: u32 = 65_536;
+/// Names the connections of one job may show. About half a KiB each, allocated as needed.
+const NAMES_PER_JOB: u32 = 131_072;
 /// Address ranges of one job.
 const NETS_PER_JOB: u32 = 4_096;
 /// Lines of one job's flow table.
@@ -52,6 +61,8 @@ pub fn inner_entries(outer: &str) -> Option<u32> {
     match outer {
         "LEASES" => Some(LEASES_PER_JOB),
         "NETS" => Some(NETS_PER_JOB),
+        "HELD" => Some(HELD_PER_JOB),
+        "NAMES" => Some(NAMES_PER_JOB),
         "FLOWS" => Some(FLOWS_PER_JOB),
         "RECORDS" => Some(RING_BYTES),
         _ => None,
@@ -91,6 +102,8 @@ fn failed(operation: &'static str, map: &'static str) -> impl FnOnce(MapError) -
 
 type LeaseMap = HashMap<MapData, Wire<Address>, Wire<Grants>>;
 type NetMap = LpmTrie<MapData, [u8; 16], Wire<Grants>>;
+type HeldMap = HashMap<MapData, Wire<HeldKey>, Wire<Grants>>;
+type NameMap = LpmTrie<MapData, [u8; KEY_BYTES], Wire<NameRules>>;
 type FlowMap = HashMap<MapData, Wire<FlowKey>, Wire<FlowCounters>>;
 
 /// All maps of the loaded object.
@@ -99,6 +112,8 @@ pub struct Maps {
     jobs: HashMap<MapData, u64, Wire<Job>>,
     leases: HashOfMaps<MapData, u64, LeaseMap>,
     nets: HashOfMaps<MapData, u64, NetMap>,
+    held: HashOfMaps<MapData, u64, HeldMap>,
+    names: HashOfMaps<MapData, u64, NameMap>,
     flows: HashOfMaps<MapData, u64, FlowMap>,
     records: HashOfMaps<MapData, u64, RingBuf<MapData>>,
     losses: HashMap<MapData, u64, Wire<Losses>>,
@@ -150,6 +165,8 @@ impl Maps {
             jobs: take!("JOBS"),
             leases: take!("LEASES"),
             nets: take!("NETS"),
+            held: take!("HELD"),
+            names: take!("NAMES"),
             flows: take!("FLOWS"),
             records: take!("RECORDS"),
             losses: take!("LOSSES"),
@@ -206,6 +223,14 @@ impl Maps {
             nets.insert(&Key::new(net.prefix_len, net.address.0), Wire(*grants), 0)
                 .map_err(failed("fill", "NETS"))?;
         }
+        let mut names =
+            NameMap::create(NAMES_PER_JOB, NO_PREALLOC).map_err(failed("create", "NAMES"))?;
+        for (data, bits, rules) in ruleset.names.entries() {
+            names
+                .insert(&Key::new(bits, data), Wire(rules), 0)
+                .map_err(failed("fill", "NAMES"))?;
+        }
+        let held = HeldMap::create(HELD_PER_JOB, NO_PREALLOC).map_err(failed("create", "HELD"))?;
         let leases =
             LeaseMap::create(LEASES_PER_JOB, NO_PREALLOC).map_err(failed("create", "LEASES"))?;
         let flows =
@@ -219,6 +244,12 @@ impl Maps {
         self.nets
             .insert(job, &nets, 0)
             .map_err(failed("publish", "NETS"))?;
+        self.names
+            .insert(job, &names, 0)
+            .map_err(failed("publish", "NAMES"))?;
+        self.held
+            .insert(job, &held, 0)
+            .map_err(failed("publish", "HELD"))?;
         self.leases
             .insert(job, &leases, 0)
             .map_err(failed("publish", "LEASES"))?;
@@ -240,7 +271,7 @@ impl Maps {
             .insert(job, Wire(entry), 0)
             .map_err(failed("publish", "JOBS"))?;
         let leases = Arc::new(Leases {
-            map: Mutex::new(leases),
+            tables: Mutex::new(LeaseTables { leases, held }),
             ruleset: Arc::clone(ruleset),
         });
         Ok(JobMaps {
@@ -257,13 +288,14 @@ impl Maps {
     /// One of them is not there.
     pub fn reopen(&self, job: u64, ruleset: &Arc<Ruleset>) -> Result<JobMaps, MapsError> {
         let leases = self.leases.get(&job, 0).map_err(failed("open", "LEASES"))?;
+        let held = self.held.get(&job, 0).map_err(failed("open", "HELD"))?;
         let flows = self.flows.get(&job, 0).map_err(failed("open", "FLOWS"))?;
         let ring = self
             .records
             .get(&job, 0)
             .map_err(failed("open", "RECORDS"))?;
         let leases = Arc::new(Leases {
-            map: Mutex::new(leases),
+            tables: Mutex::new(LeaseTables { leases, held }),
             ruleset: Arc::clone(ruleset),
         });
         Ok(JobMaps {
@@ -302,11 +334,43 @@ impl Maps {
             .map_err(failed("publish", "RESOLVERS"))
     }
 
+    /// Marks all sockets of a listener.
+    ///
+    /// # Errors
+    /// The kernel has no memory for it.
+    pub fn mark_resolvers(&mut self, job: u64, bound: &Bound) -> Result<(), MapsError> {
+        self.mark_resolver(job, &bound.udp4)?;
+        self.mark_resolver(job, &bound.tcp4)?;
+        if let Some(udp6) = &bound.udp6 {
+            self.mark_resolver(job, udp6)?;
+        }
+        if let Some(tcp6) = &bound.tcp6 {
+            self.mark_resolver(job, tcp6)?;
+        }
+        Ok(())
+    }
+
+    /// Takes back where a job's DNS goes in one network namespace: it is denied there.
+    pub fn forget_resolver(&mut self, job: u64, netns: u64) {
+        // Not there is as good as removed.
+        let _gone = self.resolvers.remove(&Wire(ResolverKey { job, netns }));
+    }
+
+    /// The same for all namespaces: their listeners were those of a cordon that is dead, and while
+    /// there is an entry nobody is told that one is missing.
+    pub fn forget_resolvers(&mut self, job: u64) {
+        let of_job = |key: &Wire<ResolverKey>| key.0.job == job;
+        let keys = self.resolvers.keys().filter_map(Result::ok);
+        for key in keys.filter(of_job).collect::<Vec<_>>() {
+            let _gone = self.resolvers.remove(&key);
+        }
+    }
+
     /// Marks a listener's socket as the job's resolver, so that loopback leads to it.
     ///
     /// # Errors
     /// The kernel has no memory for it.
-    pub fn mark_resolver(&mut self, job: u64, socket: &impl AsFd) -> Result<(), MapsError> {
+    fn mark_resolver(&mut self, job: u64, socket: &impl AsFd) -> Result<(), MapsError> {
         use std::os::fd::AsRawFd as _;
         let kept = Socket {
             job,
@@ -379,6 +443,8 @@ impl Maps {
         );
         results.extend([
             ("NETS", self.nets.remove(&job)),
+            ("NAMES", self.names.remove(&job)),
+            ("HELD", self.held.remove(&job)),
             ("LEASES", self.leases.remove(&job)),
             ("FLOWS", self.flows.remove(&job)),
             ("RECORDS", self.records.remove(&job)),
@@ -439,47 +505,29 @@ impl JobMaps {
 /// A job's leases, in the kernel.
 #[derive(Debug)]
 pub struct Leases {
-    map: Mutex<LeaseMap>,
+    tables: Mutex<LeaseTables>,
     ruleset: Arc<Ruleset>,
+}
+
+#[derive(Debug)]
+struct LeaseTables {
+    /// What an address allows.
+    leases: LeaseMap,
+    /// What each rule of it allows, for the names that connections show.
+    held: HeldMap,
 }
 
 impl LeaseSink for Leases {
     fn grant(&self, leases: &[Lease]) -> Result<(), LeaseError> {
-        let full = |lease: &Lease, source: io::Error| LeaseError::Full {
-            name: lease.name.clone(),
-            address: lease.address,
-            source,
-        };
-        // A poisoned lock means a panic while a lease was written; the map itself is whole.
-        let mut map = self
-            .map
+        // A poisoned lock means a panic while a lease was written; the maps themselves are whole.
+        let mut tables = self
+            .tables
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         for lease in leases.iter().filter(|lease| !lease.rules.is_empty()) {
-            let now = BootTime::now().map_err(|error| full(lease, error))?;
-            let grants = self
-                .ruleset
-                .grants_for_rules(&lease.rules, now.plus_seconds(lease.seconds).0);
-            let key = Wire(Address::from(lease.address));
-            let held = match map.get(&key, 0) {
-                Ok(Wire(held)) => held,
-                Err(MapError::KeyNotFound) => Grants::NONE,
-                Err(error) => return Err(full(lease, io::Error::other(error))),
-            };
-            let merged = merge_grants(held.as_slice(), &grants, now.0)
-                .and_then(|merged: Vec<_>| Grants::new(&merged))
-                .ok_or_else(|| LeaseError::TooManyGrants {
-                    name: lease.name.clone(),
-                    address: lease.address,
-                })?;
-            if map.insert(key, Wire(merged), 0).is_err() {
-                // Full: what has run out makes room.
-                collect(&mut map, now);
-                map.insert(key, Wire(merged), 0)
-                    .map_err(|error| full(lease, io::Error::other(error)))?;
-            }
+            tables.grant(&self.ruleset, lease)?;
         }
-        drop(map);
+        drop(tables);
         Ok(())
     }
 }
@@ -487,31 +535,98 @@ impl LeaseSink for Leases {
 impl Leases {
     /// Removes what has run out.
     pub fn collect_expired(&self) {
-        let mut map = self
-            .map
+        let mut tables = self
+            .tables
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Ok(now) = BootTime::now() {
-            collect(&mut map, now);
+            tables.collect(now);
         }
     }
+}
+
+impl LeaseTables {
+    /// Puts one lease beside what is held of its address; nothing that is held gets shorter.
+    fn grant(&mut self, ruleset: &Ruleset, lease: &Lease) -> Result<(), LeaseError> {
+        let now = BootTime::now().map_err(|error| no_room(lease, error))?;
+        let expires = now.plus_seconds(lease.seconds).0;
+        let address = Address::from(lease.address);
+        // First what the names are held against: the address alone opens nothing to a connection
+        // that must show one.
+        for rule in lease.rules.iter().filter(|rule| ruleset.verifies(**rule)) {
+            let key = HeldKey {
+                address,
+                rule: *rule,
+                reserved: [0; 3],
+            };
+            let grants = ruleset.grants_for_rules(&[*rule], expires);
+            if merge_into(&mut self.held, Wire(key), &grants, now, lease)?.is_err() {
+                self.collect(now);
+                merge_into(&mut self.held, Wire(key), &grants, now, lease)?
+                    .map_err(|error| no_room(lease, io::Error::other(error)))?;
+            }
+        }
+        let grants = ruleset.grants_for_rules(&lease.rules, expires);
+        if merge_into(&mut self.leases, Wire(address), &grants, now, lease)?.is_err() {
+            // Full: what has run out makes room.
+            self.collect(now);
+            merge_into(&mut self.leases, Wire(address), &grants, now, lease)?
+                .map_err(|error| no_room(lease, io::Error::other(error)))?;
+        }
+        Ok(())
+    }
+
+    fn collect(&mut self, now: BootTime) {
+        let horizon = now.0.saturating_sub(REMEMBER_EXPIRED_NS);
+        collect(&mut self.leases, horizon);
+        collect(&mut self.held, horizon);
+    }
+}
+
+fn no_room(lease: &Lease, source: io::Error) -> LeaseError {
+    LeaseError::Full {
+        name: lease.name.clone(),
+        address: lease.address,
+        source,
+    }
+}
+
+/// Puts grants beside those an entry has. The inner error: the map takes no more.
+fn merge_into<K: aya::Pod>(
+    map: &mut HashMap<MapData, K, Wire<Grants>>,
+    key: K,
+    grants: &[Grant],
+    now: BootTime,
+    lease: &Lease,
+) -> Result<Result<(), MapError>, LeaseError> {
+    let there = match map.get(&key, 0) {
+        Ok(Wire(there)) => there,
+        Err(MapError::KeyNotFound) => Grants::NONE,
+        Err(error) => return Err(no_room(lease, io::Error::other(error))),
+    };
+    let merged = merge_grants(there.as_slice(), grants, now.0)
+        .and_then(|merged: Vec<_>| Grants::new(&merged))
+        .ok_or_else(|| LeaseError::TooManyGrants {
+            name: lease.name.clone(),
+            address: lease.address,
+        })?;
+    Ok(map.insert(key, Wire(merged), 0))
 }
 
 /// How long an entry stays after it ran out, so that a late connect is told `lease-expired` and not
 /// `no-rule`.
 const REMEMBER_EXPIRED_NS: u64 = 60_000_000_000;
 
-fn collect(map: &mut LeaseMap, now: BootTime) {
-    let horizon = now.0.saturating_sub(REMEMBER_EXPIRED_NS);
+/// Removes entries that ran out before `horizon`.
+fn collect<K: aya::Pod>(map: &mut HashMap<MapData, K, Wire<Grants>>, horizon: u64) {
+    let ran_out = |grants: &Grants| {
+        let mut grants = grants.as_slice().iter();
+        grants.all(|grant| grant.expires < horizon)
+    };
     let expired: Vec<_> = map
         .iter()
         .filter_map(Result::ok)
-        .filter(|(_, Wire(grants))| {
-            grants
-                .as_slice()
-                .iter()
-                .all(|grant| grant.expires < horizon)
-        })
+        .filter(|(_, Wire(grants))| ran_out(grants))
         .map(|(key, _)| key)
         .collect();
     for key in expired {
@@ -529,17 +644,18 @@ pub struct DnsClients {
 }
 
 impl ClientLookup for DnsClients {
-    fn process(&self, protocol: u8, port: u16) -> Option<u32> {
+    fn client(&self, netns: u64, protocol: u8, port: u16) -> Option<Client> {
         let key = DnsClientKey {
             job: self.job,
+            netns,
             port,
             protocol,
             reserved: 0,
             reserved2: 0,
         };
-        self.map
-            .get(&Wire(key), 0)
-            .ok()
-            .map(|Wire(client)| client.tgid)
+        self.map.get(&Wire(key), 0).ok().map(|Wire(client)| Client {
+            process: client.tgid,
+            server: (IpAddr::from(client.server), client.port).into(),
+        })
     }
 }

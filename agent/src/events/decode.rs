@@ -2,7 +2,8 @@
 
 use cordon_ebpf::abi::ABI_VERSION;
 use cordon_ebpf::abi::record::{
-    CallRefused, Connection, Exec, Fork, Moved, RecordHeader, RecordKind, SocketRefused,
+    CallRefused, Connection, Exec, Fork, Moved, NameRefused, RecordHeader, RecordKind,
+    SocketRefused, Unserved,
 };
 use cordon_ebpf::for_each_record;
 use zerocopy::FromBytes as _;

@@ -7,8 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use cordon_ebpf::abi::flow::FlowKey;
-use cordon_ebpf::abi::record::{Call, CallRefused, Connection, Hook, Moved, SocketRefused};
+use cordon_ebpf::abi::flow::{FlowKey, NO_RULE};
+use cordon_ebpf::abi::record::{
+    Call, CallRefused, Connection, Hook, Moved, NameRefused, SocketRefused, Unserved,
+};
 use cordon_ebpf::abi::verdict::{Reason, Verdict};
 
 use super::decode::{DecodeError, Event, text};
@@ -32,6 +34,8 @@ pub struct Who {
     pub chains: BTreeMap<Chain, u64>,
     /// Hooks that judged.
     pub hooks: BTreeSet<Hook>,
+    /// Names that connections showed, where that is what was judged.
+    pub shown: BTreeSet<String>,
 }
 
 /// One name that was asked, with one kind of answer.
@@ -92,6 +96,11 @@ pub enum Incident {
         /// Where to: path below the root of the cgroup hierarchy.
         path: String,
     },
+    /// In a network namespace of the job's, its DNS could not be served.
+    Unserved {
+        /// Why not.
+        why: String,
+    },
 }
 
 /// Details the ledger could not keep.
@@ -116,6 +125,8 @@ pub enum News {
         hook: Hook,
         /// Names known for the address.
         names: Vec<String>,
+        /// The name the connection showed, if that is what was judged.
+        shown: Option<String>,
         /// Who.
         chain: Chain,
     },
@@ -170,6 +181,8 @@ pub struct Ledger {
     pub incidents: BTreeMap<Incident, Who>,
     /// Names asked.
     pub names: BTreeMap<NameKey, NameLine>,
+    /// Rules of which it was told that their wildcard's limits were hit.
+    limited: BTreeSet<Option<u16>>,
     /// Names by the addresses they were answered with.
     names_of: BTreeMap<IpAddr, BTreeSet<String>>,
     /// What could not be kept.
@@ -196,7 +209,10 @@ impl Ledger {
             Ok(Event::Connection(record)) => self.connection(record, living),
             Ok(Event::SocketRefused(record)) => self.socket(record, living),
             Ok(Event::CallRefused(record)) => self.call(record, living),
+            Ok(Event::NameRefused(record)) => self.name_refused(record, living),
             Ok(Event::Moved(record)) => self.moved(record, living),
+            // Served, or told by who could not.
+            Ok(Event::Unserved(_)) => None,
             Ok(Event::Fork(record)) => {
                 self.processes.forked(record.header.tgid, record.child);
                 None
@@ -258,7 +274,13 @@ impl Ledger {
             Some(chain) => line.who.count(chain, &mut self.dropped.details),
             None => first_of_line,
         };
-        (new && verdict != NameVerdict::Allowed).then_some(News::Name { key, chain })
+        let worth_telling = match verdict {
+            NameVerdict::Allowed | NameVerdict::Local => false,
+            // Each such name is a new one; a tunnel would fill the log.
+            NameVerdict::Limited => self.limited.insert(rule),
+            _ => true,
+        };
+        (new && worth_telling).then_some(News::Name { key, chain })
     }
 
     /// Names the listener answered with an address, in order.
@@ -319,6 +341,41 @@ impl Ledger {
             flow,
             hook: record.hook,
             names,
+            shown: None,
+            chain,
+        })
+    }
+
+    fn name_refused(&mut self, record: &NameRefused, living: &impl Living) -> Option<News> {
+        let flow = FlowKey {
+            address: record.address,
+            port: record.port,
+            protocol: record.protocol,
+            verdict: record.verdict,
+            reason: record.reason,
+            reserved: 0,
+            rule: NO_RULE,
+        };
+        let chain = self.chain(record.header.tgid, &[0; 16], living);
+        let names = self.names_of(flow.address.into());
+        let shown = shown(record);
+        let who = line(&mut self.connections, flow, &mut self.dropped.details)?;
+        who.hooks.insert(Hook::EGRESS);
+        let mut new = who.count(&chain, &mut self.dropped.details);
+        if let Some(name) = &shown
+            && !who.shown.contains(name)
+        {
+            if who.shown.len() < NAMES_PER_ADDRESS {
+                new |= who.shown.insert(name.clone());
+            } else {
+                self.dropped.details = self.dropped.details.saturating_add(1);
+            }
+        }
+        new.then_some(News::Connection {
+            flow,
+            hook: Hook::EGRESS,
+            names,
+            shown,
             chain,
         })
     }
@@ -360,6 +417,17 @@ impl Ledger {
         self.incident(Incident::Left { path }, chain)
     }
 
+    /// Takes a network namespace where the job's DNS cannot be served.
+    pub fn unserved(
+        &mut self,
+        record: &Unserved,
+        why: String,
+        living: &impl Living,
+    ) -> Option<News> {
+        let chain = self.chain(record.header.tgid, &[0; 16], living);
+        self.incident(Incident::Unserved { why }, chain)
+    }
+
     fn incident(&mut self, incident: Incident, chain: Chain) -> Option<News> {
         let who = line(
             &mut self.incidents,
@@ -390,6 +458,21 @@ impl Ledger {
     }
 }
 
+/// The name a connection showed.
+fn shown(record: &NameRefused) -> Option<String> {
+    let name = record.name.get(..usize::from(record.name_len))?;
+    (!name.is_empty()).then(|| text(name))
+}
+
+/// Whether a refusal can be lifted by a rule that asks for no name.
+#[must_use]
+pub fn without_a_name(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::NO_NAME | Reason::NOT_READABLE | Reason::NAME_TOO_LATE | Reason::SHARED_MEMORY
+    )
+}
+
 /// Whether a refusal can be lifted by a rule about its destination.
 #[must_use]
 pub fn a_rule_could_allow(reason: Reason) -> bool {
@@ -400,7 +483,8 @@ pub fn a_rule_could_allow(reason: Reason) -> bool {
             | Reason::WRONG_PROTOCOL
             | Reason::FOREIGN_LOOPBACK
             | Reason::LEASE_EXPIRED
-    )
+            | Reason::NAME_NOT_ALLOWED
+    ) || without_a_name(reason)
 }
 
 impl Who {

@@ -4,8 +4,10 @@
 //! killed, the ring is drained, the kernel's counters are read, the evidence is signed and written,
 //! and only then is the job taken out of force.
 
+pub mod closing;
 pub mod coverage;
 pub mod id;
+pub mod namespaces;
 pub mod record;
 pub mod resume;
 pub mod run;

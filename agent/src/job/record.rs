@@ -14,11 +14,12 @@ use serde::{Deserialize, Serialize};
 
 use super::coverage::Surroundings;
 use crate::config::DnsConfig;
+use crate::dns::WildcardLimits;
 use crate::policy::endpoint::parse_net;
 use crate::policy::ports::PortRange;
 use crate::policy::{
     DnsPolicy, DomainPattern, Endpoint, Mode, Origin, Policy, PortSet, ProfileSource, Protocol,
-    Rule, Ruleset, Upstream, compile,
+    Rule, Ruleset, Upstream, Verify, compile,
 };
 use crate::report::{Interruption, Layer};
 use crate::sys::fs;
@@ -86,8 +87,12 @@ pub struct Record {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StoredDns {
     upstream: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ca: Option<PathBuf>,
     ttl_floor: u32,
     timeout_ms: u32,
+    #[serde(default)]
+    wildcard: WildcardLimits,
 }
 
 /// [`Policy`] as text.
@@ -97,6 +102,8 @@ pub struct StoredPolicy {
     name: String,
     mode: Mode,
     upstream: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ca: Option<PathBuf>,
     rules: Vec<StoredRule>,
     profiles: Vec<StoredProfile>,
 }
@@ -111,6 +118,8 @@ struct StoredRule {
     ports: Vec<(u16, u16)>,
     protocol: String,
     private: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    verify: Option<String>,
     reason: Option<String>,
     source: String,
     line: usize,
@@ -268,13 +277,17 @@ impl Record {
     pub fn dns(&self) -> DnsConfig {
         let StoredDns {
             upstream,
+            ca,
             ttl_floor,
             timeout_ms,
+            wildcard,
         } = &self.dns;
         DnsConfig {
             upstream: upstream.as_ref().map(|list| upstreams(list)),
+            ca: ca.clone(),
             ttl_floor: *ttl_floor,
             timeout_ms: *timeout_ms,
+            wildcard: *wildcard,
         }
     }
 
@@ -300,14 +313,18 @@ impl From<&DnsConfig> for StoredDns {
     fn from(config: &DnsConfig) -> Self {
         let DnsConfig {
             upstream,
+            ca,
             ttl_floor,
             timeout_ms,
+            wildcard,
         } = config;
         let words = |list: &Vec<Upstream>| list.iter().map(ToString::to_string).collect();
         Self {
             upstream: upstream.as_ref().map(words),
+            ca: ca.clone(),
             ttl_floor: *ttl_floor,
             timeout_ms: *timeout_ms,
+            wildcard: *wildcard,
         }
     }
 }
@@ -318,13 +335,14 @@ impl From<&Policy> for StoredPolicy {
             name,
             mode,
             rules,
-            dns: DnsPolicy { upstream },
+            dns: DnsPolicy { upstream, ca },
             profiles,
         } = policy;
         Self {
             name: name.clone(),
             mode: *mode,
             upstream: upstream.iter().map(ToString::to_string).collect(),
+            ca: ca.clone(),
             rules: rules.iter().map(StoredRule::from).collect(),
             profiles: profiles.iter().map(StoredProfile::from).collect(),
         }
@@ -337,6 +355,7 @@ impl StoredPolicy {
             name,
             mode,
             upstream,
+            ca,
             rules,
             profiles,
         } = self;
@@ -347,6 +366,7 @@ impl StoredPolicy {
             rules: rules?,
             dns: DnsPolicy {
                 upstream: upstreams(upstream),
+                ca: ca.clone(),
             },
             profiles: profiles.iter().map(StoredProfile::load).collect(),
         })
@@ -360,6 +380,7 @@ impl From<&Rule> for StoredRule {
             ports,
             protocol,
             private,
+            verify,
             reason,
             origin: Origin { source, line },
         } = rule;
@@ -373,6 +394,7 @@ impl From<&Rule> for StoredRule {
             ports: ports.ranges().collect(),
             protocol: protocol.to_string(),
             private: *private,
+            verify: verify.map(|verify| verify.to_string()),
             reason: reason.clone(),
             source: source.clone(),
             line: *line,
@@ -388,6 +410,7 @@ impl StoredRule {
             ports,
             protocol,
             private,
+            verify,
             reason,
             source,
             line,
@@ -396,6 +419,10 @@ impl StoredRule {
             (Some(host), None) => Endpoint::Host(DomainPattern::parse(host).ok()?),
             (None, Some(cidr)) => Endpoint::Net(parse_net(cidr).ok()?),
             (Some(_), Some(_)) | (None, None) => return None,
+        };
+        let verify = match verify {
+            Some(word) => Some(Verify::parse(word)?),
+            None => None,
         };
         let ranges: Option<Vec<PortRange>> = ports
             .iter()
@@ -406,6 +433,7 @@ impl StoredRule {
             ports: PortSet::new(ranges?)?,
             protocol: Protocol::parse(protocol)?,
             private: *private,
+            verify,
             reason: reason.clone(),
             origin: Origin {
                 source: source.clone(),
@@ -466,7 +494,8 @@ protocol = "udp"
 cidr = "2001:db8::/32"
 ports = [1]
 [dns]
-upstream = ["192.0.2.53:5353", "system"]
+upstream = ["tls://192.0.2.53:5353#dns.example", "system"]
+ca = "/etc/ca.pem"
 "#;
 
     fn record() -> (Policy, Record) {
@@ -474,8 +503,13 @@ upstream = ["192.0.2.53:5353", "system"]
         let ruleset = compile(&policy).unwrap();
         let dns = DnsConfig {
             upstream: Some(vec![Upstream::parse("192.0.2.1").unwrap()]),
+            ca: None,
             ttl_floor: 3,
             timeout_ms: 700,
+            wildcard: WildcardLimits {
+                names: 7,
+                ..WildcardLimits::default()
+            },
         };
         let record = Record::new(Start {
             id: "0123",
@@ -504,6 +538,7 @@ upstream = ["192.0.2.53:5353", "system"]
         assert_eq!(read.policy().unwrap().0, policy);
         assert_eq!((read.dns().ttl_floor, read.dns().timeout_ms), (3, 700));
         assert_eq!(read.dns().upstream.unwrap().len(), 1);
+        assert_eq!(read.dns().wildcard.names, 7);
         assert!(read.is_of_this_boot());
     }
 

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use nix::sched::{CloneFlags, setns};
 
 use super::coverage::Surroundings;
+use super::namespaces::Namespaces;
 use super::record::{Record, Stage};
 use super::run::{self, Job, Ran, RunError, Tell};
 use super::watch::Watch;
@@ -459,15 +459,17 @@ async fn take_over(
                 .as_ref()
                 .and_then(|record| listen(record.netns, &place.cgroup));
             let job = taken.job(config);
-            let listener = match bound {
-                Some(bound) => {
-                    run::direct_dns(host, place, &bound)?;
-                    let resolution = run::resolution(host, place, &job, &enforced, log)?;
-                    Some(bound.serve(resolution)?)
-                }
-                None => None,
-            };
-            taken.effects.push(if listener.is_some() {
+            // The sockets of the cordon that was killed are gone, whatever namespace they were in.
+            let maps = &mut host.kernel.maps;
+            maps.forget_resolvers(place.cgroup.id());
+            if let Some(bound) = bound {
+                run::direct_dns(host, place, &bound)?;
+                let home = bound.netns();
+                let resolution = run::resolution(host, place, &job, &enforced, log)?;
+                let listener = bound.serve(resolution)?;
+                watch.namespaces = Some(Namespaces::new(place.cgroup.id(), home, listener));
+            }
+            taken.effects.push(if watch.namespaces.is_some() {
                 "DNS questions in this time got no answer.".to_owned()
             } else {
                 "DNS questions got no answer from this time on: no listener could be made in the \
@@ -480,15 +482,11 @@ async fn take_over(
                 id: place.id.clone(),
             });
             watch
-                .until_empty(place, signals, tell)
+                .until_empty(host, place, signals, tell)
                 .await
                 .map_err(RunError::Watch)?;
             let survivors = host.kill(place).map_err(RunError::Survivors)?;
-            let dns = match listener {
-                Some(listener) => listener.shutdown().await,
-                None => Counts::default(),
-            };
-            (dns, survivors)
+            (watch.end_dns().await, survivors)
         }
     };
     watch.finish(tell).map_err(RunError::Watch)?;
@@ -525,14 +523,8 @@ fn listen(cookie: u64, cgroup: &Cgroup) -> Option<Bound> {
     processes.iter().find_map(|process| {
         let path = PathBuf::from(format!("/proc/{process}/ns/net"));
         let namespace = fs::open(Path::new(&path)).ok()?;
-        // A thread of its own goes there; the sockets stay where they were made.
-        std::thread::scope(|scope| {
-            let there = scope.spawn(move || {
-                setns(namespace, CloneFlags::CLONE_NEWNET).ok()?;
-                bind()
-            });
-            there.join().ok().flatten()
-        })
+        let there = || -> io::Result<Option<Bound>> { Ok(bind()) };
+        netns::within(namespace, there).ok().flatten()
     })
 }
 

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 
 use super::coverage::{Surroundings, coverage};
 use super::id::JobId;
+use super::namespaces::Namespaces;
 use super::record::{Record, Stage, Start};
 use super::resume;
 use super::watch::{Questions, Watch};
@@ -35,7 +36,7 @@ use crate::sys::clock::Calendar;
 use crate::sys::signals::Signals;
 use crate::sys::spawn::{self, Account};
 use crate::sys::terminal::Foreground;
-use crate::sys::{fs, netns, privilege};
+use crate::sys::{fs, privilege};
 
 /// Receives what happens while it happens.
 pub type Tell<'a> = &'a mut dyn FnMut(News);
@@ -89,9 +90,6 @@ pub enum RunError {
     /// No upstream resolver.
     #[error("the job was not started: there is no DNS server to ask")]
     Upstream(#[from] dns::UpstreamError),
-    /// The kernel cannot tell network namespaces apart.
-    #[error("the job was not started: the network namespace has no cookie (kernel before 5.14)")]
-    Namespace(#[source] io::Error),
     /// A process could not be put into the job.
     #[error("the job was not started: its first process could not enter it")]
     Enter(#[source] io::Error),
@@ -236,7 +234,9 @@ async fn run_placed(
     let (mut watch, log) = Watch::new(pump, leases, place.cgroup.name());
     let plan = plan(request, place, &enforced)?;
     job.around = Surroundings::of(&plan, job.as_root);
+    let home = bound.netns();
     let listener = bound.serve(resolution(host, place, &job, &enforced, log)?)?;
+    watch.namespaces = Some(Namespaces::new(place.cgroup.id(), home, listener));
     record.stage = Stage::Released;
     record.started = Timestamp::now();
     record.layers.clone_from(&enforced.layers);
@@ -245,7 +245,7 @@ async fn run_placed(
     write_record(host, &record)?;
     let ran = release(request, &plan, host, place, &mut watch, signals, tell).await?;
     // No process is left: nothing more can be asked, and what was said is in the ring.
-    let dns = listener.shutdown().await;
+    let dns = watch.end_dns().await;
     watch.finish(tell).map_err(RunError::Watch)?;
     let report = report(&job, host, &enforced, place, &watch.ledger, dns, &ran)?;
     let written = request.evidence.write(&report, &request.key)?;
@@ -273,7 +273,7 @@ fn record(
     let record = Record::new(Start {
         id: &place.id,
         cgroup: place.cgroup.id(),
-        netns: netns::cookie(&bound.udp4).map_err(RunError::Namespace)?,
+        netns: bound.netns(),
         evidence: request.evidence.path(),
         command: &job.command,
         arguments: job.arguments,
@@ -305,12 +305,15 @@ pub(super) fn resolution(
     let names: Arc<dyn dns::NamePolicy> = Arc::<Ruleset>::clone(job.ruleset);
     let leases: Arc<dyn dns::LeaseSink> = Arc::<Leases>::clone(&enforced.maps.leases);
     Ok(Resolution {
+        profile: job.policy.name.clone(),
         ruleset: names,
         mode: job.ruleset.mode.into(),
         sink: leases,
         clients: Arc::new(host.kernel.maps.dns_clients(place.cgroup.id())),
         log: Arc::new(log),
+        own: Arc::new(dns::Interfaces::default()),
         upstream: upstream(job)?,
+        memory: dns::Memory::new(job.dns.wildcard),
         ttl_floor: job.dns.ttl_floor,
         limits: dns::Limits::default(),
     })
@@ -319,27 +322,18 @@ pub(super) fn resolution(
 /// Sends the job's DNS, in this network namespace, to the listener's sockets.
 pub(super) fn direct_dns(host: &mut Host, place: &Place, bound: &Bound) -> Result<(), RunError> {
     let job = place.cgroup.id();
-    let cookie = netns::cookie(&bound.udp4).map_err(RunError::Namespace)?;
     let maps = &mut host.kernel.maps;
-    let mark = |maps: &mut enforce::maps::Maps| -> Result<(), enforce::maps::MapsError> {
-        maps.mark_resolver(job, &bound.udp4)?;
-        maps.mark_resolver(job, &bound.tcp4)?;
-        if let Some(udp6) = &bound.udp6 {
-            maps.mark_resolver(job, udp6)?;
-        }
-        if let Some(tcp6) = &bound.tcp6 {
-            maps.mark_resolver(job, tcp6)?;
-        }
-        maps.set_resolver(job, cookie, bound.ports())
-    };
-    mark(maps).map_err(enforce::EnforceError::from)?;
+    maps.mark_resolvers(job, bound)
+        .and_then(|()| maps.set_resolver(job, bound.netns(), bound.ports()))
+        .map_err(enforce::EnforceError::from)?;
     Ok(())
 }
 
 fn upstream(job: &Job<'_>) -> Result<dns::Upstream, RunError> {
     let upstreams = job.dns.resolve(&job.policy.dns.upstream);
     let patience = Duration::from_millis(job.dns.timeout_ms.into());
-    Ok(dns::Upstream::new(&upstreams, patience)?)
+    let authorities = job.dns.authorities(&job.policy.dns);
+    Ok(dns::Upstream::new(&upstreams, &authorities, patience)?)
 }
 
 /// How a released job went.
@@ -376,7 +370,9 @@ async fn release(
     let mut init = start_init(plan, &request.command)?;
     let (outcome, not_started) = match first_message(&mut init).await? {
         None => {
-            let watched = watch.until_gone(&mut init, place, signals, tell).await;
+            let watched = watch
+                .until_gone(&mut init, host, place, signals, tell)
+                .await;
             (watched.map_err(RunError::Watch)?, None)
         }
         Some(error) => (Outcome::NotStarted, Some(error)),

@@ -8,16 +8,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use cordon_ebpf::abi::record::Unserved;
 use nix::sys::signal::Signal;
 use tokio::sync::mpsc;
 use tokio::time::interval;
 
+use super::closing::Closing;
+use super::namespaces::Namespaces;
 use super::run::Tell;
 use crate::attribution::Proc;
 use crate::cgroup::Cgroup;
-use crate::dns::{NameLog, Question};
-use crate::enforce::Place;
+use crate::dns::{Counts, NameLog, Question};
 use crate::enforce::maps::Leases;
+use crate::enforce::{Host, Place};
+use crate::events::decode::Event;
 use crate::events::ledger::Ledger;
 use crate::events::ring::Pump;
 use crate::report::Outcome;
@@ -56,6 +60,9 @@ pub struct Watch {
     questions: mpsc::Receiver<Question>,
     lost: Arc<AtomicU64>,
     leases: Arc<Leases>,
+    closing: Closing,
+    /// The job's DNS, once it is served.
+    pub namespaces: Option<Namespaces>,
     /// What was seen.
     pub ledger: Ledger,
 }
@@ -76,6 +83,8 @@ impl Watch {
                 questions,
                 lost,
                 leases,
+                closing: Closing::default(),
+                namespaces: None,
                 ledger: Ledger::of(home),
             },
             log,
@@ -89,6 +98,7 @@ impl Watch {
     pub async fn until_gone(
         &mut self,
         init: &mut Init,
+        host: &mut Host,
         place: &Place,
         signals: &mut Signals,
         tell: Tell<'_>,
@@ -102,6 +112,8 @@ impl Watch {
                 pump,
                 questions,
                 leases,
+                closing,
+                namespaces,
                 ledger,
                 ..
             } = self;
@@ -109,7 +121,8 @@ impl Watch {
                 status = init.ended() => return Ok(outcome(status?)),
                 ready = pump.ready() => {
                     ready?;
-                    drain(pump, ledger, tell);
+                    let unserved = drain(pump, closing, ledger, tell);
+                    serve(namespaces.as_mut(), host, place, &unserved, ledger, tell);
                 }
                 Some(question) = questions.recv() => {
                     if let Some(news) = ledger.question(question, BootTime::now()?.0, &Proc) {
@@ -120,7 +133,10 @@ impl Watch {
                     forward(received?, init, cgroup, &mut asked_to_end)?;
                 }
                 _ = collect.tick() => leases.collect_expired(),
-                _ = touch.tick() => place.touch()?,
+                _ = touch.tick() => {
+                    place.touch()?;
+                    let_go(namespaces.as_mut(), host, place);
+                }
             }
         }
     }
@@ -132,6 +148,7 @@ impl Watch {
     /// Something cannot be watched any more; the job must end.
     pub async fn until_empty(
         &mut self,
+        host: &mut Host,
         place: &Place,
         signals: &mut Signals,
         tell: Tell<'_>,
@@ -144,6 +161,8 @@ impl Watch {
                 pump,
                 questions,
                 leases,
+                closing,
+                namespaces,
                 ledger,
                 ..
             } = self;
@@ -155,7 +174,8 @@ impl Watch {
                 }
                 ready = pump.ready() => {
                     ready?;
-                    drain(pump, ledger, tell);
+                    let unserved = drain(pump, closing, ledger, tell);
+                    serve(namespaces.as_mut(), host, place, &unserved, ledger, tell);
                 }
                 Some(question) = questions.recv() => {
                     if let Some(news) = ledger.question(question, BootTime::now()?.0, &Proc) {
@@ -169,8 +189,19 @@ impl Watch {
                     }
                 }
                 _ = collect.tick() => leases.collect_expired(),
-                _ = touch.tick() => place.touch()?,
+                _ = touch.tick() => {
+                    place.touch()?;
+                    let_go(namespaces.as_mut(), host, place);
+                }
             }
+        }
+    }
+
+    /// Ends the job's DNS; what was not answered.
+    pub async fn end_dns(&mut self) -> Counts {
+        match self.namespaces.take() {
+            Some(namespaces) => namespaces.shutdown().await,
+            None => Counts::default(),
         }
     }
 
@@ -184,19 +215,59 @@ impl Watch {
                 tell(news);
             }
         }
-        drain(&mut self.pump, &mut self.ledger, tell);
+        // No process is left that could ask for a name.
+        let _unserved = drain(&mut self.pump, &mut self.closing, &mut self.ledger, tell);
         let lost = self.lost.swap(0, Ordering::Relaxed);
         self.ledger.dropped.names = self.ledger.dropped.names.saturating_add(lost);
         Ok(())
     }
 }
 
-fn drain(pump: &mut Pump, ledger: &mut Ledger, tell: Tell<'_>) {
+/// Takes what the ring holds, and closes what was refused for its name. Returns the namespaces in which
+/// the job has no DNS.
+fn drain(
+    pump: &mut Pump,
+    closing: &mut Closing,
+    ledger: &mut Ledger,
+    tell: Tell<'_>,
+) -> Vec<Unserved> {
+    let mut unserved = Vec::new();
     pump.drain(&mut |event| {
+        match &event {
+            Ok(Event::Unserved(record)) => unserved.push(*record),
+            Ok(Event::NameRefused(record)) => closing.close(record),
+            _ => {}
+        }
         if let Some(news) = ledger.take(&event, &Proc) {
             tell(news);
         }
     });
+    unserved
+}
+
+fn serve(
+    namespaces: Option<&mut Namespaces>,
+    host: &mut Host,
+    place: &Place,
+    unserved: &[Unserved],
+    ledger: &mut Ledger,
+    tell: Tell<'_>,
+) {
+    let Some(namespaces) = namespaces.filter(|_| !unserved.is_empty()) else {
+        return;
+    };
+    let maps = &mut host.kernel.maps;
+    for (record, why) in namespaces.notice(maps, &place.cgroup, unserved) {
+        if let Some(news) = ledger.unserved(record, why, &Proc) {
+            tell(news);
+        }
+    }
+}
+
+fn let_go(namespaces: Option<&mut Namespaces>, host: &mut Host, place: &Place) {
+    if let Some(namespaces) = namespaces {
+        namespaces.collect(&mut host.kernel.maps, &place.cgroup);
+    }
 }
 
 fn outcome(status: std::process::ExitStatus) -> Outcome {

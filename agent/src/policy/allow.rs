@@ -14,6 +14,7 @@ use super::pattern::{DomainPattern, PatternError};
 use super::ports::{PortError, PortRange, PortSet};
 use super::profile::read_line;
 use super::reader::{Reader, Schema, Table, as_i64};
+use super::verify::Verify;
 use super::{Origin, Protocol, Rule};
 
 /// Ports of a host rule that names none.
@@ -96,12 +97,13 @@ fn read_rule(reader: &mut Reader, table: Table<'_>) -> Option<Rule> {
     let ports = read_ports(reader, table);
     let private = read_private(reader, table);
     let reason = read_line(reader, table, "reason");
-    read_verify(reader, table);
+    let verify = read_verify(reader, table, protocol);
     Some(Rule {
         endpoint: endpoint?,
         ports: ports?,
         protocol: protocol?,
         private: private?,
+        verify: verify?,
         reason,
         origin: Origin {
             source: reader.source().name().to_owned(),
@@ -285,20 +287,42 @@ fn read_private(reader: &mut Reader, table: Table<'_>) -> Option<bool> {
     Some(private.into_inner())
 }
 
-fn read_verify(reader: &mut Reader, table: Table<'_>) {
-    let Some(verify) = reader.string(table, "verify") else {
-        return;
+/// `None`: a mistake. `Some(None)`: the rule does not say.
+#[expect(
+    clippy::option_option,
+    reason = "a value that may be left out, and may be wrong"
+)]
+fn read_verify(
+    reader: &mut Reader,
+    table: Table<'_>,
+    protocol: Option<Protocol>,
+) -> Option<Option<Verify>> {
+    if !table.has("verify") {
+        return Some(None);
+    }
+    let text = reader.string(table, "verify")?;
+    let Some(verify) = Verify::parse(text.get_ref()) else {
+        let help = match nearest(text.get_ref(), Verify::WORDS) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => "the values are \"tls\", \"http\" and \"none\"".to_owned(),
+        };
+        let mistake = Mistake::new(format!("unknown value `{}` of `verify`", text.get_ref()));
+        reader.push(&text.span(), mistake.help(help));
+        return None;
     };
-    let mistake = match *verify.get_ref() {
-        "none" => return,
-        word @ ("tls" | "http") => Mistake::new(format!("not yet: `verify = \"{word}\"`"))
-            .help("names are not yet checked on the connection; remove it, or write \"none\""),
-        word => Mistake::new(format!("unknown value `{word}` of `verify`")).help(
-            match nearest(word, ["none", "tls", "http"]) {
-                Some(near) => format!("did you mean \"{near}\"?"),
-                None => "the only value so far is \"none\"".to_owned(),
-            },
-        ),
+    let problem = if verify == Verify::None {
+        None
+    } else if table.has("cidr") {
+        Some("a rule with `cidr` allows no name that a connection could show")
+    } else if protocol == Some(Protocol::Udp) {
+        Some("names are not read in UDP")
+    } else {
+        None
     };
-    reader.push(&verify.span(), mistake);
+    if let Some(problem) = problem {
+        let mistake = Mistake::new(problem).help("remove `verify`");
+        reader.push(&text.span(), mistake);
+        return None;
+    }
+    Some(Some(verify))
 }

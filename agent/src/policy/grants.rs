@@ -1,6 +1,7 @@
 //! Lists of grants, small enough for the kernel's entry.
 
 use cordon_ebpf::abi::ruleset::{Grant, MAX_GRANTS};
+use cordon_ebpf::shown::Verify;
 
 /// Puts new grants beside those an address has already: several names can have one address.
 ///
@@ -9,7 +10,8 @@ use cordon_ebpf::abi::ruleset::{Grant, MAX_GRANTS};
 /// result, grants that another one covers (its ports, at least as long, whatever its rule) go as
 /// well; `None` if that does not help.
 ///
-/// What is allowed at `now` and later is exactly the union of both lists.
+/// What is allowed at `now` and later is exactly the union of both lists, and a connection is asked for
+/// a name exactly where each of them asks for one.
 #[must_use]
 pub fn merge_grants(existing: &[Grant], new: &[Grant], now: u64) -> Option<Vec<Grant>> {
     let mut merged: Vec<Grant> = Vec::new();
@@ -18,12 +20,30 @@ pub fn merge_grants(existing: &[Grant], new: &[Grant], now: u64) -> Option<Vec<G
             continue;
         }
         match merged.iter_mut().find(|known| same(known, grant)) {
-            Some(known) => known.expires = known.expires.max(grant.expires),
+            Some(known) => {
+                known.expires = known.expires.max(grant.expires);
+                known.verify.0 |= grant.verify.0;
+            }
             None => merged.push(*grant),
         }
     }
+    ask_together(&mut merged);
     merged.sort_by_key(order);
     fit(merged)
+}
+
+/// The kernel goes by the first grant that speaks of a destination. Where several do and ask for a
+/// name in different ways, each says all of them: which rule allows the name decides in the end.
+fn ask_together(list: &mut [Grant]) {
+    let all = list.to_vec();
+    for grant in list.iter_mut().filter(|grant| grant.verify != Verify::NONE) {
+        let beside = all.iter().filter(|other| {
+            other.protocol == grant.protocol
+                && other.first_port <= grant.last_port
+                && other.last_port >= grant.first_port
+        });
+        grant.verify.0 |= beside.fold(0, |asked, other| asked | other.verify.0);
+    }
 }
 
 /// Makes a list short enough for the kernel's entry without changing what it allows; `None` if that
@@ -63,15 +83,28 @@ fn covers(outer: &Grant, inner: &Grant) -> bool {
         && outer.first_port <= inner.first_port
         && outer.last_port >= inner.last_port
         && outer.expires >= inner.expires
+        && (outer.verify == Verify::NONE
+            || (inner.verify != Verify::NONE && outer.verify.0 & inner.verify.0 == inner.verify.0))
 }
 
+/// Of one rule, and about the same: asks for the same too.
 fn same(one: &Grant, other: &Grant) -> bool {
-    order(one) == order(other)
+    let about = |grant: &Grant| {
+        (
+            grant.rule,
+            grant.protocol,
+            grant.first_port,
+            grant.last_port,
+        )
+    };
+    about(one) == about(other)
 }
 
-/// The order of the policy's rules: of several that allow, the kernel names the first.
-fn order(grant: &Grant) -> (u16, u8, u16, u16) {
+/// Those that ask for no name first, then the order of the policy's rules: of several that allow, the
+/// kernel names the first.
+fn order(grant: &Grant) -> (bool, u16, u8, u16, u16) {
     (
+        grant.verify != Verify::NONE,
         grant.rule,
         grant.protocol,
         grant.first_port,
@@ -94,7 +127,7 @@ mod tests {
             last_port,
             rule,
             protocol: TCP,
-            reserved: 0,
+            verify: Verify::NONE,
         }
     }
 
@@ -139,12 +172,35 @@ mod tests {
         )
             .prop_map(|(rule, first, more, expires, protocol)| Grant {
                 protocol,
+                // A rule asks for one thing.
+                verify: Verify([0, 1, 2, 1][usize::from(rule)]),
                 ..grant(rule, first, first.saturating_add(more), expires)
             })
     }
 
-    fn allows(list: &[Grant], port: u16, protocol: u8, at: u64) -> bool {
-        list.iter().any(|grant| {
+    /// What the grants ask for: nothing if one does, else one bit for each thing that will do.
+    fn asked(list: &[Grant], port: u16, protocol: u8, at: u64) -> Option<u8> {
+        let speaking = speaking(list, port, protocol, at);
+        let all: Vec<u8> = speaking.map(|grant| grant.verify.0).collect();
+        let plain = all.contains(&0);
+        (!all.is_empty()).then(|| {
+            if plain {
+                0
+            } else {
+                all.iter().fold(0, |sum, one| sum | one)
+            }
+        })
+    }
+
+    /// What the kernel asks for: what the first one says.
+    fn first(list: &[Grant], port: u16, protocol: u8, at: u64) -> Option<u8> {
+        speaking(list, port, protocol, at)
+            .next()
+            .map(|grant| grant.verify.0)
+    }
+
+    fn speaking(list: &[Grant], port: u16, protocol: u8, at: u64) -> impl Iterator<Item = &Grant> {
+        list.iter().filter(move |grant| {
             grant.protocol == protocol
                 && (grant.first_port..=grant.last_port).contains(&port)
                 && at <= grant.expires
@@ -155,7 +211,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(2048))]
 
         #[test]
-        fn merging_allows_exactly_what_both_allowed(
+        fn merging_allows_and_asks_exactly_what_both_did(
             one in proptest::collection::vec(any_grant(), 0..20),
             two in proptest::collection::vec(any_grant(), 0..20),
             now in 0u64..6,
@@ -163,12 +219,20 @@ mod tests {
             let Some(merged) = merge_grants(&one, &two, now) else { return Ok(()) };
             prop_assert!(merged.len() <= MAX_GRANTS);
             let compact = without_covered(&merged);
+            let both = [&one[..], &two].concat();
             for (port, at) in (0..12).flat_map(|port| (now..7).map(move |at| (port, at))) {
                 for protocol in [TCP, UDP] {
-                    let before =
-                        allows(&one, port, protocol, at) || allows(&two, port, protocol, at);
-                    prop_assert_eq!(allows(&merged, port, protocol, at), before);
-                    prop_assert_eq!(allows(&compact, port, protocol, at), before);
+                    let wanted = asked(&both, port, protocol, at);
+                    // What grants that have run out since asked for may still be said.
+                    let most = asked(&both, port, protocol, now).unwrap_or(0);
+                    for list in [&merged, &compact] {
+                        let said = first(list, port, protocol, at);
+                        prop_assert_eq!(said.is_some(), wanted.is_some());
+                        let (Some(said), Some(wanted)) = (said, wanted) else { continue };
+                        prop_assert_eq!(said == 0, wanted == 0);
+                        prop_assert_eq!(said & wanted, wanted);
+                        prop_assert!(most == 0 || wanted != 0 || said & !most == 0);
+                    }
                 }
             }
         }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use super::diagnostic::{Mistake, Mistakes, SourceText};
 use super::library::{Library, Location, has_toml_suffix, is_path};
 use super::profile::{FILE_BYTES, Profile};
-use super::upstream::Upstream;
 use super::{DnsPolicy, Mode, Policy};
 
 /// Profiles one policy can be made of, and so also how deep they can extend one another.
@@ -193,11 +192,11 @@ impl<'l> Loader<'l> {
 
     /// The policy, unless anything at all was wrong.
     fn finish(mut self, asked: &[usize]) -> Result<Policy, Mistakes> {
-        let mut upstream = Vec::new();
+        let mut dns = Vec::new();
         for index in asked {
-            upstream.extend(self.upstream(*index));
+            dns.extend(self.dns(*index));
         }
-        let upstream = self.agree(upstream, "the named profiles", None);
+        let dns = self.agree(dns, "the named profiles", None);
         Mistakes::check(in_order(std::mem::take(&mut self.mistakes)))?;
         let named = || asked.iter().filter_map(|index| self.loaded.get(*index));
         Ok(Policy {
@@ -214,7 +213,7 @@ impl<'l> Loader<'l> {
                 .iter()
                 .flat_map(|loaded| loaded.profile.rules.iter().cloned())
                 .collect(),
-            dns: upstream.map_or_else(DnsPolicy::default, |upstream| DnsPolicy { upstream }),
+            dns: dns.unwrap_or_default(),
             profiles: self
                 .loaded
                 .iter()
@@ -224,10 +223,10 @@ impl<'l> Loader<'l> {
     }
 
     /// What a profile says about upstreams: itself, or else its bases, which must then agree.
-    fn upstream(&mut self, index: usize) -> Option<Vec<Upstream>> {
+    fn dns(&mut self, index: usize) -> Option<DnsPolicy> {
         let loaded = self.loaded.get(index)?;
-        if loaded.profile.upstream.is_some() {
-            return loaded.profile.upstream.clone();
+        if loaded.profile.dns.is_some() {
+            return loaded.profile.dns.clone();
         }
         let what = format!(
             "the profiles that `{}` extends",
@@ -237,17 +236,17 @@ impl<'l> Loader<'l> {
         let bases = loaded.bases.clone();
         let said: Vec<_> = bases
             .into_iter()
-            .filter_map(|base| self.upstream(base))
+            .filter_map(|base| self.dns(base))
             .collect();
         self.agree(said, &what, Some(&source))
     }
 
     fn agree(
         &mut self,
-        said: Vec<Vec<Upstream>>,
+        said: Vec<DnsPolicy>,
         who: &str,
         source: Option<&Arc<SourceText>>,
-    ) -> Option<Vec<Upstream>> {
+    ) -> Option<DnsPolicy> {
         let mut said = said.into_iter();
         let first = said.next()?;
         if said.any(|other| other != first) {

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,7 @@ pub(crate) mod reader;
 pub mod remedy;
 pub mod suggest;
 pub mod upstream;
+pub mod verify;
 
 pub use self::compile::{CompileError, CompiledRule, Net, Ruleset, RulesetDigest, compile};
 pub use self::diagnostic::{Mistake, Mistakes, Palette};
@@ -40,9 +42,10 @@ pub use self::library::Library;
 pub use self::name::DomainName;
 pub use self::pattern::DomainPattern;
 pub use self::ports::PortSet;
-pub(crate) use self::profile::{is_profile_name, read_upstream};
-pub use self::remedy::remedy;
+pub(crate) use self::profile::{is_profile_name, read_ca, read_upstream};
+pub use self::remedy::{remedy, remedy_with};
 pub use self::upstream::Upstream;
+pub use self::verify::Verify;
 use crate::report::ReportMode;
 
 /// What a job may reach, and what happens when it tries something else.
@@ -144,6 +147,8 @@ pub struct Rule {
     pub protocol: Protocol,
     /// Whether the name may have private, loopback and link-local addresses.
     pub private: bool,
+    /// What connections must show the name in, if the rule says so itself.
+    pub verify: Option<Verify>,
     /// Why, in the author's words.
     pub reason: Option<String>,
     /// Where it is written.
@@ -159,11 +164,22 @@ impl Rule {
             ports,
             protocol,
             private,
+            verify,
             reason: _,
             origin: _,
         } = self;
         let private = if *private { ", private addresses" } else { "" };
-        format!("{endpoint}, {protocol} {ports}{private}")
+        let verify = verify.map_or_else(String::new, |verify| format!(", verify {verify}"));
+        format!("{endpoint}, {protocol} {ports}{private}{verify}")
+    }
+
+    /// What connections to one of its ports must show the name in.
+    #[must_use]
+    pub fn verify_at(&self, port: u16) -> Verify {
+        verify::by_port(&self.endpoint, &self.ports, self.protocol, self.verify)
+            .into_iter()
+            .find(|(first, last, _)| (*first..=*last).contains(&port))
+            .map_or(Verify::None, |(.., verify)| verify)
     }
 
     /// The rule as TOML.
@@ -251,12 +267,15 @@ pub struct ProfileSource {
 pub struct DnsPolicy {
     /// Resolvers to ask, in order; never empty.
     pub upstream: Vec<Upstream>,
+    /// Certificates that encrypted resolvers may be certified by, besides the host's own: a file.
+    pub ca: Option<PathBuf>,
 }
 
 impl Default for DnsPolicy {
     fn default() -> Self {
         Self {
             upstream: vec![Upstream::System],
+            ca: None,
         }
     }
 }

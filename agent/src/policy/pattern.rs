@@ -90,6 +90,20 @@ impl DomainPattern {
         std::iter::once(exact).chain(one).chain(any)
     }
 
+    /// Every pattern that can match names below this one, where it is the longest name they have in
+    /// common: those that reach below it, and those that reach any depth below of its parents.
+    pub(crate) fn all_below(base: &DomainName) -> impl Iterator<Item = Self> {
+        let one = Self {
+            depth: Depth::OneLabel,
+            base: base.clone(),
+        };
+        let any = std::iter::successors(Some(base.clone()), DomainName::parent).map(|base| Self {
+            depth: Depth::AnyDepth,
+            base,
+        });
+        std::iter::once(one).chain(any)
+    }
+
     /// How far it reaches.
     #[must_use]
     pub fn depth(&self) -> Depth {

@@ -1,5 +1,6 @@
 //! The text of one profile, read into rules. No I/O: bases are only named here.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
@@ -11,7 +12,7 @@ use super::hex::Hex;
 use super::library::has_toml_suffix;
 use super::reader::{Reader, Schema, Table};
 use super::upstream::{Upstream, UpstreamError};
-use super::{Mode, ProfileSource, Rule};
+use super::{DnsPolicy, Mode, ProfileSource, Rule};
 
 /// Largest file that is read.
 pub(crate) const FILE_BYTES: u64 = 1 << 20;
@@ -28,7 +29,7 @@ const PROFILE: Schema = Schema {
 
 const DNS_TABLE: Schema = Schema {
     what: "`[dns]`",
-    keys: &["upstream"],
+    keys: &["upstream", "ca"],
     later: &[],
 };
 
@@ -40,7 +41,7 @@ pub(crate) struct Profile {
     pub(crate) extends: Vec<Spanned<String>>,
     pub(crate) mode: Option<Mode>,
     pub(crate) rules: Vec<Rule>,
-    pub(crate) upstream: Option<Vec<Upstream>>,
+    pub(crate) dns: Option<DnsPolicy>,
     pub(crate) source: Arc<SourceText>,
 }
 
@@ -75,7 +76,7 @@ impl Profile {
             extends: Vec::new(),
             mode: None,
             rules: Vec::new(),
-            upstream: None,
+            dns: None,
             source,
         }
     }
@@ -106,7 +107,7 @@ fn read_profile(reader: &mut Reader, table: Table<'_>) -> Profile {
         extends: read_extends(reader, table),
         mode: read_mode(reader, table),
         rules: read_rules(reader, table),
-        upstream: read_dns(reader, table),
+        dns: read_dns(reader, table),
         source: Arc::clone(reader.source()),
     }
 }
@@ -163,9 +164,34 @@ fn read_mode(reader: &mut Reader, table: Table<'_>) -> Option<Mode> {
     known
 }
 
-fn read_dns(reader: &mut Reader, table: Table<'_>) -> Option<Vec<Upstream>> {
+fn read_dns(reader: &mut Reader, table: Table<'_>) -> Option<DnsPolicy> {
     let dns = reader.child(table, "dns", &DNS_TABLE)?;
-    read_upstream(reader, dns)
+    let upstream = read_upstream(reader, dns);
+    let ca = read_ca(reader, dns, upstream.as_deref().unwrap_or_default());
+    Some(DnsPolicy {
+        upstream: upstream?,
+        ca,
+    })
+}
+
+/// Reads the `ca` key of a `[dns]` table, which serves the encrypted ones of its `upstream`.
+pub(crate) fn read_ca(
+    reader: &mut Reader,
+    dns: Table<'_>,
+    upstream: &[Upstream],
+) -> Option<PathBuf> {
+    let text = reader.string(dns, "ca")?;
+    let path = PathBuf::from(text.get_ref());
+    if !path.is_absolute() || text.get_ref().contains('\0') {
+        let mistake = Mistake::new("`ca` must be an absolute path")
+            .help("write `ca = \"/…\"`, a file of certificates in PEM");
+        reader.push(&text.span(), mistake);
+    } else if !upstream.iter().any(Upstream::is_encrypted) {
+        let mistake = Mistake::new("`ca` is for encrypted servers, and `upstream` names none")
+            .help("name a `tls://` or `https://` server in `upstream`, or leave `ca` out");
+        reader.push(&text.span(), mistake);
+    }
+    Some(path)
 }
 
 /// Reads the `upstream` key of a `[dns]` table.
@@ -190,10 +216,5 @@ pub(crate) fn read_upstream(reader: &mut Reader, dns: Table<'_>) -> Option<Vec<U
 }
 
 fn upstream_mistake(error: UpstreamError) -> Mistake {
-    Mistake::new(error.to_string()).help(match error {
-        UpstreamError::NotYet => "use \"system\" and let the host's resolver encrypt",
-        UpstreamError::NotServer | UpstreamError::Syntax => {
-            "write \"system\", \"192.0.2.53\", \"192.0.2.53:5353\" or \"[2001:db8::53]:53\""
-        }
-    })
+    Mistake::new(error.to_string()).help(error.help())
 }

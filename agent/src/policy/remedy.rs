@@ -8,6 +8,7 @@ use super::endpoint::{Endpoint, parse_net};
 use super::name::DomainName;
 use super::pattern::{Depth, DomainPattern};
 use super::ports::PortSet;
+use super::verify::Verify;
 use super::{Origin, Protocol, Rule};
 
 /// Goes to the job's own listener, whatever a rule says.
@@ -23,16 +24,30 @@ pub fn remedy(
     port: u16,
     protocol: u8,
 ) -> Option<String> {
+    remedy_with(names, address, port, protocol, None)
+}
+
+/// The same, where a rule about a name must say what connections show it in.
+#[must_use]
+pub fn remedy_with(
+    names: &[String],
+    address: Option<IpAddr>,
+    port: u16,
+    protocol: u8,
+    verify: Option<Verify>,
+) -> Option<String> {
     let protocol = Protocol::from_number(protocol)?;
     let ports = PortSet::single(port).filter(|_| port != DNS)?;
     let address = address.map(|address| address.to_canonical());
     let host = names.iter().find_map(|name| exact(name));
     let private = host.is_some() && address.is_some_and(is_private);
+    let verify = verify.filter(|_| host.is_some());
     let rule = Rule {
         endpoint: host.or_else(|| address.and_then(alone))?,
         ports,
         protocol,
         private,
+        verify,
         reason: None,
         origin: Origin {
             source: String::new(),
@@ -49,6 +64,7 @@ pub(crate) fn rule_to_toml(rule: &Rule) -> String {
         ports,
         protocol,
         private,
+        verify,
         reason,
         origin: _,
     } = rule;
@@ -63,6 +79,9 @@ pub(crate) fn rule_to_toml(rule: &Rule) -> String {
     }
     if *private {
         lines.push("private = true".to_owned());
+    }
+    if let Some(verify) = verify {
+        lines.push(format!("verify = \"{verify}\""));
     }
     if let Some(reason) = reason {
         lines.push(format!("reason = {}", toml::Value::from(reason.as_str())));

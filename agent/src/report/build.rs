@@ -17,9 +17,9 @@ use super::{
 use crate::attribution::Chain;
 use crate::dns::Counts;
 use crate::events::ledger::{
-    Incident, Ledger, NameKey, NameLine, SocketKey, Who, a_rule_could_allow,
+    Incident, Ledger, NameKey, NameLine, SocketKey, Who, a_rule_could_allow, without_a_name,
 };
-use crate::policy::{Origin, Policy, ProfileSource, Rule, Ruleset, remedy};
+use crate::policy::{Origin, Policy, ProfileSource, Rule, Ruleset, Verify, remedy, remedy_with};
 use crate::sys::clock::{BootTime, Calendar};
 
 /// Everything a report is made of.
@@ -116,6 +116,8 @@ fn summary(facts: &Facts<'_>, flows: &[Flow], dns: &[NameAsked]) -> Summary {
         bytes_in: sum(|flow| flow.bytes_in),
         names_asked: count(|_| true),
         names_denied: count(|line| is_refused(line.answer)),
+        names_limited: facts.dns.limited,
+        answers_undelivered: facts.dns.undelivered,
     }
 }
 
@@ -125,6 +127,7 @@ fn is_refused(answer: NameVerdict) -> bool {
         NameVerdict::Denied
             | NameVerdict::WouldDeny
             | NameVerdict::Rebinding
+            | NameVerdict::Limited
             | NameVerdict::Unsupported
     )
 }
@@ -187,26 +190,43 @@ fn denials(facts: &Facts<'_>) -> Vec<Denial> {
 
 fn denial(facts: &Facts<'_>, (key, counters): &(FlowKey, FlowCounters)) -> Denial {
     let destination = destination(facts, key);
-    let toml = a_rule_could_allow(key.reason).then(|| {
-        remedy(
-            &destination.names,
-            Some(destination.address),
-            key.port,
-            key.protocol,
-        )
-    });
+    let who = facts.ledger.connections.get(key);
+    let shown: Vec<String> = who
+        .into_iter()
+        .flat_map(|who| &who.shown)
+        .cloned()
+        .collect();
+    let toml = remedy_for(key, &destination.names, &shown);
     Denial {
         reason: key.reason.name().to_owned(),
         explanation: explanation(key.reason).to_owned(),
-        remedy: toml.flatten(),
+        remedy: toml,
+        shown_names: shown,
         attempts: counters.attempts,
         packets: counters.packets_out.saturating_add(counters.packets_in),
         first_seen: facts.calendar.at(BootTime(counters.first)),
         last_seen: facts.calendar.at(BootTime(counters.last)),
-        hooks: hooks(facts.ledger.connections.get(key)),
-        processes: chains(facts.ledger.connections.get(key)),
+        hooks: hooks(who),
+        processes: chains(who),
         destination,
     }
+}
+
+/// What would allow a connection that was refused: a rule for the name it showed, a rule that asks
+/// for none where it showed none, else a rule for its destination.
+#[must_use]
+pub fn remedy_for(flow: &FlowKey, names: &[String], shown: &[String]) -> Option<String> {
+    if !a_rule_could_allow(flow.reason) {
+        return None;
+    }
+    let address = Some(flow.address.into());
+    let verify = without_a_name(flow.reason).then_some(Verify::None);
+    let names = if flow.reason == Reason::NAME_NOT_ALLOWED {
+        shown
+    } else {
+        names
+    };
+    remedy_with(names, address, flow.port, flow.protocol, verify)
 }
 
 fn hooks(who: Option<&Who>) -> Vec<String> {
@@ -322,6 +342,7 @@ fn incidents(facts: &Facts<'_>) -> Vec<IncidentSeen> {
                 ..
             } => (call.name(), verdict.name(), reason.name()),
             Incident::Left { .. } => ("leave-cgroup", "noted", "moved"),
+            Incident::Unserved { .. } => ("network-namespace", "noted", Reason::NO_RESOLVER.name()),
         };
         IncidentSeen {
             call: call.to_owned(),

@@ -52,8 +52,8 @@ fn denial(reason: Reason) -> &'static str {
             "Somebody outside sent this to the job unasked. Jobs take no connections from outside."
         }
         Reason::NO_RESOLVER => {
-            "The job asked for a name in a network namespace where cordon has no DNS listener for \
-             it, as in a container with a network of its own."
+            "The job asked for a name in a network namespace where cordon had no DNS listener for it: \
+             just before one was made there, or because the job has too many."
         }
         Reason::NO_MEMORY => {
             "The kernel had no memory to note the verdict, so it was refused. It may work when \
@@ -81,6 +81,27 @@ fn denial(reason: Reason) -> &'static str {
         Reason::ADDRESS_FAMILY => {
             "Jobs get sockets of the families inet, inet6, unix and netlink. No rule can say where \
              others lead."
+        }
+        Reason::NAME_NOT_ALLOWED => {
+            "The address is allowed for other names than the one the connection showed: many sites \
+             share an address. Allow this name, and let the program look it up."
+        }
+        Reason::NO_NAME => {
+            "The connection showed no name, so nobody can say which of the sites at this address it \
+             is for. Where that is meant, the rule needs `verify = \"none\"`."
+        }
+        Reason::NOT_READABLE => {
+            "What the connection sent is not what its port is checked for (TLS on 443, HTTP on 80), or \
+             could be read in two ways. Where it is another protocol, the rule needs \
+             `verify = \"none\"`."
+        }
+        Reason::NAME_TOO_LATE => {
+            "The connection did not show its name within the first 16 KiB. Where that is meant, the \
+             rule needs `verify = \"none\"`."
+        }
+        Reason::SHARED_MEMORY => {
+            "The connection sent its first bytes from memory that can still change (sendfile, splice, \
+             zero copy), so the name that was read need not be the one that arrives."
         }
         _ => "Refused for a reason this version of cordon has no words for. Unknown means denied.",
     }

@@ -22,6 +22,8 @@ pub(super) fn report() -> Report {
             bytes_in: 48_211_004,
             names_asked: 9,
             names_denied: 2,
+            names_limited: 0,
+            answers_undelivered: 0,
         },
         job: JobFacts {
             id: "20261122-081500-1f3a".into(),
@@ -80,6 +82,7 @@ pub(super) fn report_saying(text: &str) -> Report {
     for denial in &mut report.denials {
         denial.destination.names = vec![text.into(), text.into()];
         denial.remedy = Some(text.into());
+        denial.shown_names = vec![text.into()];
         denial.reason = text.into();
         denial.explanation = text.into();
         denial.processes = vec![chain(1, &[text, text], 1)];
@@ -192,6 +195,7 @@ fn denials() -> Vec<Denial> {
         reason: reason.name().into(),
         explanation: explain::explanation(reason).into(),
         remedy: remedy.map(Into::into),
+        shown_names: Vec::new(),
         attempts,
         packets,
         hooks: Vec::new(),

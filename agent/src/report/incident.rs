@@ -11,6 +11,7 @@ pub fn about(incident: &Incident) -> String {
         Incident::Left { path } => {
             format!("moved to cgroup {path}; judged as the job's all the same")
         }
+        Incident::Unserved { why } => format!("no DNS in this network namespace: {why}"),
         Incident::Call {
             call,
             arguments: [first, second],

@@ -169,6 +169,12 @@ pub struct Summary {
     pub names_asked: u64,
     /// DNS questions refused (or to be refused).
     pub names_denied: u64,
+    /// Of these, questions beyond what a wildcard is for; counted apart from the list.
+    #[serde(default)]
+    pub names_limited: u64,
+    /// Answers to DNS questions that nobody took: the job had ended or closed its connection.
+    #[serde(default)]
+    pub answers_undelivered: u64,
 }
 
 /// The job.
@@ -294,6 +300,9 @@ pub struct Denial {
     /// What in a profile would allow it (TOML), if anything can.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
+    /// Names the refused connections showed, at most a few; empty where no name was judged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shown_names: Vec<String>,
     /// Exact number of refused attempts.
     pub attempts: u64,
     /// Packets refused on the wire.
@@ -392,8 +401,14 @@ pub enum NameVerdict {
     Rebinding,
     /// A record type that is not served.
     Unsupported,
+    /// Allowed by a wildcard, and beyond what one is for: too long, too many, too quickly. Refused,
+    /// in audit mode answered.
+    Limited,
     /// The upstream resolver failed or took too long.
     Failed,
+    /// Asked of the resolver at 127.0.0.11 of the job's own network namespace: no rule allows the name,
+    /// and its addresses got no lease.
+    Local,
     /// The answer could not be leased (too many addresses or rules): not given to the job.
     NotLeased,
 }

@@ -13,5 +13,6 @@ pub mod probe;
 pub mod readiness;
 pub mod seccomp;
 pub mod signals;
+pub mod sock_diag;
 pub mod spawn;
 pub mod terminal;

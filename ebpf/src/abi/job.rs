@@ -5,6 +5,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use super::address::Address;
 use super::open_enum;
 use super::verdict::{Mode, Reason};
+use crate::shown::name::KEY_BYTES;
+use crate::shown::{Reading, Step, Verify};
 
 /// Value of `JOBS`, keyed by the cgroup id of the job's directory. No entry: everything is denied.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]
@@ -40,6 +42,8 @@ pub struct Losses {
 pub struct DnsClientKey {
     /// Cgroup id of the job.
     pub job: u64,
+    /// Cookie of the network namespace: each has its own ports.
+    pub netns: u64,
     /// Source port, host byte order.
     pub port: u16,
     /// IP protocol.
@@ -50,7 +54,7 @@ pub struct DnsClientKey {
     pub reserved2: u32,
 }
 
-const _: () = assert!(size_of::<DnsClientKey>() == 16);
+const _: () = assert!(size_of::<DnsClientKey>() == 24);
 
 /// Value of `DNS_CLIENTS`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]
@@ -58,9 +62,15 @@ const _: () = assert!(size_of::<DnsClientKey>() == 16);
 pub struct DnsClient {
     /// Process that last used the socket.
     pub tgid: u32,
+    /// Port of the server that was asked, host byte order.
+    pub port: u16,
     /// Always zero.
-    pub reserved: u32,
+    pub reserved: u16,
+    /// Address of the server that was asked.
+    pub server: Address,
 }
+
+const _: () = assert!(size_of::<DnsClient>() == 24);
 
 open_enum! {
     /// What a socket's kept verdict is about.
@@ -71,6 +81,10 @@ open_enum! {
         ALLOWED = 1, "allowed";
         /// As above, but only because the job is audited.
         AUDITED = 2, "audited";
+        /// As above, as long as the names the connection shows are allowed.
+        READ = 3, "read";
+        /// The connection showed a name that is not allowed, or none: nothing more of it leaves.
+        REFUSED = 4, "refused";
     }
 }
 
@@ -115,7 +129,7 @@ impl Kept {
     pub fn about(self, key: &KeptKey, peer: &Address, port: u16, protocol: u8) -> PeerState {
         let state = PeerState((self.0 & 0xff) as u8);
         let same = Self::new(key, peer, port, protocol, state).0 == self.0;
-        if same && (state.0 == PeerState::ALLOWED.0 || state.0 == PeerState::AUDITED.0) {
+        if same && state.0 >= PeerState::ALLOWED.0 && state.0 <= PeerState::REFUSED.0 {
             state
         } else {
             PeerState::NONE
@@ -147,6 +161,8 @@ pub struct Socket {
     pub peer: Address,
     /// Address of the DNS server the job asked, while its DNS is redirected.
     pub dns_server: Address,
+    /// Cookie of the network namespace in which the DNS was redirected.
+    pub dns_netns: u64,
     /// Process that last connected or sent.
     pub tgid: u32,
     /// Port of the peer, host byte order.
@@ -157,8 +173,8 @@ pub struct Socket {
     pub dns_port: u16,
     /// Port of the listener the DNS was redirected to; 0 while it is not redirected.
     pub listener_port: u16,
-    /// Always zero.
-    pub reserved: u8,
+    /// What the connection must show an allowed name in.
+    pub verify: Verify,
     /// Protocol of the kept verdict.
     pub protocol: u8,
     /// Reason of the kept verdict.
@@ -167,7 +183,52 @@ pub struct Socket {
     pub role: SocketRole,
 }
 
-const _: () = assert!(size_of::<Socket>() == 64);
+const _: () = assert!(size_of::<Socket>() == 72);
+
+/// Bytes of a packet that are looked at together.
+pub const WINDOW_BYTES: usize = 512;
+
+/// Where the reading of one packet is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]
+#[repr(C)]
+pub struct Cursor {
+    /// The next byte, counted from the packet's start.
+    pub position: u32,
+    /// The end of the packet.
+    pub end: u32,
+    /// Where in the packet the window begins.
+    pub window: u32,
+    /// Bytes in the window.
+    pub filled: u32,
+    /// What the last byte led to.
+    pub step: Step,
+    /// Why a name was refused; 0 if none was.
+    pub refused: Reason,
+    /// Always zero.
+    pub reserved: [u8; 6],
+}
+
+/// What the kernel keeps with a socket while the names its connection shows are read. Apart from
+/// [`Socket`], because few sockets need it, and most of these for one packet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]
+#[repr(C)]
+pub struct Stream {
+    /// Boot time (ns) of the connection's first packet: leases that held then, hold for it.
+    pub begun: u64,
+    /// Sequence number of the next byte that was not read.
+    pub next: u32,
+    /// Bits of `key` that count, as the trie wants it: in front of the key.
+    pub key_bits: u32,
+    /// Key of the name that is looked up.
+    pub key: [u8; KEY_BYTES],
+    /// Bytes of the packet.
+    pub window: [u8; WINDOW_BYTES],
+    /// Where in the packet that is being read. Here and not on the program's stack, where the verifier
+    /// would follow every value.
+    pub cursor: Cursor,
+    /// What was read so far.
+    pub reading: Reading,
+}
 
 #[cfg(test)]
 mod tests {
@@ -187,9 +248,9 @@ mod tests {
     proptest! {
         #[test]
         fn a_kept_verdict_is_about_its_own_peer_alone(
-            peer: [u8; 16], other: [u8; 16], port: u16, other_port: u16, allowed: bool,
+            peer: [u8; 16], other: [u8; 16], port: u16, other_port: u16, state in 1u8..=4,
         ) {
-            let state = if allowed { PeerState::ALLOWED } else { PeerState::AUDITED };
+            let state = PeerState(state);
             let (peer, other) = (Address(peer), Address(other));
             let kept = Kept::new(&KEY, &peer, port, 6, state);
             prop_assert_eq!(kept.about(&KEY, &peer, port, 6), state);
@@ -207,7 +268,7 @@ mod tests {
     fn no_verdict_lets_nothing_pass_and_neither_does_an_unknown_state() {
         let peer = Address::from_v4([203, 0, 113, 10]);
         assert_eq!(Kept::NONE.about(&KEY, &peer, 443, 6), PeerState::NONE);
-        for state in [0, 3, 255] {
+        for state in [0, 5, 255] {
             let kept = Kept::new(&KEY, &peer, 443, 6, PeerState(state));
             assert_eq!(kept.about(&KEY, &peer, 443, 6), PeerState::NONE);
         }

@@ -18,12 +18,16 @@ open_enum! {
         SOCKET_REFUSED = 0x02, "socket-refused";
         /// [`CallRefused`]
         CALL_REFUSED = 0x03, "call-refused";
+        /// [`NameRefused`]
+        NAME_REFUSED = 0x04, "name-refused";
         /// [`Fork`]
         FORK = 0x10, "fork";
         /// [`Exec`]
         EXEC = 0x11, "exec";
         /// [`Moved`]
         MOVED = 0x12, "moved";
+        /// [`Unserved`]
+        UNSERVED = 0x13, "unserved";
     }
 }
 
@@ -197,6 +201,39 @@ pub struct CallRefused {
 
 const _: () = assert!(size_of::<CallRefused>() == 72);
 
+/// Bytes of a name kept in a [`NameRefused`] record: a whole one.
+pub const NAME_BYTES: usize = 256;
+
+/// A connection that showed a name it may not, or none. It sends nothing more; the agent closes it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]
+#[repr(C)]
+pub struct NameRefused {
+    /// Kind [`RecordKind::NAME_REFUSED`].
+    pub header: RecordHeader,
+    /// Where to.
+    pub address: Address,
+    /// The job's end.
+    pub near: Address,
+    /// The socket's own number (`SO_COOKIE`).
+    pub cookie: u64,
+    /// Port, host byte order.
+    pub port: u16,
+    /// Port of the job's end, host byte order.
+    pub near_port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// What happened.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: Reason,
+    /// Bytes of `name` that are meant.
+    pub name_len: u8,
+    /// The name that was shown, lower case.
+    pub name: [u8; NAME_BYTES],
+}
+
+const _: () = assert!(size_of::<NameRefused>() == 336);
+
 /// A new process (threads are not recorded).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]
 #[repr(C)]
@@ -246,6 +283,18 @@ pub struct Moved {
 
 const _: () = assert!(size_of::<Moved>() == 296);
 
+/// A process of the job is in a network namespace where nobody serves the job's DNS.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]
+#[repr(C)]
+pub struct Unserved {
+    /// Kind [`RecordKind::UNSERVED`]; `tid` is the thread that is there.
+    pub header: RecordHeader,
+    /// Cookie of the namespace.
+    pub netns: u64,
+}
+
+const _: () = assert!(size_of::<Unserved>() == 40);
+
 /// Lists every record kind with its struct, once. `$then!` receives the whole list.
 #[macro_export]
 macro_rules! for_each_record {
@@ -254,9 +303,11 @@ macro_rules! for_each_record {
             CONNECTION => Connection,
             SOCKET_REFUSED => SocketRefused,
             CALL_REFUSED => CallRefused,
+            NAME_REFUSED => NameRefused,
             FORK => Fork,
             EXEC => Exec,
             MOVED => Moved,
+            UNSERVED => Unserved,
         }
     };
 }

@@ -2,6 +2,9 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use super::address::Address;
+use crate::shown::Verify;
+
 /// Grants one address or range can hold. A verdict looks at all of them, so the number is also the
 /// bound of the kernel's loop.
 pub const MAX_GRANTS: usize = 16;
@@ -23,8 +26,8 @@ pub struct Grant {
     pub rule: u16,
     /// IP protocol: [`super::TCP`] or [`super::UDP`].
     pub protocol: u8,
-    /// Always zero.
-    pub reserved: u8,
+    /// What the connection must show a name in; [`Verify::NONE`] where the address is enough.
+    pub verify: Verify,
 }
 
 const _: () = assert!(size_of::<Grant>() == 16);
@@ -37,7 +40,8 @@ pub struct Grants {
     pub len: u32,
     /// Always zero.
     pub reserved: u32,
-    /// The grants, in the order of the policy's rules.
+    /// The grants: those that ask for no name first, then in the order of the policy's rules. The
+    /// first that speaks of a destination says what is asked for.
     pub grants: [Grant; MAX_GRANTS],
 }
 
@@ -54,7 +58,7 @@ impl Grants {
             last_port: 0,
             rule: 0,
             protocol: 0,
-            reserved: 0,
+            verify: Verify::NONE,
         }; MAX_GRANTS],
     };
 
@@ -75,6 +79,20 @@ impl Grants {
         self.grants.get(..len).unwrap_or(&[])
     }
 }
+
+/// Key of the map of a job's leases by rule: what a name that a connection shows is held against.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]
+#[repr(C)]
+pub struct HeldKey {
+    /// The leased address.
+    pub address: Address,
+    /// The rule by whose name it was leased.
+    pub rule: u16,
+    /// Always zero.
+    pub reserved: [u16; 3],
+}
+
+const _: () = assert!(size_of::<HeldKey>() == 24);
 
 /// Key of the map that says where a job's DNS goes: one listener per network namespace.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]

@@ -66,6 +66,16 @@ open_enum! {
         CONTROL = 34, "control";
         /// An address family jobs do not get.
         ADDRESS_FAMILY = 35, "address-family";
+        /// The name the connection shows has no rule that leased its address.
+        NAME_NOT_ALLOWED = 36, "name-not-allowed";
+        /// The connection shows no name.
+        NO_NAME = 37, "no-name";
+        /// What is sent is not of a protocol that shows a name, or could be read in two ways.
+        NOT_READABLE = 38, "not-readable";
+        /// The name did not come early enough.
+        NAME_TOO_LATE = 39, "name-too-late";
+        /// Data in memory that its sender could still change.
+        SHARED_MEMORY = 40, "shared-memory";
     }
 }
 

@@ -15,6 +15,7 @@ use cordon_ebpf::abi::ruleset::ResolverKey;
 use cordon_ebpf::abi::verdict::{Reason, Verdict};
 use cordon_ebpf::abi::{TCP, UDP};
 use cordon_ebpf::decide::Decision;
+use cordon_ebpf::shown::Verify;
 
 use crate::judge::{self, Caller, Event, PASS, REFUSE};
 use crate::kernel::{self, Ends};
@@ -131,15 +132,7 @@ fn judge_call(ctx: &SockAddrContext, hook: Hook) -> i32 {
     // SAFETY: as above.
     let Some(socket) = (unsafe { kernel::socket_storage(sk.cast(), true) }) else {
         judge::count_loss(id, |losses| &mut losses.memory);
-        return settle(
-            id,
-            &job,
-            &call,
-            Decision {
-                reason: Reason::NO_MEMORY,
-                rule: NO_RULE,
-            },
-        );
+        return settle(id, &job, &call, Decision::without_rule(Reason::NO_MEMORY));
     };
     let caller = kernel::pid_tgid();
     socket.job = id;
@@ -198,12 +191,14 @@ fn keep(socket: &mut Socket, call: &Call, decision: Decision, verdict: Verdict) 
     socket.rule = decision.rule;
     socket.reason = decision.reason;
     socket.listener_port = 0;
+    socket.verify = decision.verify;
     let state = match verdict {
         // Who listens on loopback can change between call and packet, and for UDP depends on the
         // sender's port: each packet is judged.
         Verdict::ALLOW if decision.reason == Reason::OWN_SOCKET && call.protocol == UDP => {
             PeerState::NONE
         }
+        Verdict::ALLOW if decision.verify != Verify::NONE => PeerState::READ,
         Verdict::ALLOW => PeerState::ALLOWED,
         Verdict::WOULD_DENY => PeerState::AUDITED,
         _ => PeerState::NONE,
@@ -213,7 +208,7 @@ fn keep(socket: &mut Socket, call: &Call, decision: Decision, verdict: Verdict) 
 
 /// Writes the word that lets packets pass.
 #[inline(always)]
-fn seal(socket: &mut Socket, peer: &Address, port: u16, protocol: u8, state: PeerState) {
+pub(crate) fn seal(socket: &mut Socket, peer: &Address, port: u16, protocol: u8, state: PeerState) {
     let kept = match kernel::kept_key() {
         Some(key) if state != PeerState::NONE => Kept::new(&key, peer, port, protocol, state),
         _ => Kept::NONE,
@@ -238,22 +233,22 @@ fn redirect(ctx: &SockAddrContext, id: u64, job: &Job, call: &Call, socket: &mut
         (None, _) => 0,
     };
     if port == 0 {
-        let decision = Decision {
-            reason: Reason::NO_RESOLVER,
-            rule: NO_RULE,
-        };
+        judge::need_resolver(id, netns);
+        let decision = Decision::without_rule(Reason::NO_RESOLVER);
         keep(socket, call, decision, job.mode.verdict(decision.reason));
         return settle(id, job, call, decision);
     }
     let loopback = call.address.loopback_like();
     socket.dns_server = call.address;
     socket.dns_port = call.port;
+    socket.dns_netns = netns;
     socket.peer = loopback;
     socket.peer_port = port;
     socket.listener_port = port;
     socket.protocol = call.protocol;
     socket.rule = NO_RULE;
     socket.reason = Reason::RESOLVER;
+    socket.verify = Verify::NONE;
     seal(socket, &loopback, port, call.protocol, PeerState::ALLOWED);
     write_destination(ctx, call.hook, &loopback, port);
     PASS

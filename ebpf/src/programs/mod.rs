@@ -6,5 +6,6 @@ pub(crate) mod packet;
 pub(crate) mod post_bind;
 pub(crate) mod process;
 pub(crate) mod reply;
+pub(crate) mod shown;
 pub(crate) mod sock_create;
 pub(crate) mod sock_option;

@@ -4,21 +4,26 @@
 //! (the sender of a UDP packet gets `EPERM`, TCP hears nothing). *What it cannot see*: packets that
 //! have no IP socket (`AF_PACKET`, `AF_XDP`).
 
+use core::ffi::c_void;
+
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
 use cordon_ebpf::abi::address::Address;
 use cordon_ebpf::abi::flow::{FlowKey, NO_RULE};
-use cordon_ebpf::abi::job::{DnsClient, DnsClientKey, Job, PeerState, Socket, SocketRole};
+use cordon_ebpf::abi::job::{DnsClient, DnsClientKey, PeerState, Socket, SocketRole};
 use cordon_ebpf::abi::record::Hook;
-use cordon_ebpf::abi::verdict::{Reason, Verdict};
+use cordon_ebpf::abi::verdict::{Mode, Reason, Verdict};
 use cordon_ebpf::abi::{TCP, UDP};
 use cordon_ebpf::decide::Decision;
+use cordon_ebpf::shown::Verify;
 
 use crate::judge::{self, Caller, Event, PASS, REFUSE};
 use crate::kernel::{self, Ends};
 use crate::maps::DNS_CLIENTS;
+use crate::programs::connect::seal;
+use crate::programs::shown::{self, Segment};
 
 #[cgroup_skb(egress)]
 pub(crate) fn egress(ctx: SkBuffContext) -> i32 {
@@ -34,6 +39,8 @@ pub(crate) fn ingress(ctx: SkBuffContext) -> i32 {
 struct Head {
     ends: Ends,
     flaw: Reason,
+    /// Where TCP's or UDP's header begins.
+    transport: u32,
     /// Whether it opens a TCP connection.
     opens: bool,
 }
@@ -70,17 +77,43 @@ fn judge_packet(ctx: &SkBuffContext, hook: Hook) -> i32 {
     let head = unsafe { read_head(skb, hook) };
     // SAFETY: a word of a live context.
     let len = u64::from(unsafe { (*skb).len });
+    let (state, tgid) = match socket.as_ref() {
+        Some(socket) => (known_peer(socket, &head), socket.tgid),
+        None => (PeerState::NONE, 0),
+    };
+    let packet = Packet {
+        skb,
+        sk,
+        job: id,
+        mode: job.mode,
+        len,
+    };
     match socket {
-        Some(socket) => {
-            let state = known_peer(socket, &head);
-            if state != PeerState::NONE {
-                return pass_known(id, socket, &head.ends, hook, len, state);
+        Some(socket) if state != PeerState::NONE => {
+            let read = state == PeerState::READ || state == PeerState::REFUSED;
+            if read && hook == Hook::EGRESS {
+                return after_reading(&packet, socket, &head, state);
             }
-            let tgid = socket.tgid;
-            judge_unknown(ctx, id, &job, &head, hook, len, tgid)
+            pass_known(id, socket, &head.ends, hook, len, state)
         }
-        None => judge_unknown(ctx, id, &job, &head, hook, len, 0),
+        _ => {
+            let decision = decide_packet(ctx, id, &head, hook);
+            if decision.verify != Verify::NONE && hook == Hook::EGRESS && head.ends.protocol == TCP
+            {
+                return begin_reading(&packet, &head, decision);
+            }
+            settle_packet(&packet, &head, hook, decision, tgid)
+        }
     }
+}
+
+/// A packet of a job, on its way out.
+struct Packet {
+    skb: *mut __sk_buff,
+    sk: Option<*mut c_void>,
+    job: u64,
+    mode: Mode,
+    len: u64,
 }
 
 const NO_FLAW: Reason = Reason(0);
@@ -121,6 +154,7 @@ fn pass_known(
     if out && socket.listener_port != 0 && socket.listener_port == ends.far_port {
         let key = DnsClientKey {
             job: id,
+            netns: socket.dns_netns,
             port: ends.near_port,
             protocol: ends.protocol,
             reserved: 0,
@@ -131,25 +165,19 @@ fn pass_known(
             key,
             DnsClient {
                 tgid: socket.tgid,
+                port: socket.dns_port,
                 reserved: 0,
+                server: socket.dns_server,
             },
             0,
         );
     }
-    let verdict = if state == PeerState::ALLOWED {
-        Verdict::ALLOW
-    } else {
+    let verdict = if state == PeerState::AUDITED {
         Verdict::WOULD_DENY
+    } else {
+        Verdict::ALLOW
     };
-    let key = FlowKey {
-        address: ends.far,
-        port: ends.far_port,
-        protocol: ends.protocol,
-        verdict,
-        reason: socket.reason,
-        reserved: 0,
-        rule: socket.rule,
-    };
+    let key = flow(ends, verdict, socket.reason, socket.rule);
     let event = Event {
         attempts: 0,
         bytes_out: if out { len } else { 0 },
@@ -160,53 +188,142 @@ fn pass_known(
     PASS
 }
 
-/// A packet no kept verdict speaks of: judged by itself.
+/// What the tables say of a packet that no kept verdict speaks of.
 #[inline(always)]
-fn judge_unknown(
-    ctx: &SkBuffContext,
-    id: u64,
-    job: &Job,
-    head: &Head,
-    hook: Hook,
-    len: u64,
-    tgid: u32,
-) -> i32 {
-    let out = hook == Hook::EGRESS;
-    let decision = if head.flaw != NO_FLAW {
-        Decision {
-            reason: head.flaw,
-            rule: NO_RULE,
-        }
-    } else if out {
+fn decide_packet(ctx: &SkBuffContext, id: u64, head: &Head, hook: Hook) -> Decision {
+    if head.flaw != NO_FLAW {
+        Decision::without_rule(head.flaw)
+    } else if hook == Hook::EGRESS {
         // SAFETY: the context of a `cgroup_skb` program.
         unsafe { judge::judge(ctx.as_ptr(), id, &head.ends) }
     } else {
         judge_inbound(ctx, id, &head.ends)
-    };
+    }
+}
+
+/// Counts, records and answers a packet that was judged by itself.
+#[inline(always)]
+fn settle_packet(packet: &Packet, head: &Head, hook: Hook, decision: Decision, tgid: u32) -> i32 {
+    let out = hook == Hook::EGRESS;
     if decision.reason == Reason::OWN_SOCKET {
         // Between two sockets of one job; the connect was counted, and a line for each ephemeral
         // port would fill the table.
         return PASS;
     }
-    let verdict = job.mode.verdict(decision.reason);
-    let key = FlowKey {
-        address: head.ends.far,
-        port: head.ends.far_port,
-        protocol: head.ends.protocol,
-        verdict,
-        reason: decision.reason,
-        reserved: 0,
-        rule: decision.rule,
-    };
+    let verdict = packet.mode.verdict(decision.reason);
+    let key = flow(&head.ends, verdict, decision.reason, decision.rule);
     let event = Event {
         // Refused here, a send fails for its caller; a TCP segment is only sent again.
         attempts: u64::from(out && !decision.reason.allows() && head.ends.protocol != TCP),
-        bytes_out: if out { len } else { 0 },
-        bytes_in: if out { 0 } else { len },
+        bytes_out: if out { packet.len } else { 0 },
+        bytes_in: if out { 0 } else { packet.len },
         tgid,
     };
-    judge::settle(id, &key, &event, hook, &Caller::remembered(tgid));
+    judge::settle(packet.job, &key, &event, hook, &Caller::remembered(tgid));
     judge::answer(verdict)
+}
+
+#[inline(always)]
+fn flow(ends: &Ends, verdict: Verdict, reason: Reason, rule: u16) -> FlowKey {
+    FlowKey {
+        address: ends.far,
+        port: ends.far_port,
+        protocol: ends.protocol,
+        verdict,
+        reason,
+        reserved: 0,
+        rule,
+    }
+}
+
+/// The first packet of a connection that was made without a call of its own (a subflow of a multipath
+/// one), to where a name must be shown.
+#[inline(always)]
+fn begin_reading(packet: &Packet, head: &Head, decision: Decision) -> i32 {
+    let socket = match packet.sk {
+        // SAFETY: a full socket the context holds.
+        Some(sk) => unsafe { kernel::socket_storage(sk, true) },
+        None => None,
+    };
+    let Some(socket) = socket else {
+        // No socket to keep a reading with: what carries data does not leave.
+        // SAFETY: the context of a `cgroup_skb` program.
+        let segment = unsafe { Segment::read(packet.skb, head.transport) };
+        let decision = if segment.is_some_and(|segment| segment.data() == 0) {
+            decision
+        } else {
+            Decision::without_rule(Reason::NOT_READABLE)
+        };
+        return settle_packet(packet, head, Hook::EGRESS, decision, 0);
+    };
+    if socket.job == 0 {
+        socket.job = packet.job;
+        socket.role = SocketRole::FOREIGN;
+    }
+    let ends = &head.ends;
+    socket.peer = ends.far;
+    socket.peer_port = ends.far_port;
+    socket.protocol = ends.protocol;
+    socket.rule = decision.rule;
+    socket.reason = decision.reason;
+    socket.verify = decision.verify;
+    seal(
+        socket,
+        &ends.far,
+        ends.far_port,
+        ends.protocol,
+        PeerState::READ,
+    );
+    // SAFETY: the context of a `cgroup_skb` program, and its full socket.
+    let refused = match (packet.sk, unsafe {
+        Segment::read(packet.skb, head.transport)
+    }) {
+        (Some(sk), Some(segment)) => unsafe {
+            shown::open(packet.skb, sk, &segment, socket.verify)
+        },
+        _ => Reason::MALFORMED,
+    };
+    let decision = if refused == NO_FLAW {
+        decision
+    } else {
+        Decision::without_rule(refused)
+    };
+    settle_packet(packet, head, Hook::EGRESS, decision, socket.tgid)
+}
+
+/// A packet of a connection whose names are read: `names` has seen it before.
+#[inline(always)]
+fn after_reading(packet: &Packet, socket: &Socket, head: &Head, state: PeerState) -> i32 {
+    let ends = &head.ends;
+    // SAFETY: the context of a `cgroup_skb` program, and its full socket.
+    let (segment, read) = match (
+        unsafe { Segment::read(packet.skb, head.transport) },
+        packet.sk,
+    ) {
+        (Some(segment), Some(sk)) => {
+            let read = unsafe { shown::was_read(sk, &segment) };
+            (segment, read)
+        }
+        _ => return REFUSE,
+    };
+    if state == PeerState::READ && read {
+        return pass_known(packet.job, socket, ends, Hook::EGRESS, packet.len, state);
+    }
+    // Without data it ends the connection, and may; but no other one begins with it.
+    let refused = segment.data() > 0 || head.opens;
+    let key = if refused {
+        flow(ends, Verdict::DENY, socket.reason, NO_RULE)
+    } else {
+        flow(ends, Verdict::ALLOW, Reason::LEASE, socket.rule)
+    };
+    let event = Event {
+        attempts: 0,
+        bytes_out: packet.len,
+        bytes_in: 0,
+        tgid: 0,
+    };
+    judge::count_packet(packet.job, &key, &event);
+    if refused { REFUSE } else { PASS }
 }
 
 /// What comes in must come from where the job may send to; what a loopback peer sends was judged
@@ -214,20 +331,14 @@ fn judge_unknown(
 #[inline(always)]
 fn judge_inbound(ctx: &SkBuffContext, id: u64, ends: &Ends) -> Decision {
     if ends.far.is_loopback() {
-        return Decision {
-            reason: Reason::OWN_SOCKET,
-            rule: NO_RULE,
-        };
+        return Decision::without_rule(Reason::OWN_SOCKET);
     }
     // SAFETY: the context of a `cgroup_skb` program.
     let decision = unsafe { judge::judge(ctx.as_ptr(), id, ends) };
     if decision.reason.allows() {
         decision
     } else {
-        Decision {
-            reason: Reason::INBOUND,
-            rule: NO_RULE,
-        }
+        Decision::without_rule(Reason::INBOUND)
     }
 }
 
@@ -246,6 +357,7 @@ unsafe fn read_head(skb: *mut __sk_buff, hook: Hook) -> Head {
             protocol: 0,
         },
         flaw: Reason::MALFORMED,
+        transport: 0,
         opens: false,
     };
     // SAFETY: the caller's.
@@ -256,6 +368,7 @@ unsafe fn read_head(skb: *mut __sk_buff, hook: Hook) -> Head {
             _ => 0,
         }
     };
+    head.transport = ports_from;
     if head.flaw == NO_FLAW {
         // SAFETY: the caller's.
         unsafe { read_ports(skb, ports_from, &mut head) };

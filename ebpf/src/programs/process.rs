@@ -30,6 +30,15 @@ static OFFSET_SIGNAL_LIVE: Global<u64> = Global::new(0);
 /// Offset of `linux_binprm.filename`.
 #[unsafe(no_mangle)]
 static OFFSET_BINPRM_FILENAME: Global<u64> = Global::new(0);
+/// Offset of `task_struct.nsproxy`.
+#[unsafe(no_mangle)]
+static OFFSET_TASK_NSPROXY: Global<u64> = Global::new(0);
+/// Offset of `nsproxy.net_ns`.
+#[unsafe(no_mangle)]
+static OFFSET_NSPROXY_NET: Global<u64> = Global::new(0);
+/// Offset of `net.net_cookie`; 0 where the kernel's BTF lacks one of the three.
+#[unsafe(no_mangle)]
+static OFFSET_NET_COOKIE: Global<u64> = Global::new(0);
 
 #[btf_tracepoint(function = "sched_process_fork")]
 pub(crate) fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
@@ -69,6 +78,7 @@ pub(crate) fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     join(job, (kernel::pid_tgid() >> 32) as u32);
+    tell_namespace(&ctx, job);
     let Some(record) = EXEC.get_ptr_mut(0) else {
         judge::count_loss(job, |losses| &mut losses.records);
         return 0;
@@ -138,6 +148,28 @@ pub(crate) fn cgroup_attach_task(ctx: BtfTracePointContext) -> i32 {
         judge::send_copy(job, record);
     }
     0
+}
+
+/// Has DNS served where a program starts, long before it asks.
+#[inline(always)]
+fn tell_namespace(ctx: &BtfTracePointContext, job: u64) {
+    let cookie = OFFSET_NET_COOKIE.load() as usize;
+    if cookie == 0 {
+        // Sockets tell, a little later.
+        return;
+    }
+    let task: *const *const *const u64 = ctx.arg(0);
+    // SAFETY: as in `sched_process_fork`; the running task has its namespaces until it exits.
+    let netns = unsafe {
+        let nsproxy = task
+            .byte_add(OFFSET_TASK_NSPROXY.load() as usize)
+            .read_volatile();
+        let net = nsproxy
+            .byte_add(OFFSET_NSPROXY_NET.load() as usize)
+            .read_volatile();
+        net.byte_add(cookie).read_volatile()
+    };
+    judge::need_resolver(job, netns);
 }
 
 /// Notes that a process is the job's, wherever it goes.

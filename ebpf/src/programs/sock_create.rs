@@ -47,6 +47,9 @@ pub(crate) fn sock_create(ctx: SockContext) -> i32 {
     socket.job = id;
     socket.tgid = (kernel::pid_tgid() >> 32) as u32;
     if wanted {
+        // Before the first question: that one is refused where nobody serves it.
+        // SAFETY: as above.
+        judge::need_resolver(id, unsafe { kernel::netns_cookie(ctx.sock.cast()) });
         return PASS;
     }
     judge::answer(judge::refuse_socket(

@@ -69,7 +69,8 @@ fn suggestion(environment: &Environment) -> Result<()> {
     let steps = [
         Step::resolve("good.test"),
         Step::tcp(at(GOOD_V4, 8080)),
-        Step::tcp(at(GOOD_V6, 443)),
+        // Not 443: there the suggested rule would ask for a name, and this is no TLS.
+        Step::tcp(at(GOOD_V6, 8080)),
         Step::tcp(at(EVIL_V4, 443)),
         Step::udp(at(GOOD_V4, 8080)),
     ];

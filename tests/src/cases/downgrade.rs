@@ -98,7 +98,10 @@ fn full_hooks(environment: &Environment) -> Result<()> {
             continue;
         };
         let full = FullHook::new(world.cgroup().root(), attach_type)?;
-        let name = format!("does not attach program {}", hook.name);
+        // Of two programs on one hook the first finds no room.
+        let first = HOOKS.iter().find(|other| other.attach == hook.attach);
+        let first = first.context("the hook is in the table")?;
+        let name = format!("does not attach program {}", first.name);
         not_started(
             &world,
             NOT_ENFORCED,

@@ -8,7 +8,10 @@ use crate::runner::Story;
 mod audit;
 mod connect;
 mod control;
+mod destroy;
 mod dns;
+mod dns_names;
+mod dns_upstream;
 mod doctor;
 mod downgrade;
 mod harness;
@@ -18,6 +21,8 @@ mod loopback;
 mod losses;
 mod lsm;
 mod membership;
+mod names;
+mod netns;
 mod outlive;
 mod ranges;
 mod refusals;
@@ -31,12 +36,17 @@ pub fn all() -> Vec<Story> {
     [
         harness::stories(),
         doctor::stories(),
+        destroy::stories(),
         connect::stories(),
         dns::stories(),
+        dns_names::stories(),
+        dns_upstream::stories(),
         ranges::stories(),
         lease::stories(),
+        names::stories(),
         sockets::stories(),
         membership::stories(),
+        netns::stories(),
         loopback::stories(),
         two_jobs::stories(),
         audit::stories(),

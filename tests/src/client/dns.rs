@@ -4,7 +4,8 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::str::FromStr as _;
 
-use hickory_proto::op::{Message, MessageType, OpCode, Query};
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
+use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 use hickory_proto::rr::{Name, RData, RecordType};
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -65,6 +66,9 @@ fn question(name: &str, kind: RecordType) -> Result<Vec<u8>, Refused> {
     let mut message = Message::new(0x0c0d, MessageType::Query, OpCode::Query);
     message.metadata.recursion_desired = true;
     message.add_query(Query::query(name, kind));
+    let mut edns = Edns::new();
+    edns.set_max_payload(1232);
+    message.set_edns(edns);
     message.to_vec().map_err(|_too_long| invalid())
 }
 
@@ -125,6 +129,9 @@ fn read(name: &str, reply: &[u8]) -> Answer {
         return answer;
     };
     answer.code = message.metadata.response_code.to_string();
+    answer.truncated = message.metadata.truncation;
+    answer.records = message.answers.iter().map(ToString::to_string).collect();
+    answer.why = message.edns.as_ref().and_then(extended_error);
     answer.addresses = message
         .answers
         .iter()
@@ -135,4 +142,15 @@ fn read(name: &str, reply: &[u8]) -> Answer {
         })
         .collect();
     answer
+}
+
+/// The text of an extended error (RFC 8914).
+fn extended_error(edns: &Edns) -> Option<String> {
+    match edns.option(EdnsCode::Unknown(15))? {
+        EdnsOption::Unknown(_, bytes) => {
+            let text = bytes.get(2..).unwrap_or_default();
+            Some(String::from_utf8_lossy(text).into_owned())
+        }
+        _ => None,
+    }
 }

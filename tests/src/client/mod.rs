@@ -6,6 +6,7 @@
 mod call;
 mod dns;
 mod process;
+mod show;
 mod socket;
 pub mod step;
 mod tamper;
@@ -78,27 +79,32 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         if let Step::Exit { code } = step {
             return Ok(ExitCode::from(*code));
         }
-        let started = Instant::now();
-        let result = perform(step);
-        let mut outcome = match result {
-            Ok(done) => Outcome {
-                ok: true,
-                bytes: done.bytes,
-                ..done.outcome
-            },
-            Err(Refused { call, errno }) => Outcome {
-                call: Some(call.to_owned()),
-                errno: Some(errno.to_string()),
-                ..Outcome::default()
-            },
-        };
-        outcome.step = step.name();
-        let elapsed = started.elapsed();
-        outcome.ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        outcome.us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
-        println!("{}", serde_json::to_string(&outcome)?);
+        println!("{}", serde_json::to_string(&attempt(step))?);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Does one step.
+pub fn attempt(step: &Step) -> Outcome {
+    let started = Instant::now();
+    let result = perform(step);
+    let mut outcome = match result {
+        Ok(done) => Outcome {
+            ok: true,
+            bytes: done.bytes,
+            ..done.outcome
+        },
+        Err(Refused { call, errno }) => Outcome {
+            call: Some(call.to_owned()),
+            errno: Some(errno.to_string()),
+            ..Outcome::default()
+        },
+    };
+    outcome.step = step.name();
+    let elapsed = started.elapsed();
+    outcome.ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+    outcome.us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+    outcome
 }
 
 fn perform(step: &Step) -> Result<Done, Refused> {
@@ -109,6 +115,8 @@ fn perform(step: &Step) -> Result<Done, Refused> {
         Step::Serve { at, ready } => tcp::serve(*at, ready),
         Step::Loopback { address } => tcp::loopback(*address),
         Step::Udp { to, form, call } => udp::exchange(*to, *form, *call),
+        Step::Show { to, way, pieces } => show::stream(*to, *way, pieces),
+        Step::ShowAgain { to, first, second } => show::again(*to, first, second),
         Step::Connects { to, count } => tcp::connects(*to, *count),
         Step::Flood { to, count } => udp::flood(*to, *count),
         Step::UdpRace { to, beside, rounds } => udp::race(*to, *beside, *rounds),
@@ -140,11 +148,25 @@ fn perform(step: &Step) -> Result<Done, Refused> {
             kind,
         } => dns::ask(*server, *transport, names, kind),
         Step::Background { steps } => process::background(steps),
+        Step::Apart => process::apart(),
+        Step::Again { count, steps } => process::again(*count, steps),
+        Step::Soon { ms, step } => soon(Duration::from_millis(*ms), step),
         Step::Mark { path } => process::mark(path),
         Step::Await { path } => process::wait_for(path),
         Step::Sleep { ms } => Ok(process::sleep(*ms)),
         Step::Raise { signal } => process::raise(*signal),
         Step::Exit { .. } => Ok(Done::default()),
+    }
+}
+
+fn soon(limit: Duration, step: &Step) -> Result<Done, Refused> {
+    let deadline = Instant::now() + limit;
+    loop {
+        let done = perform(step);
+        if done.is_ok() || Instant::now() > deadline {
+            return done;
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -36,6 +36,33 @@ pub(super) fn for_address(
     Ok((socket, address.into()))
 }
 
+/// A multipath TCP socket for an address, and the address.
+pub(super) fn multipath(to: SocketAddr) -> Result<(OwnedFd, SockaddrStorage), Refused> {
+    let family = if to.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    };
+    let socket =
+        raw::socket(family, libc::SOCK_STREAM, libc::IPPROTO_MPTCP).map_err(at("socket"))?;
+    Ok((with_timeouts(socket)?, to.into()))
+}
+
+/// Gives up a connection, so that the socket can make another (`connect` to `AF_UNSPEC`).
+pub(super) fn disconnect(socket: &OwnedFd) -> nix::Result<()> {
+    raw::disconnect(socket)
+}
+
+/// Sets an option nix does not know.
+pub(super) fn set_option(
+    socket: &OwnedFd,
+    level: i32,
+    option: i32,
+    value: &[u8],
+) -> nix::Result<()> {
+    raw::set_option(socket, level, option, value)
+}
+
 /// Gives a socket an end to its patience; `connect` obeys the sending one.
 fn with_timeouts(socket: OwnedFd) -> Result<OwnedFd, Refused> {
     let limit = TimeVal::new(i64::try_from(PATIENCE.as_secs()).unwrap_or(i64::MAX), 0);
@@ -130,6 +157,17 @@ mod raw {
         let fd = Errno::result(fd)?;
         // SAFETY: the kernel has just returned this descriptor, and nothing else owns it.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    /// `connect(2)` to `AF_UNSPEC`.
+    pub(super) fn disconnect(socket: &OwnedFd) -> nix::Result<()> {
+        let nowhere = [0u8; size_of::<libc::sockaddr>()];
+        let length = libc::socklen_t::try_from(nowhere.len()).map_err(|_too_long| Errno::EINVAL)?;
+        let (fd, start) = (socket.as_raw_fd(), nowhere.as_ptr().cast());
+        // SAFETY: `start` points at `length` readable bytes that outlive the call: an address of
+        // family 0, which is `AF_UNSPEC`.
+        let result = unsafe { libc::connect(fd, start, length) };
+        Errno::result(result).map(drop)
     }
 
     /// `setsockopt(2)` with a value given as bytes.

@@ -111,6 +111,25 @@ pub enum Transport {
     Udp,
 }
 
+/// How bytes are given to a connection.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Way {
+    /// `send(2)`
+    Write,
+    /// The first piece with `MSG_FASTOPEN`, before there is a connection.
+    FastOpen,
+    /// On a multipath TCP socket.
+    Multipath,
+    /// The last byte of each piece urgent (`MSG_OOB`).
+    Urgent,
+    /// `sendfile(2)`
+    SendFile,
+    /// `vmsplice(2)`, then `splice(2)`
+    Splice,
+    /// `MSG_ZEROCOPY`
+    ZeroCopy,
+}
+
 /// One thing to do.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "do")]
@@ -130,6 +149,18 @@ pub enum Step {
         to: SocketAddr,
         form: Form,
         call: SendCall,
+    },
+    /// Connect, send pieces, each in a packet of its own, and read as many bytes back.
+    Show {
+        to: SocketAddr,
+        way: Way,
+        pieces: Vec<Vec<u8>>,
+    },
+    /// The same in one piece, twice on one socket: between them it gives up its connection.
+    ShowAgain {
+        to: SocketAddr,
+        first: Vec<u8>,
+        second: Vec<u8>,
     },
     /// Connect and close, many times.
     Connects { to: SocketAddr, count: usize },
@@ -198,6 +229,13 @@ pub enum Step {
     },
     /// Start a process in a session of its own that does steps, and do not wait for it.
     Background { steps: Vec<Self> },
+    /// Go to a user and a network namespace of one's own, whose loopback is up.
+    Apart,
+    /// So many times, one after the other: start a process that does steps, and wait for it. `bytes`
+    /// counts those in which all worked.
+    Again { count: usize, steps: Vec<Self> },
+    /// Do one step until it works, at most so long.
+    Soon { ms: u64, step: Box<Self> },
     /// Make a file.
     Mark { path: PathBuf },
     /// Wait until a file is there.
@@ -259,6 +297,12 @@ pub struct Answer {
     pub code: String,
     /// The addresses.
     pub addresses: Vec<IpAddr>,
+    /// All records of the answer section.
+    pub records: Vec<String>,
+    /// Whether it was too long for the transport.
+    pub truncated: bool,
+    /// The text of its extended error.
+    pub why: Option<String>,
 }
 
 /// What became of a step.

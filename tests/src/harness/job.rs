@@ -35,6 +35,7 @@ pub struct Job<'w> {
     subcommand: Option<Vec<OsString>>,
     upstream: IpAddr,
     config: String,
+    dns: String,
     cgroups: Vec<PathBuf>,
     evidence: Option<PathBuf>,
     machine: &'w Namespace,
@@ -55,6 +56,7 @@ impl<'w> Job<'w> {
             subcommand: None,
             upstream: DNS_V4.into(),
             config: String::new(),
+            dns: String::new(),
             cgroups: vec![world.cgroup().host()],
             evidence: None,
             machine: &world.network.job,
@@ -105,6 +107,14 @@ impl<'w> Job<'w> {
     #[must_use]
     pub fn host_setting(mut self, key: &str, value: &str) -> Self {
         self.config += &format!("{key} = \"{value}\"\n");
+        self
+    }
+
+    /// One more of cordon's `[dns]` settings, in TOML.
+    #[must_use]
+    pub fn dns_setting(mut self, line: &str) -> Self {
+        self.dns += line;
+        self.dns.push('\n');
         self
     }
 
@@ -286,8 +296,8 @@ impl<'w> Job<'w> {
         }
         let path = world.path("cordon.toml");
         let text = format!(
-            "[host]\n{host}{}\n[dns]\nupstream = [\"{}\"]\nttl_floor = 1\n",
-            self.config, self.upstream,
+            "[host]\n{host}{}\n[dns]\nupstream = [\"{}\"]\nttl_floor = 1\n{}",
+            self.config, self.upstream, self.dns,
         );
         fs::write(&path, text)?;
         Ok(path)

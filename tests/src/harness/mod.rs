@@ -7,16 +7,20 @@
 
 pub mod capture;
 pub mod cgroup;
+pub mod encrypted;
 pub mod enter;
 pub mod environment;
+pub mod hello;
 pub mod job;
 pub mod kernel;
 pub mod leftovers;
+pub mod lie;
 pub mod namespace;
 pub mod network;
 pub mod receiver;
 pub mod rules;
 pub mod servers;
+pub mod site;
 pub mod verdicts;
 pub mod world;
 pub mod zone;

@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -42,6 +43,23 @@ impl Namespace {
     /// An empty network namespace.
     pub fn network() -> Result<Self> {
         Self::new(Kind::Network, || Ok(()))
+    }
+
+    /// The network namespace a process is in now.
+    pub fn network_of(process: i32) -> Result<Self> {
+        let path = format!("/proc/{process}/ns/net");
+        let file = File::open(&path).with_context(|| format!("open {path}"))?;
+        Ok(Self {
+            kind: Kind::Network,
+            file,
+        })
+    }
+
+    /// Whether a process is in this network namespace now.
+    pub fn has(&self, process: i32) -> bool {
+        let inode = |path: &Path| std::fs::metadata(path).map(|file| file.ino()).ok();
+        let there = inode(Path::new(&format!("/proc/{process}/ns/net")));
+        there.is_some() && there == inode(&self.path())
     }
 
     /// A copy of the mount namespace that shares no later mount with it; `prepare` runs inside.

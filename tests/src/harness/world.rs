@@ -13,6 +13,7 @@ use nix::mount::{MsFlags, mount};
 use crate::client::step::Step;
 use crate::harness::capture::{Capture, Frame};
 use crate::harness::cgroup::Tree;
+use crate::harness::encrypted::{Certificate, Protocol};
 use crate::harness::environment::Environment;
 use crate::harness::job::Job;
 use crate::harness::leftovers;
@@ -119,6 +120,24 @@ impl World {
             .serve(&self.servers, &self.network.dns, &addresses)
     }
 
+    /// Serves names on one more port of the resolver.
+    pub fn serve_names(&self, zone: &Zone, port: u16) -> Result<()> {
+        let addresses = [at(DNS_V4, port), at(DNS_V6, port)];
+        zone.serve(&self.servers, &self.network.dns, &addresses)
+    }
+
+    /// Serves the world's names encrypted, with this certificate.
+    pub fn serve_encrypted(
+        &self,
+        certificate: &Certificate,
+        protocol: Protocol,
+        port: u16,
+    ) -> Result<()> {
+        let addresses = [at(DNS_V4, port), at(DNS_V6, port)];
+        let dns = &self.network.dns;
+        certificate.serve(&self.zone, protocol, &self.servers, dns, &addresses)
+    }
+
     /// Listens on one more port of all the allowed machine's addresses.
     pub fn listen_good(&self, port: u16) -> Result<()> {
         let addresses = [
@@ -145,6 +164,11 @@ impl World {
             .listen(&self.servers, &self.network.evil, &addresses)
     }
 
+    /// Answers questions for the world's names at one more address of a machine.
+    pub fn resolve_at(&self, machine: &Namespace, address: SocketAddr) -> Result<()> {
+        self.zone.serve(&self.servers, machine, &[address])
+    }
+
     /// Starts a receiver that runs outside every job, on the job's own machine.
     pub fn listen_beside_job(&self, addresses: &[SocketAddr]) -> Result<Receiver> {
         let receiver = Receiver::default();
@@ -152,15 +176,30 @@ impl World {
         Ok(receiver)
     }
 
+    /// Serves names in a namespace that is none of the world's machines.
+    pub fn serve_names_in(
+        &self,
+        zone: &Zone,
+        namespace: &Namespace,
+        addresses: &[SocketAddr],
+    ) -> Result<()> {
+        zone.serve(&self.servers, namespace, addresses)
+    }
+
     /// Starts a listener on the job's own machine that resets every connection.
     pub fn reset_beside_job(&self, address: SocketAddr) -> Result<()> {
-        reset_connections(&self.servers, &self.network.job, address)
+        self.reset_at(&self.network.job, address)
     }
 
     /// A path for a new file.
     pub fn path(&self, name: &str) -> PathBuf {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         self.scratch.0.join(format!("{number}-{name}"))
+    }
+
+    /// Starts a listener of a machine that resets every connection.
+    pub fn reset_at(&self, machine: &Namespace, address: SocketAddr) -> Result<()> {
+        reset_connections(&self.servers, machine, address)
     }
 
     /// The world's directory.

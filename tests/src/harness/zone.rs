@@ -1,4 +1,5 @@
-//! An authoritative DNS server with a story's own names, that counts the questions it gets.
+//! An authoritative DNS server with a story's own names, that counts the questions it gets, and
+//! lies if it is told to.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -10,11 +11,17 @@ use anyhow::{Context as _, Result};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use nix::time::{ClockId, clock_gettime};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, UdpSocket};
 
+use crate::client::step::Transport;
+use crate::harness::lie::Lie;
 use crate::harness::namespace::Namespace;
 use crate::harness::servers::Servers;
+
+/// Largest answer over UDP: what resolvers of today ask for.
+const UDP_MAX: usize = 1232;
 
 /// How the server behaves.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -28,12 +35,17 @@ pub enum Behaviour {
     Fail,
     /// Says nothing.
     Silent,
+    /// Closes each connection after one answer.
+    HangUp,
+    /// Tells lies.
+    Lie(Lie),
 }
 
 #[derive(Debug, Default)]
 struct Content {
     records: BTreeMap<String, Vec<(u32, RData)>>,
     questions: BTreeMap<String, u64>,
+    answered: BTreeMap<String, Duration>,
     behaviour: Behaviour,
 }
 
@@ -82,6 +94,12 @@ impl Zone {
         self.add_record(name, ttl, data);
     }
 
+    /// Makes this the only address of a name.
+    pub fn set(&self, name: &str, address: impl Into<IpAddr>, ttl: u32) {
+        self.content().records.remove(name);
+        self.add(name, address, ttl);
+    }
+
     /// Makes a name an alias of another.
     pub fn alias(&self, name: &str, target: &str, ttl: u32) -> Result<()> {
         let target = Name::from_str(&format!("{target}."))?;
@@ -89,7 +107,8 @@ impl Zone {
         Ok(())
     }
 
-    fn add_record(&self, name: &str, ttl: u32, data: RData) {
+    /// Adds a record of any type.
+    pub fn add_record(&self, name: &str, ttl: u32, data: RData) {
         let mut content = self.content();
         content
             .records
@@ -113,6 +132,16 @@ impl Zone {
         self.content().questions.keys().cloned().collect()
     }
 
+    /// When an answer for a name was ready to be sent, on the monotonic clock of all processes.
+    pub fn answered_at(&self, name: &str) -> Option<Duration> {
+        self.content().answered.get(name).copied()
+    }
+
+    /// Forgets all of [`Zone::answered_at`].
+    pub fn forget_when(&self) {
+        self.content().answered.clear();
+    }
+
     fn content(&self) -> MutexGuard<'_, Content> {
         self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -121,21 +150,34 @@ impl Zone {
         self.content().behaviour
     }
 
-    async fn respond(&self, request: &[u8]) -> Option<Vec<u8>> {
+    /// The answer to one message; `None` if there is none.
+    pub async fn respond(&self, request: &[u8], transport: Transport) -> Option<Vec<u8>> {
         let request = Message::from_vec(request).ok()?;
         let answer = self.answer(&request);
-        let code = match self.behaviour() {
-            Behaviour::Answer => return answer.to_vec().ok(),
+        match self.behaviour() {
+            Behaviour::Answer | Behaviour::HangUp => self.ready(&request, answer, transport),
             Behaviour::Delay(delay) => {
                 tokio::time::sleep(delay).await;
-                return answer.to_vec().ok();
+                self.ready(&request, answer, transport)
             }
-            Behaviour::Silent => return None,
-            Behaviour::Fail => ResponseCode::ServFail,
-        };
-        Message::error_msg(request.metadata.id, request.metadata.op_code, code)
-            .to_vec()
-            .ok()
+            Behaviour::Silent => None,
+            Behaviour::Fail => {
+                let mut failure = Message::response(request.metadata.id, request.metadata.op_code);
+                failure.metadata.response_code = ResponseCode::ServFail;
+                failure.add_queries(request.queries);
+                failure.to_vec().ok()
+            }
+            Behaviour::Lie(lie) => lie.tell(&request, &answer, transport),
+        }
+    }
+
+    /// The bytes of an answer, and a note of when they were there.
+    fn ready(&self, request: &Message, answer: Message, transport: Transport) -> Option<Vec<u8>> {
+        let bytes = fitting(answer, transport)?;
+        let name = plain(request.queries.first()?.name());
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).ok()?;
+        self.content().answered.insert(name, now.into());
+        Some(bytes)
     }
 
     fn answer(&self, request: &Message) -> Message {
@@ -187,6 +229,17 @@ impl Content {
     }
 }
 
+/// The bytes of an answer; over UDP nothing but the TC bit if there are too many.
+fn fitting(mut answer: Message, transport: Transport) -> Option<Vec<u8>> {
+    let bytes = answer.to_vec().ok()?;
+    if transport == Transport::Tcp || bytes.len() <= UDP_MAX {
+        return Some(bytes);
+    }
+    answer.answers.clear();
+    answer.metadata.truncation = true;
+    answer.to_vec().ok()
+}
+
 fn plain(name: &Name) -> String {
     name.to_ascii().trim_end_matches('.').to_ascii_lowercase()
 }
@@ -198,7 +251,7 @@ async fn serve_udp(socket: UdpSocket, zone: Zone) {
         let request = buffer.get(..length).unwrap_or_default().to_vec();
         let (socket, zone) = (Arc::clone(&socket), zone.clone());
         drop(tokio::spawn(async move {
-            if let Some(answer) = zone.respond(&request).await {
+            if let Some(answer) = zone.respond(&request, Transport::Udp).await {
                 drop(socket.send_to(&answer, peer).await);
             }
         }));
@@ -211,20 +264,21 @@ async fn serve_tcp(listener: TcpListener, zone: Zone) {
     }
 }
 
-async fn serve_connection(mut stream: TcpStream, zone: Zone) {
+/// Answers on one connection until it ends, over TLS or without.
+pub async fn serve_connection(mut stream: impl AsyncRead + AsyncWrite + Unpin, zone: Zone) {
     while let Ok(length) = stream.read_u16().await {
         let mut request = vec![0; usize::from(length)];
         if stream.read_exact(&mut request).await.is_err() {
             return;
         }
-        let Some(answer) = zone.respond(&request).await else {
+        let Some(answer) = zone.respond(&request, Transport::Tcp).await else {
             continue;
         };
         let Ok(length) = u16::try_from(answer.len()) else {
             return;
         };
         let framed = [&length.to_be_bytes()[..], &answer].concat();
-        if stream.write_all(&framed).await.is_err() {
+        if stream.write_all(&framed).await.is_err() || zone.behaviour() == Behaviour::HangUp {
             return;
         }
     }

@@ -1,7 +1,9 @@
 //! Which questions leave the host, and what the others are told.
 
 use hickory_proto::op::{Query, ResponseCode};
-use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::rr::rdata::svcb::{Alpn, EchConfigList, SvcParamKey, SvcParamValue};
+use hickory_proto::rr::rdata::{HTTPS, SVCB};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 use super::client::{addresses, edns_query, extended_error, query, tcp, udp, udp_bytes};
 use super::upstream::{address, good, text};
@@ -59,7 +61,7 @@ fn a_denied_name_is_refused_with_the_reason_and_never_reaches_the_upstream() {
         assert_eq!(answer.metadata.response_code, ResponseCode::Refused);
         assert_eq!(
             extended_error(&answer),
-            Some((15, "denied by policy".into()))
+            Some((15, "denied by profile test".into()))
         );
         assert!(answer.answers.is_empty());
     }
@@ -101,11 +103,13 @@ fn a_wildcard_is_what_the_policy_says_it_is() {
 #[test]
 fn reverse_lookups_and_unknown_types_are_refused_as_not_served() {
     let world = World::with_zone(Zone::new());
-    for (name, kind) in [
-        ("1.2.0.192.in-addr.arpa.", RecordType::PTR),
-        ("good.example.", RecordType::ANY),
-        ("good.example.", RecordType::NULL),
-        ("good.example.", RecordType::Unknown(65_280)),
+    for (name, kind, code) in [
+        ("1.2.0.192.in-addr.arpa.", RecordType::PTR, 15),
+        ("good.example.", RecordType::PTR, 15),
+        ("good.example.", RecordType::ANY, 21),
+        ("good.example.", RecordType::AXFR, 21),
+        ("good.example.", RecordType::NULL, 21),
+        ("good.example.", RecordType::Unknown(65_280), 21),
     ] {
         let answer = udp(world.udp4(), &edns_query(name, kind, 1232));
         assert_eq!(
@@ -113,7 +117,9 @@ fn reverse_lookups_and_unknown_types_are_refused_as_not_served() {
             ResponseCode::Refused,
             "{kind}"
         );
-        assert_eq!(extended_error(&answer).unwrap().0, 21);
+        let (found, text) = extended_error(&answer).unwrap();
+        assert_eq!(found, code, "{kind}");
+        assert!(text.starts_with("denied by profile test: "), "{text}");
     }
     assert_eq!(world.upstream.seen(), []);
     let logged = world.logged();
@@ -125,14 +131,101 @@ fn reverse_lookups_and_unknown_types_are_refused_as_not_served() {
 }
 
 #[test]
-fn https_records_do_not_exist_and_are_not_asked_for() {
+fn the_name_of_a_held_lease_answers_a_reverse_lookup_and_nobody_is_asked() {
     let world = World::with_zone(good());
-    for kind in [RecordType::HTTPS, RecordType::SVCB] {
-        let answer = udp(world.udp4(), &query(1, "good.example.", kind));
+    let reverse = query(1, "1.2.0.192.in-addr.arpa.", RecordType::PTR);
+    let before = udp(world.udp4(), &reverse);
+    assert_eq!(before.metadata.response_code, ResponseCode::Refused);
+    udp(world.udp4(), &query(1, "good.example.", RecordType::A));
+    udp(world.udp4(), &query(1, "good.example.", RecordType::AAAA));
+    let six = format!("1.{}8.b.d.0.1.0.0.2.ip6.arpa.", "0.".repeat(23));
+    for reverse in [reverse, query(1, &six, RecordType::PTR)] {
+        let answer = udp(world.udp4(), &reverse);
         assert_eq!(answer.metadata.response_code, ResponseCode::NoError);
-        assert!(answer.answers.is_empty());
+        let [record] = &answer.answers[..] else {
+            panic!("{answer}")
+        };
+        assert_eq!(record.data.to_string(), "good.example.");
+        assert!((58..=60).contains(&record.ttl), "{record}");
     }
-    assert_eq!(world.upstream.seen(), []);
+    assert_eq!(world.upstream.seen().len(), 2);
+    let last = world.logged().pop().unwrap();
+    assert_eq!((last.verdict, last.rule), (NameVerdict::Allowed, Some(0)));
+}
+
+#[test]
+fn a_service_is_given_without_the_keys_that_would_hide_names() {
+    let keys = SvcParamValue::EchConfigList(EchConfigList(b"secret-key".to_vec()));
+    let alpn = SvcParamValue::Alpn(Alpn(vec!["h2".into()]));
+    let params = vec![
+        (SvcParamKey::Alpn, alpn),
+        (SvcParamKey::EchConfigList, keys),
+    ];
+    let service = RData::HTTPS(HTTPS(SVCB::new(1, Name::root(), params)));
+    let owner = Name::from_ascii("good.example.").unwrap();
+    let record = Record::from_rdata(owner, 60, service);
+    let zone = [(("good.example", RecordType::HTTPS), vec![record].into())];
+    let world = World::with_zone(zone.into());
+    let question = query(1, "good.example.", RecordType::HTTPS);
+    let bytes = udp_bytes(world.udp4(), &question.to_vec().unwrap());
+    assert!(!bytes.windows(10).any(|window| window == b"secret-key"));
+    let answer = hickory_proto::op::Message::from_vec(&bytes).unwrap();
+    assert_eq!(answer.answers[0].data.to_string(), "1 . alpn=h2,");
+    assert_eq!(world.granted(), []);
+    assert_eq!(world.only_logged().verdict, NameVerdict::Allowed);
+}
+
+#[test]
+fn a_wildcard_has_limits_and_what_is_beyond_never_leaves() {
+    let world = World::new(Setup {
+        wildcard: WildcardLimits {
+            names: 3,
+            ..WildcardLimits::default()
+        },
+        ..Setup::default()
+    });
+    let long = "a".repeat(41);
+    let mut codes = Vec::new();
+    for label in [&long, "a", "b", "b", "c", "d", "a"] {
+        let question = edns_query(&format!("{label}.wild.example."), RecordType::TXT, 1232);
+        let answer = udp(world.udp4(), &question);
+        if answer.metadata.response_code == ResponseCode::Refused {
+            let (code, text) = extended_error(&answer).unwrap();
+            assert_eq!(code, 15);
+            assert!(text.starts_with("denied by profile test: "), "{text}");
+        }
+        codes.push(u16::from(answer.metadata.response_code));
+    }
+    assert_eq!(codes, [5, 3, 3, 3, 3, 5, 3]);
+    let seen = world.upstream.seen();
+    assert!(
+        seen.iter()
+            .all(|seen| seen.name.starts_with(['a', 'b', 'c']) && seen.name.len() < 20),
+        "{seen:?}"
+    );
+    let limited = |question: &&Question| question.verdict == NameVerdict::Limited;
+    assert_eq!(world.logged().iter().filter(limited).count(), 2);
+    assert_eq!(world.counts().limited, 2);
+}
+
+#[test]
+fn in_audit_mode_what_is_beyond_a_limit_is_answered_and_counted() {
+    let world = World::new(Setup {
+        mode: Mode::AUDIT,
+        wildcard: WildcardLimits {
+            names: 1,
+            ..WildcardLimits::default()
+        },
+        ..Setup::default()
+    });
+    for label in ["a", "b"] {
+        let question = query(1, &format!("{label}.wild.example."), RecordType::A);
+        let answer = udp(world.udp4(), &question);
+        assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain);
+    }
+    let verdicts: Vec<_> = world.logged().iter().map(|asked| asked.verdict).collect();
+    assert_eq!(verdicts, [NameVerdict::Allowed, NameVerdict::Limited]);
+    assert_eq!(world.counts().limited, 1);
 }
 
 #[test]

@@ -245,6 +245,140 @@ fn an_answer_with_a_foreign_id_is_no_answer() {
 }
 
 #[test]
+fn an_answer_to_another_question_is_no_answer() {
+    // Over UDP another one may still come; over TCP there is nothing to wait for.
+    for truncate in [false, true] {
+        let script = Script {
+            other_question: true,
+            truncate,
+            ..vec![address("good.example", 60, "192.0.2.66")].into()
+        };
+        assert_fails(
+            script,
+            0,
+            Duration::from_millis(900),
+            Duration::from_secs(2),
+        );
+    }
+}
+
+#[test]
+fn aliases_in_a_circle_are_a_failure() {
+    for answers in [
+        vec![alias("good.example", 60, "good.example")],
+        vec![
+            alias("good.example", 60, "b.example"),
+            alias("b.example", 60, "good.example"),
+        ],
+    ] {
+        let world = World::with_zone(zone_of("good.example", answers));
+        let answer = ask(&world, "good.example.");
+        assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
+        assert!(answer.answers.is_empty());
+        assert_eq!(world.only_logged().verdict, NameVerdict::Failed);
+    }
+    // One that only comes round over several answers.
+    let mut zone = zone_of("good.example", vec![alias("good.example", 60, "b.example")]);
+    zone.extend(zone_of(
+        "b.example",
+        vec![alias("b.example", 60, "good.example")],
+    ));
+    let world = World::with_zone(zone);
+    let answer = ask(&world, "good.example.");
+    assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
+    assert_eq!(world.upstream.seen().len(), 2);
+}
+
+#[test]
+fn fifty_who_ask_at_the_same_time_are_one_question() {
+    let slowly = Script {
+        delay: Duration::from_millis(500),
+        ..vec![address("good.example", 60, "192.0.2.1")].into()
+    };
+    let world = World::with_zone(zone_of("good.example", slowly));
+    let clients: Vec<_> = (0..50)
+        .map(|id| {
+            let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            let mut question = edns_query("good.example.", RecordType::A, 1232);
+            question.metadata.id = id;
+            let question = question.to_vec().unwrap();
+            client.send_to(&question, world.udp4()).unwrap();
+            client
+        })
+        .collect();
+    for client in clients {
+        client
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        let mut buffer = [0; 512];
+        let length = client.recv(&mut buffer).unwrap();
+        let answer = hickory_proto::op::Message::from_vec(&buffer[..length]).unwrap();
+        assert_eq!(addresses(&answer), [ip("192.0.2.1")], "{answer}");
+    }
+    assert_eq!(world.upstream.questions(), 1);
+    // Each of them has its lease.
+    assert_eq!(world.granted().len(), 50);
+}
+
+#[test]
+fn fifty_who_ask_a_silent_upstream_all_hear_of_it() {
+    let silent = Script {
+        silent: true,
+        ..Script::default()
+    };
+    let world = World::new(Setup {
+        zone: zone_of("good.example", silent),
+        patience: Duration::from_millis(300),
+        ..Setup::default()
+    });
+    let start = Instant::now();
+    let clients: Vec<_> = (0..50)
+        .map(|_| {
+            let server = world.udp4();
+            std::thread::spawn(move || udp(server, &query(1, "good.example.", RecordType::A)))
+        })
+        .collect();
+    for client in clients {
+        let answer = client.join().unwrap();
+        assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
+    }
+    assert!(
+        start.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        start.elapsed()
+    );
+    assert_eq!(world.upstream.questions(), 1);
+}
+
+#[test]
+fn a_no_is_kept_as_long_as_its_zone_says() {
+    let script = Script {
+        code: ResponseCode::NXDomain,
+        authorities: vec![soa("example", 90)],
+        ..Script::default()
+    };
+    let world = World::with_zone(zone_of("good.example", script));
+    for _ in 0..3 {
+        let answer = ask(&world, "good.example.");
+        assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain);
+    }
+    assert_eq!(world.upstream.seen().len(), 1);
+}
+
+#[test]
+fn the_hosts_own_public_address_is_refused_as_rebinding() {
+    let own = OWN.to_string();
+    for (name, given) in [("good.example", false), ("intern.example", true)] {
+        let world = World::with_zone(zone_of(name, vec![address(name, 60, &own)]));
+        let answer = ask(&world, &format!("{name}."));
+        assert_eq!(!addresses(&answer).is_empty(), given, "{name}");
+        assert_eq!(world.granted().is_empty(), !given, "{name}");
+        let rebinding = world.only_logged().verdict == NameVerdict::Rebinding;
+        assert_eq!(rebinding, !given, "{name}");
+    }
+}
+
+#[test]
 fn a_failing_upstream_is_a_failure() {
     let script = Script {
         code: ResponseCode::ServFail,

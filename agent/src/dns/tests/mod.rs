@@ -39,6 +39,11 @@ impl NamePolicy for Policy {
             .chain(wildcard.as_deref().and_then(rule))
             .collect()
     }
+    fn wildcard_part<'a>(&self, rule: u16, name: &'a str) -> Option<&'a str> {
+        let (part, zone) = name.split_once('.')?;
+        let wildcard = self.names.get(format!("*.{zone}").as_str());
+        (wildcard == Some(&rule)).then_some(part)
+    }
     fn allows_private(&self, rules: &[u16]) -> bool {
         rules.iter().all(|rule| self.private.contains(rule))
     }
@@ -86,8 +91,22 @@ impl NameLog for Log {
 struct Clients;
 
 impl ClientLookup for Clients {
-    fn process(&self, protocol: u8, port: u16) -> Option<u32> {
-        Some(u32::from(protocol) << 16 | u32::from(port))
+    fn client(&self, _netns: u64, protocol: u8, port: u16) -> Option<Client> {
+        Some(Client {
+            process: u32::from(protocol) << 16 | u32::from(port),
+            server: (Ipv4Addr::LOCALHOST, 53).into(),
+        })
+    }
+}
+
+/// A host with one address, in the public range.
+struct OneAddress;
+
+const OWN: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 200));
+
+impl OwnAddresses for OneAddress {
+    fn has(&self, address: IpAddr) -> std::io::Result<bool> {
+        Ok(address == OWN)
     }
 }
 
@@ -104,6 +123,7 @@ struct Setup {
     patience: Duration,
     ttl_floor: u32,
     limits: Limits,
+    wildcard: WildcardLimits,
 }
 
 impl Default for Setup {
@@ -126,6 +146,7 @@ impl Default for Setup {
             patience: Duration::from_secs(5),
             ttl_floor: 0,
             limits: Limits::default(),
+            wildcard: WildcardLimits::default(),
         }
     }
 }
@@ -168,12 +189,15 @@ impl World {
                     .map(crate::policy::Upstream::Server)
                     .collect();
                 let resolution = Resolution {
+                    profile: "test".into(),
                     ruleset: Arc::new(setup.policy),
                     mode: setup.mode,
                     sink: setup.sink,
                     clients: Arc::new(Clients),
                     log: log_of_listener,
-                    upstream: Upstream::new(&places, setup.patience).unwrap(),
+                    own: Arc::new(OneAddress),
+                    upstream: Upstream::new(&places, &[], setup.patience).unwrap(),
+                    memory: Memory::new(setup.wildcard),
                     ttl_floor: setup.ttl_floor,
                     limits: setup.limits,
                 };

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::op::{Message, Query, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, SOA, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 
 /// What is answered to one question.
+#[expect(clippy::struct_excessive_bools, reason = "lies, each by itself")]
 #[derive(Clone, Debug)]
 pub(super) struct Script {
     pub code: ResponseCode,
@@ -23,6 +24,8 @@ pub(super) struct Script {
     pub truncate: bool,
     /// Answers with an id nobody asked with.
     pub wrong_id: bool,
+    /// Answers another question than was asked.
+    pub other_question: bool,
     /// Does not answer.
     pub silent: bool,
 }
@@ -36,6 +39,7 @@ impl Default for Script {
             delay: Duration::ZERO,
             truncate: false,
             wrong_id: false,
+            other_question: false,
             silent: false,
         }
     }
@@ -56,6 +60,8 @@ pub(super) type Zone = BTreeMap<(&'static str, RecordType), Script>;
 /// One query that came in.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Seen {
+    /// Of the message: a question that is sent again has the same.
+    pub id: u16,
     /// As it was on the wire, upper and lower case included.
     pub name: String,
     pub kind: RecordType,
@@ -75,10 +81,17 @@ impl Fake {
         self.seen.lock().unwrap().clone()
     }
 
+    /// How many questions there were; those that were sent again count once.
+    pub(super) fn questions(&self) -> usize {
+        let ids: std::collections::BTreeSet<u16> = self.seen().iter().map(|seen| seen.id).collect();
+        ids.len()
+    }
+
     async fn answer(&self, bytes: &[u8], tcp: bool) -> Option<Vec<u8>> {
         let query = Message::from_vec(bytes).unwrap();
         let question = query.queries[0].clone();
         self.seen.lock().unwrap().push(Seen {
+            id: query.metadata.id,
             name: question.name().to_ascii(),
             kind: question.query_type(),
             tcp,
@@ -100,7 +113,12 @@ impl Fake {
         }
         let mut answer = Message::response(query.metadata.id, query.metadata.op_code);
         answer.metadata.response_code = script.code;
-        answer.add_query(question);
+        if script.other_question {
+            let other = Name::from_ascii("other.example.").unwrap();
+            answer.add_query(Query::query(other, question.query_type()));
+        } else {
+            answer.add_query(question);
+        }
         if script.wrong_id {
             answer.metadata.id ^= 1;
         }

@@ -7,7 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cordon_ebpf::abi::ruleset::{Grant, Grants, MAX_GRANTS, NEVER};
+use cordon_ebpf::shown::name::RULES_MAX;
 
+pub use self::names::Names;
 use self::ruleset::masked;
 pub use self::ruleset::{CompiledRule, Net, Ruleset, RulesetDigest};
 use super::grants::fit;
@@ -15,6 +17,7 @@ use super::name::DomainName;
 use super::pattern::{Depth, DomainPattern};
 use super::{Policy, Rule};
 
+mod names;
 mod ruleset;
 
 /// Rules a ruleset can have: `NO_RULE` is the index that none has.
@@ -34,6 +37,19 @@ pub enum CompileError {
         /// How many it would need.
         count: usize,
         /// The rules that make them, each with the line it comes from.
+        rules: Vec<String>,
+    },
+    /// More rules allow one name than the kernel looks at.
+    #[error(
+        "{count} rules allow names like `{name}`, {RULES_MAX} are the most; merge these rules: {}",
+        rules.join("; ")
+    )]
+    TooManyRulesOfName {
+        /// The name, or the name all of them are below of.
+        name: String,
+        /// How many rules there are.
+        count: usize,
+        /// The rules, each with the line it comes from.
         rules: Vec<String>,
     },
     /// More rules than rule numbers.
@@ -61,7 +77,8 @@ pub fn compile(policy: &Policy) -> Result<Ruleset, CompileError> {
     }
     let compiled: Vec<CompiledRule> = rules.iter().map(CompiledRule::from).collect();
     let nets = compile_nets(rules, &compiled)?;
-    let ruleset = Ruleset::new(*mode, nets, compiled);
+    let names = Names::of(&compiled).map_err(|full| full.error(rules))?;
+    let ruleset = Ruleset::new(*mode, nets, names, compiled);
     check_names(&ruleset, rules)?;
     Ok(ruleset)
 }
@@ -138,22 +155,23 @@ fn examples(pattern: &DomainPattern) -> Vec<DomainName> {
 }
 
 fn too_many(endpoint: String, count: usize, indices: &[u16], rules: &[Rule]) -> CompileError {
+    CompileError::TooManyGrants {
+        endpoint,
+        count,
+        rules: cited(indices, rules),
+    }
+}
+
+/// Rules with the lines they come from, as many as people read.
+fn cited(indices: &[u16], rules: &[Rule]) -> Vec<String> {
     let named = |index: &u16| {
         let rule = rules.get(usize::from(*index))?;
         Some(format!("{} ({})", rule.describe(), rule.origin))
     };
     let more = indices.len().saturating_sub(MAX_GRANTS);
     let more = (more > 0).then(|| format!("and {more} more"));
-    CompileError::TooManyGrants {
-        endpoint,
-        count,
-        rules: indices
-            .iter()
-            .take(MAX_GRANTS)
-            .filter_map(named)
-            .chain(more)
-            .collect(),
-    }
+    let listed = indices.iter().take(MAX_GRANTS).filter_map(named);
+    listed.chain(more).collect()
 }
 
 #[cfg(test)]

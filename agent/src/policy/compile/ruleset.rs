@@ -7,17 +7,20 @@ use std::net::IpAddr;
 use cordon_ebpf::abi::address::{Address, MAPPED_BITS};
 use cordon_ebpf::abi::ruleset::{Grant, Grants};
 use cordon_ebpf::decide::Tables;
+use cordon_ebpf::shown;
 use ipnet::IpNet;
 
+use super::names::Names;
 use crate::policy::endpoint::Endpoint;
 use crate::policy::hex::Hex;
 use crate::policy::name::DomainName;
 use crate::policy::pattern::DomainPattern;
 use crate::policy::ports::PortSet;
+use crate::policy::verify::{Verify, by_port};
 use crate::policy::{Mode, Protocol, Rule};
 
 /// First bytes of what a ruleset's digest is made of; changes with the encoding.
-const DIGEST_CONTEXT: &str = "cordon ruleset v1";
+const DIGEST_CONTEXT: &str = "cordon ruleset v2";
 
 /// A policy in the kernel's form.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -26,6 +29,8 @@ pub struct Ruleset {
     pub mode: Mode,
     /// The net map: every range with the grants of all ranges that hold it.
     pub nets: BTreeMap<Net, Grants>,
+    /// The trie of names that connections may show.
+    pub names: Names,
     /// The policy's rules, in their order.
     pub rules: Vec<CompiledRule>,
     /// Identifies mode and rules.
@@ -45,6 +50,8 @@ pub struct CompiledRule {
     pub protocol: Protocol,
     /// Whether the name may have private addresses.
     pub private: bool,
+    /// What connections must show the name in, if the rule says so itself.
+    pub verify: Option<Verify>,
 }
 
 /// A range of addresses as the trie has it.
@@ -124,6 +131,7 @@ impl From<&Rule> for CompiledRule {
             ports,
             protocol,
             private,
+            verify,
             reason: _,
             origin: _,
         } = rule.clone();
@@ -132,22 +140,30 @@ impl From<&Rule> for CompiledRule {
             ports,
             protocol,
             private,
+            verify,
         }
     }
 }
 
 impl CompiledRule {
     pub(super) fn grants(&self, index: u16, expires: u64) -> impl Iterator<Item = Grant> + '_ {
-        self.ports
-            .ranges()
-            .map(move |(first_port, last_port)| Grant {
+        by_port(&self.endpoint, &self.ports, self.protocol, self.verify)
+            .into_iter()
+            .map(move |(first_port, last_port, verify)| Grant {
                 expires,
                 first_port,
                 last_port,
                 rule: index,
                 protocol: self.protocol.number(),
-                reserved: 0,
+                verify: verify.into(),
             })
+    }
+
+    /// Whether connections to some of its ports must show the name.
+    pub(super) fn verifies(&self) -> bool {
+        by_port(&self.endpoint, &self.ports, self.protocol, self.verify)
+            .iter()
+            .any(|(.., verify)| *verify != Verify::None)
     }
 
     pub(super) fn net(&self) -> Option<Net> {
@@ -159,7 +175,12 @@ impl CompiledRule {
 }
 
 impl Ruleset {
-    pub(super) fn new(mode: Mode, nets: BTreeMap<Net, Grants>, rules: Vec<CompiledRule>) -> Self {
+    pub(super) fn new(
+        mode: Mode,
+        nets: BTreeMap<Net, Grants>,
+        names: Names,
+        rules: Vec<CompiledRule>,
+    ) -> Self {
         let mut hosts: BTreeMap<DomainPattern, Vec<u16>> = BTreeMap::new();
         for (index, rule) in (0..=u16::MAX).zip(&rules) {
             if let Endpoint::Host(pattern) = &rule.endpoint {
@@ -169,6 +190,7 @@ impl Ruleset {
         Self {
             mode,
             nets,
+            names,
             digest: digest(mode, &rules),
             rules,
             hosts,
@@ -190,6 +212,13 @@ impl Ruleset {
     /// All patterns of host rules, each once.
     pub(super) fn patterns(&self) -> impl Iterator<Item = &DomainPattern> {
         self.hosts.keys()
+    }
+
+    /// Whether connections by this rule must show a name.
+    #[must_use]
+    pub fn verifies(&self, rule: u16) -> bool {
+        let rule = self.rules.get(usize::from(rule));
+        rule.is_some_and(CompiledRule::verifies)
     }
 
     /// What these rules grant until `expires` (boot time, ns): one grant for each port range.
@@ -215,6 +244,10 @@ impl Ruleset {
 /// The kernel's view without leases: what the ruleset says about addresses.
 impl Tables for Ruleset {
     fn lease(&self, _address: &Address) -> Option<&Grants> {
+        None
+    }
+
+    fn held(&self, _address: &Address, _rule: u16) -> Option<&Grants> {
         None
     }
 
@@ -247,11 +280,13 @@ fn digest(mode: Mode, rules: &[CompiledRule]) -> RulesetDigest {
             ports,
             protocol,
             private,
+            verify,
         } = rule;
         let endpoint = endpoint.to_string();
         hasher.update(&length(endpoint.len()));
         hasher.update(endpoint.as_bytes());
-        hasher.update(&[protocol.number(), u8::from(*private)]);
+        let verify = verify.map_or(u8::MAX, |verify| shown::Verify::from(verify).0);
+        hasher.update(&[protocol.number(), u8::from(*private), verify]);
         hasher.update(&length(ports.ranges().count()));
         for (first, last) in ports.ranges() {
             hasher.update(&first.to_be_bytes());

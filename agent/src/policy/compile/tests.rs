@@ -240,6 +240,7 @@ fn any_rule() -> impl Strategy<Value = Rule> {
             ports: PortSet::new(ranges).unwrap(),
             protocol,
             private: false,
+            verify: None,
             reason: None,
             origin: Origin {
                 source: "x.toml".to_owned(),
@@ -301,6 +302,7 @@ proptest! {
             ports: PortSet::new(PortRange::new(*port, *port)).unwrap(),
             protocol: Protocol::Tcp,
             private: false,
+            verify: None,
             reason: None,
             origin: Origin { source: String::new(), line: 1 },
         }).collect();

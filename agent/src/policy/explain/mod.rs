@@ -15,6 +15,7 @@ use super::grants::merge_grants;
 use super::name::DomainName;
 use super::pattern::Depth;
 use super::remedy::remedy;
+use super::verify::Verify;
 use super::{Policy, Rule};
 
 mod question;
@@ -29,6 +30,8 @@ pub enum Explanation {
     Allowed {
         /// Index of the rule in the policy.
         rule: usize,
+        /// What the connection must show the name in.
+        verify: Verify,
     },
     /// No rule allows it.
     Denied {
@@ -51,7 +54,13 @@ pub fn explain(policy: &Policy, ruleset: &Ruleset, question: &Question) -> Expla
         };
     }
     match deciding_rule(ruleset, question) {
-        Some(rule) => Explanation::Allowed { rule },
+        Some(rule) => Explanation::Allowed {
+            rule,
+            verify: policy
+                .rules
+                .get(rule)
+                .map_or(Verify::None, |rule| rule.verify_at(question.port)),
+        },
         None => Explanation::Denied {
             near: near_misses(policy, question),
             remedy: remedy_for(question),
@@ -92,6 +101,10 @@ impl Tables for Lease {
     }
 
     fn net(&self, _address: &Address) -> Option<&Grants> {
+        None
+    }
+
+    fn held(&self, _address: &Address, _rule: u16) -> Option<&Grants> {
         None
     }
 }
@@ -223,7 +236,12 @@ protocol = "udp"
             ("[::ffff:10.1.2.3]:5432", 2),
             ("10.1.2.3:6000/udp", 3),
         ] {
-            assert_eq!(ask(question), Explanation::Allowed { rule }, "{question}");
+            let verify = match question {
+                "api.example.com:443" | "a.cdn.example.com:443" => Verify::Tls,
+                _ => Verify::None,
+            };
+            let expected = Explanation::Allowed { rule, verify };
+            assert_eq!(ask(question), expected, "{question}");
         }
     }
 
@@ -280,7 +298,10 @@ protocol = "udp"
                 &compile(&policy).unwrap(),
                 &question.parse().unwrap(),
             );
-            assert_eq!(answer, Explanation::Allowed { rule: 4 });
+            assert!(
+                matches!(answer, Explanation::Allowed { rule: 4, .. }),
+                "{answer:?}"
+            );
         }
     }
 

@@ -127,6 +127,9 @@ impl Suggestion {
                 NameVerdict::Rebinding => format!(
                     "{name} has private addresses: if that is meant, its rule needs `private = true`"
                 ),
+                NameVerdict::Limited => format!(
+                    "{name} is beyond the limits of a wildcard: a rule that names it has none"
+                ),
                 NameVerdict::Allowed | NameVerdict::WouldDeny if !self.knows(name) => {
                     format!("{name} was looked up and not connected to")
                 }
@@ -135,6 +138,7 @@ impl Suggestion {
                 | NameVerdict::Denied
                 | NameVerdict::Unsupported
                 | NameVerdict::Failed
+                | NameVerdict::Local
                 | NameVerdict::NotLeased => continue,
             };
             self.remarks.insert(remark);

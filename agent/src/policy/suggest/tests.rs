@@ -77,6 +77,7 @@ fn denial(destination: Destination, program: &str) -> Denial {
         reason: "no-rule".to_owned(),
         explanation: String::new(),
         remedy: None,
+        shown_names: Vec::new(),
         attempts: 1,
         packets: 0,
         hooks: Vec::new(),

@@ -82,6 +82,7 @@ fn block(endpoint: &Endpoint, protocol: Protocol, used: &Use) -> Option<String> 
         ports: ports.clone()?,
         protocol,
         private: *private,
+        verify: None,
         reason: None,
         origin: Origin {
             source: String::new(),

@@ -138,6 +138,14 @@ fn upstreams_are_inherited_and_must_agree() {
         ("two.toml", &dns("two", "192.0.2.2")),
         ("heir.toml", "name = \"heir\"\nextends = [\"one.toml\"]\n"),
         (
+            "tls.toml",
+            "name = \"tls\"\n[dns]\nupstream = [\"tls://192.0.2.1#dns.example\"]\nca = \"/ca.pem\"\n",
+        ),
+        (
+            "tls-heir.toml",
+            "name = \"tls-heir\"\nextends = [\"tls.toml\"]\n",
+        ),
+        (
             "both.toml",
             "name = \"both\"\nextends = [\"one.toml\", \"two.toml\"]\n",
         ),
@@ -148,6 +156,12 @@ fn upstreams_are_inherited_and_must_agree() {
     ]);
     let upstream = shelf.load(&["./heir.toml"]).unwrap().dns.upstream;
     assert_eq!(upstream[0].to_string(), "192.0.2.1:53");
+    let dns = shelf.load(&["./tls-heir.toml"]).unwrap().dns;
+    assert_eq!(
+        dns.upstream[0].to_string(),
+        "tls://192.0.2.1:853#dns.example"
+    );
+    assert_eq!(dns.ca, Some("/ca.pem".into()));
     assert_eq!(
         shelf.load(&["./says.toml"]).unwrap().dns,
         DnsPolicy::default()

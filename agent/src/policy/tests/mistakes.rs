@@ -23,10 +23,11 @@ ports = [0, "9-3", "x"]
 cidr = "10.0.0.1/8"
 [[allow]]
 reason = "a\tb"
-verify = "tls"
+verify = "tsl"
 protocol = "icmp"
 [dns]
-upstream = ["tls://192.0.2.1"]
+upstream = ["tls://192.0.2.1", "https://192.0.2.1/a?b#dns.example", "dns.example"]
+ca = "ca.pem"
 "#;
     assert_eq!(
         wrong(text),
@@ -47,9 +48,12 @@ upstream = ["tls://192.0.2.1"]
             "14: the address has bits set beyond its prefix",
             "15: a rule needs `host` or `cidr`",
             "16: `reason` cannot hold control characters",
-            "17: not yet: `verify = \"tls\"`",
+            "17: unknown value `tsl` of `verify`",
             "18: unknown protocol `icmp`",
-            "20: not yet: DNS over TLS and HTTPS",
+            "20: this does not say which name the server's certificate must have",
+            "20: this is not the path of a DNS server's URL",
+            "20: this is not a DNS upstream",
+            "21: `ca` must be an absolute path",
         ]
     );
 }
@@ -190,7 +194,7 @@ protocol = "udp"
     assert_eq!(
         described,
         [
-            "host api.example.com, tcp 443, private addresses",
+            "host api.example.com, tcp 443, private addresses, verify none",
             "cidr 2001:db8::/32, udp 443, 6000-6010"
         ]
     );
@@ -272,4 +276,23 @@ fn hostile_files_do_not_take_long() {
             text.chars().take(30).collect::<String>()
         );
     }
+}
+
+#[test]
+fn what_cannot_show_a_name_is_not_asked_for_one() {
+    for (rule, problem) in [
+        (
+            "cidr = \"192.0.2.0/24\"\nports = [443]\nverify = \"tls\"",
+            "no name",
+        ),
+        (
+            "host = \"a.example.com\"\nprotocol = \"udp\"\nverify = \"tls\"",
+            "UDP",
+        ),
+    ] {
+        let text = format!("name = \"x\"\n[[allow]]\n{rule}\n");
+        let mistakes = Policy::parse("job.toml", text.as_bytes()).unwrap_err();
+        assert!(mistakes.to_string().contains(problem), "{mistakes}");
+    }
+    parse("name = \"x\"\n[[allow]]\ncidr = \"192.0.2.0/24\"\nports = [443]\nverify = \"none\"\n");
 }

@@ -189,8 +189,16 @@ fn outcome(outcome: Outcome) -> String {
 
 fn summary(report: &Report) -> String {
     let summary = &report.summary;
+    let limited = match summary.names_limited {
+        0 => String::new(),
+        beyond => format!(", {beyond} of them beyond the limits of a wildcard"),
+    };
+    let untaken = match summary.answers_undelivered {
+        0 => String::new(),
+        answers => format!("; {} not taken", count(answers, "DNS answer")),
+    };
     format!(
-        "{} {}; {} allowed to {}, {} out, {} in; {}, {} {}",
+        "{} {}; {} allowed to {}, {} out, {} in; {}, {} {}{limited}{untaken}",
         summary.denied,
         refused(report.mode),
         summary.allowed,

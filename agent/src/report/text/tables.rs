@@ -160,6 +160,8 @@ fn answer(verdict: NameVerdict) -> &'static str {
         NameVerdict::Allowed => "allowed",
         NameVerdict::Denied => "denied: no rule allows it",
         NameVerdict::Failed => "failed: the resolver did not answer",
+        NameVerdict::Limited => "beyond the limits of its wildcard",
+        NameVerdict::Local => "by the resolver of its namespace",
         NameVerdict::NotLeased => "refused: too many addresses or rules",
         NameVerdict::Rebinding => "refused: only private addresses",
         NameVerdict::Unsupported => "refused: type not served",

@@ -1,15 +1,12 @@
-//! What cordon costs: loopback connects and sends inside a job against the same without cordon, and
+//! What calls cost: loopback connects and sends inside a job against the same without cordon, and
 //! the time of a whole `cordon run`.
-//!
-//! Bounded and loopback only. Rounds alternate, so that a machine that changes speed changes both
-//! sides; no result is a failure.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
-use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 
+use crate::bench::figures::{median, sorted};
 use crate::client::step::Step;
 use crate::harness::environment::Environment;
 use crate::harness::job::Job;
@@ -17,24 +14,14 @@ use crate::harness::network::at;
 use crate::harness::rules::cidr;
 use crate::harness::world::World;
 
-/// Arguments of `bench`.
-#[derive(clap::Args, Debug)]
-pub struct Args {
-    /// How often each side is measured
-    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..=99))]
-    rounds: u16,
-}
-
 /// Connections and datagrams of one round: a few hundred milliseconds.
 const CONNECTS: usize = 3_000;
 const SENDS: usize = 50_000;
 const PORT: u16 = 7000;
 
 /// Measures and prints a table.
-pub fn run(args: &Args) -> Result<ExitCode> {
-    let environment = Environment::detect(false)?;
-    environment.cordon()?;
-    let world = World::new(&environment)?;
+pub(super) fn run(environment: &Environment, rounds: u16) -> Result<()> {
+    let world = World::new(environment)?;
     let service = at(Ipv4Addr::LOCALHOST, PORT);
     world.reset_beside_job(service)?;
     // Never read: what does not fit is dropped, at the same price on both sides.
@@ -65,7 +52,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             },
         ),
     ] {
-        let sides = alternate(args.rounds, |job| {
+        let sides = alternate(rounds, |job| {
             let finished = with(job, &world, &profile)
                 .steps(std::slice::from_ref(&step))?
                 .run()?;
@@ -77,13 +64,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         })?;
         row(name, "us", &sides);
     }
-    let sides = alternate(args.rounds, |job| {
+    let sides = alternate(rounds, |job| {
         let finished = with(job, &world, &profile).command(["true"]).run()?;
         Ok(finished.expect_status(0)?.elapsed.as_secs_f64() * 1e3)
     })?;
     row("`true`, start to end", "ms", &sides);
-    println!("medians of {} alternating rounds", args.rounds);
-    Ok(ExitCode::SUCCESS)
+    println!("medians of {rounds} alternating rounds");
+    Ok(())
 }
 
 /// Which side a round is on.
@@ -119,14 +106,4 @@ fn row(name: &str, unit: &str, sides: &[(f64, f64)]) {
         median(&with),
         median(&ratios),
     );
-}
-
-fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values
-}
-
-fn median(sorted: &[f64]) -> f64 {
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
