@@ -18,7 +18,6 @@ use tracing::{debug, info, warn};
 
 use super::answer::{self, Given, Terms, Withheld};
 use super::cache::Resolved;
-use super::embedded;
 use super::limiter::{Limiter, WildcardLimits};
 use super::listener::Origin;
 use super::message::{self, Reply, Reproach};
@@ -26,6 +25,7 @@ use super::question::{self, Act, Asked, Incoming, Refusal};
 use super::reverse::{Held, Known};
 use super::{
     ClientLookup, LeaseSink, Limits, NameLog, NamePolicy, OwnAddresses, Question, Upstream,
+    embedded,
 };
 use crate::report::NameVerdict;
 

@@ -274,10 +274,10 @@ fn begin_reading(packet: &Packet, head: &Head, decision: Decision) -> i32 {
         ends.protocol,
         PeerState::READ,
     );
-    // SAFETY: the context of a `cgroup_skb` program, and its full socket.
-    let refused = match (packet.sk, unsafe {
-        Segment::read(packet.skb, head.transport)
-    }) {
+    // SAFETY: the context of a `cgroup_skb` program.
+    let segment = unsafe { Segment::read(packet.skb, head.transport) };
+    let refused = match (packet.sk, segment) {
+        // SAFETY: the context, and its full socket.
         (Some(sk), Some(segment)) => unsafe {
             shown::open(packet.skb, sk, &segment, socket.verify)
         },
@@ -295,18 +295,13 @@ fn begin_reading(packet: &Packet, head: &Head, decision: Decision) -> i32 {
 #[inline(always)]
 fn after_reading(packet: &Packet, socket: &Socket, head: &Head, state: PeerState) -> i32 {
     let ends = &head.ends;
-    // SAFETY: the context of a `cgroup_skb` program, and its full socket.
-    let (segment, read) = match (
-        unsafe { Segment::read(packet.skb, head.transport) },
-        packet.sk,
-    ) {
-        (Some(segment), Some(sk)) => {
-            let read = unsafe { shown::was_read(sk, &segment) };
-            (segment, read)
-        }
-        _ => return REFUSE,
+    // SAFETY: the context of a `cgroup_skb` program.
+    let segment = unsafe { Segment::read(packet.skb, head.transport) };
+    let (Some(segment), Some(sk)) = (segment, packet.sk) else {
+        return REFUSE;
     };
-    if state == PeerState::READ && read {
+    // SAFETY: the context's full socket.
+    if state == PeerState::READ && unsafe { shown::was_read(sk, &segment) } {
         return pass_known(packet.job, socket, ends, Hook::EGRESS, packet.len, state);
     }
     // Without data it ends the connection, and may; but no other one begins with it.

@@ -247,18 +247,13 @@ pub(crate) unsafe fn open(
 #[inline(always)]
 pub(crate) unsafe fn was_read(sk: *mut c_void, segment: &Segment) -> bool {
     let data = segment.data();
-    if data == 0 {
-        return !segment.opens() || unsafe { stream(sk, false) }.is_some();
-    }
     // SAFETY: the caller's.
-    match unsafe { stream(sk, false) } {
-        // SAFETY: a live entry.
-        Some(stream) => {
-            let end = segment.sequence.wrapping_add(data);
-            unsafe { (*stream).next }.wrapping_sub(end) >> 31 == 0
-        }
-        None => false,
-    }
+    let Some(stream) = (unsafe { stream(sk, false) }) else {
+        return data == 0 && !segment.opens();
+    };
+    let end = segment.sequence.wrapping_add(data);
+    // SAFETY: a live entry.
+    data == 0 || unsafe { (*stream).next }.wrapping_sub(end) >> 31 == 0
 }
 
 /// Reads a packet.

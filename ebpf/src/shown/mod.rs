@@ -160,11 +160,13 @@ impl Reading {
             // A body; it has no bound.
             return Step::MORE;
         }
-        self.hello.record = self.hello.record.wrapping_sub(bytes as u32);
+        // Never more than is left of a record.
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.hello.record = self.hello.record.wrapping_sub(bytes);
         if self.hello.is_early_data() {
             return Step::MORE;
         }
-        self.count(bytes as u32)
+        self.count(bytes)
     }
 
     /// Takes the next byte.

@@ -139,7 +139,10 @@ pub fn key(name: &str, end: End) -> Option<([u8; KEY_BYTES], u32)> {
     for (to, from) in data.iter_mut().zip(bytes) {
         *to = from;
     }
-    let bits = (name.len() as u32).wrapping_add(1).wrapping_mul(8);
+    let bits = u32::try_from(name.len())
+        .ok()?
+        .wrapping_add(1)
+        .wrapping_mul(8);
     Some((data, bits))
 }
 

@@ -21,7 +21,7 @@ const VERSION_MAJOR: u8 = 3;
 /// Longest record: RFC 8446, 5.1 and 5.2.
 const RECORD_MAX: u32 = 16_384 + 256;
 /// Legacy version and random.
-const VERSION_AND_RANDOM: u64 = 2 + 32;
+const VERSION_AND_RANDOM: u32 = 2 + 32;
 /// Extension type.
 const SERVER_NAME: u32 = 0;
 /// Extension type: data may follow at once, and a second hello after it (RFC 8446, 4.2.10).
@@ -232,14 +232,14 @@ impl Reading {
                 // Version, random and the session's length.
                 self.pass_to(VERSION_AND_RANDOM, 1, Field::SESSION_LENGTH)
             }
-            Field::SESSION_LENGTH => self.pass_to(u64::from(number), 2, Field::CIPHERS_LENGTH),
-            Field::CIPHERS_LENGTH => self.pass_to(u64::from(number), 1, Field::COMPRESSION_LENGTH),
+            Field::SESSION_LENGTH => self.pass_to(number, 2, Field::CIPHERS_LENGTH),
+            Field::CIPHERS_LENGTH => self.pass_to(number, 1, Field::COMPRESSION_LENGTH),
             Field::COMPRESSION_LENGTH => {
                 if self.hello.message == number {
                     // A hello of old: no extensions.
                     return Step::NO_NAME;
                 }
-                self.pass_to(u64::from(number), 2, Field::EXTENSIONS_LENGTH)
+                self.pass_to(number, 2, Field::EXTENSIONS_LENGTH)
             }
             Field::EXTENSIONS_LENGTH => {
                 if number != self.hello.message {
@@ -294,12 +294,12 @@ impl Reading {
 
     /// Passes over bytes of the message, then reads a number of `width` bytes.
     #[inline(always)]
-    fn pass_to(&mut self, bytes: u64, width: u32, field: Field) -> Step {
-        let needed = (bytes as u32).wrapping_add(width);
+    fn pass_to(&mut self, bytes: u32, width: u32, field: Field) -> Step {
+        let needed = bytes.wrapping_add(width);
         if !self.hello.take(needed) {
             return Step::UNREADABLE;
         }
-        self.skip = bytes;
+        self.skip = u64::from(bytes);
         self.hello.field = field;
         Step::MORE
     }

@@ -21,17 +21,17 @@ use crate::runner::Story;
 pub(super) fn stories() -> Vec<Story> {
     vec![
         Story::new("names::a_hello_in_any_shape_is_read", |environment| {
-            told(environment, "tls", hellos())
+            told(environment, "tls", &hellos())
         }),
         Story::new(
             "names::a_hello_for_another_name_does_not_leave",
-            |environment| told(environment, "tls", other_hellos()),
+            |environment| told(environment, "tls", &other_hellos()),
         ),
         Story::new("names::what_was_read_is_what_arrives", |environment| {
-            told(environment, "tls", tricks())
+            told(environment, "tls", &tricks())
         }),
         Story::new("names::every_request_shows_its_host", |environment| {
-            told(environment, "http", requests())
+            told(environment, "http", &requests())
         }),
         Story::new("names::one_socket_two_connections", one_socket),
         Story::new("names::the_well_known_ports_are_checked", well_known),
@@ -110,7 +110,7 @@ fn hellos() -> Vec<Case> {
         ),
         passes("cut in the name", halves(&whole, near_the_end)),
         passes("cut before the name", halves(&whole, 700)),
-        passes("one byte a packet", bytes_of(&hello(&[name.clone()]))),
+        passes("one byte a packet", bytes_of(&hello(&[name]))),
         passes("long", vec![long.clone()]),
         passes("long, cut", halves(&long, 3000)),
         passes("two records", vec![records.clone()]),
@@ -132,7 +132,7 @@ fn other_hellos() -> Vec<Case> {
     let wrong = hello_for(SAME_ADDRESS);
     let good = server_name(GOOD.as_bytes());
     let evil = server_name(SAME_ADDRESS.as_bytes());
-    let split = message(&[evil.clone()]);
+    let split = message(std::slice::from_ref(&evil));
     let (front, back) = split.split_at(90);
     let records = [record(22, front), record(22, back)].concat();
     let first = hello(&[good.clone(), extension(42, &[])]);
@@ -141,13 +141,16 @@ fn other_hellos() -> Vec<Case> {
     vec![
         not_allowed("another name of the address", vec![wrong.clone()]),
         not_allowed("cut", halves(&wrong, 900)),
-        not_allowed("one byte a packet", bytes_of(&hello(&[evil.clone()]))),
+        not_allowed(
+            "one byte a packet",
+            bytes_of(&hello(std::slice::from_ref(&evil))),
+        ),
         not_allowed("two records", vec![records]),
         not_allowed("fast open", vec![wrong.clone()]).by(Way::FastOpen),
         not_allowed("multipath", vec![wrong.clone()]).by(Way::Multipath),
         not_allowed(
             "a second hello",
-            vec![hello(&[good.clone()]), wrong.clone()],
+            vec![hello(std::slice::from_ref(&good)), wrong.clone()],
         ),
         not_allowed(
             "a second hello after early data",
@@ -287,14 +290,14 @@ fn steps(cases: &[Case], address: IpAddr) -> Vec<Step> {
         .collect()
 }
 
-fn told(environment: &Environment, verify: &str, cases: Vec<Case>) -> Result<()> {
+fn told(environment: &Environment, verify: &str, cases: &[Case]) -> Result<()> {
     for address in [IpAddr::from(GOOD_V4), GOOD_V6.into()] {
-        let control = with_ports(environment, &cases)?;
+        let control = with_ports(environment, cases)?;
         control
-            .free(&steps(&cases, address))?
+            .free(&steps(cases, address))?
             .run()?
             .expect_status(0)?;
-        for (port, case) in (FIRST..).zip(&cases) {
+        for (port, case) in (FIRST..).zip(cases) {
             let arrived = control.good.at(at(address, port)).bytes;
             // The last byte of urgent data is not read with the others.
             let sent = length(case) - u64::from(case.way == Way::Urgent);
@@ -305,15 +308,15 @@ fn told(environment: &Environment, verify: &str, cases: Vec<Case>) -> Result<()>
             );
         }
 
-        let world = with_ports(environment, &cases)?;
+        let world = with_ports(environment, cases)?;
         let profile = world.profile("named", &rules(verify))?;
         let finished = world
-            .enforced(&profile, &steps(&cases, address))?
+            .enforced(&profile, &steps(cases, address))?
             .run()?
             .expect_status(0)?;
         let outcomes = finished.outcomes()?;
         let report = finished.report()?;
-        for ((port, case), outcome) in (FIRST..).zip(&cases).zip(outcomes.iter().skip(2)) {
+        for ((port, case), outcome) in (FIRST..).zip(cases).zip(outcomes.iter().skip(2)) {
             judge(&world, case, at(address, port), outcome, &report).with_context(|| {
                 format!(
                     "{} to {address}: {outcome:?}\n{}",

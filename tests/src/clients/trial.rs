@@ -67,6 +67,11 @@ impl Made {
             .or_else(|| lines().find(|line| is_trouble(line)));
         let last = || lines().filter(|line| !line.trim().is_empty()).last();
         let line = trouble.or_else(last).unwrap_or_default().trim();
+        // Where in its source a browser says it is of no interest.
+        let line = line
+            .find(BROWSERS_ERROR)
+            .and_then(|at| line.get(at..))
+            .unwrap_or(line);
         let short: String = line.chars().take(110).collect();
         format!("{short} (status {status})")
     }

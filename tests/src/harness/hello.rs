@@ -48,6 +48,7 @@ pub fn hello_for(name: &str) -> Vec<u8> {
 
 /// A request without a body.
 pub fn request(target: &str, fields: &[&str]) -> Vec<u8> {
-    let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
-    format!("GET {target} HTTP/1.1\r\n{fields}\r\n").into_bytes()
+    let line = format!("GET {target} HTTP/1.1");
+    let lines = [&[line.as_str()], fields, &["", ""]].concat();
+    lines.join("\r\n").into_bytes()
 }

@@ -67,8 +67,16 @@ fn denied_row(denial: &Denial) -> Row<5> {
             processes(&denial.processes),
         ],
         tone: Tone::Bad,
-        notes: remedy(denial.remedy.as_deref()),
+        notes: shown(&denial.shown_names)
+            .into_iter()
+            .chain(remedy(denial.remedy.as_deref()))
+            .collect(),
     }
+}
+
+/// The names that refused connections showed.
+fn shown(names: &[String]) -> Option<String> {
+    (!names.is_empty()).then(|| format!("showed {}", escape(&names.join(", "))))
 }
 
 fn allowed(page: &mut Page, report: &Report) {
