@@ -8,7 +8,7 @@ use crate::abi::flow::NO_RULE;
 use crate::abi::ruleset::{Grant, Grants};
 use crate::abi::verdict::Reason;
 use crate::shown::Verify;
-use crate::shown::name::NameRules;
+use crate::shown::name::{NameRule, NameRules};
 
 /// What a job may reach.
 pub trait Tables {
@@ -98,10 +98,8 @@ fn by(reason: Reason, grant: &Grant) -> Decision {
     }
 }
 
-/// Decides a name that a connection shows in `kind`, by the rules found for it: one of them must have
-/// leased this very address, for this port, when the connection began.
+/// Decides a name that a connection shows in `kind`, by the rules found for it: the first that allows it.
 #[must_use]
-#[inline(always)]
 pub fn decide_name<T: Tables>(
     tables: &T,
     rules: Option<&NameRules>,
@@ -110,30 +108,37 @@ pub fn decide_name<T: Tables>(
     kind: Verify,
     begun: u64,
 ) -> Decision {
-    let refused = Decision::without_rule(Reason::NAME_NOT_ALLOWED);
-    let Some(rules) = rules else {
-        return refused;
-    };
-    for (index, rule) in (0u32..).zip(&rules.rules) {
-        if index >= rules.len {
-            break;
-        }
-        if !rule.allows(labels) {
-            continue;
-        }
-        let by_rule = |grant: &Grant| {
-            allows(grant, to, begun) && grant.rule == rule.rule && grant.verify.includes(kind)
-        };
-        let held = tables.held(&to.address, rule.rule);
-        if held.and_then(|grants| find(grants, by_rule)).is_some() {
-            return Decision {
-                reason: Reason::LEASE,
-                rule: rule.rule,
-                verify: kind,
-            };
-        }
+    let allowing = |rule: &&NameRule| allows_name(tables, **rule, labels, to, kind, begun);
+    match rules.and_then(|rules| rules.as_slice().iter().find(allowing)) {
+        Some(rule) => Decision {
+            reason: Reason::LEASE,
+            rule: rule.rule,
+            verify: kind,
+        },
+        None => Decision::without_rule(Reason::NAME_NOT_ALLOWED),
     }
-    refused
+}
+
+/// Whether one of the rules found for a name allows a connection to show it: it must have leased this
+/// very address, for this port, when the connection began.
+#[must_use]
+#[inline(always)]
+pub fn allows_name<T: Tables>(
+    tables: &T,
+    rule: NameRule,
+    labels: u8,
+    to: &Destination,
+    kind: Verify,
+    begun: u64,
+) -> bool {
+    if !rule.allows(labels) {
+        return false;
+    }
+    let by_rule = |grant: &Grant| {
+        allows(grant, to, begun) && grant.rule == rule.rule && grant.verify.includes(kind)
+    };
+    let held = tables.held(&to.address, rule.rule);
+    held.and_then(|grants| find(grants, by_rule)).is_some()
 }
 
 #[inline(always)]
@@ -194,7 +199,7 @@ mod tests {
     use super::*;
     use crate::abi::ruleset::{MAX_GRANTS, NEVER};
     use crate::abi::{TCP, UDP};
-    use crate::shown::name::{NameRule, RULES_MAX};
+    use crate::shown::name::RULES_MAX;
 
     #[derive(Clone, Debug, Default)]
     struct Model {

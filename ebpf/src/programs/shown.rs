@@ -16,8 +16,8 @@ use cordon_ebpf::abi::flow::{FlowKey, NO_RULE};
 use cordon_ebpf::abi::job::{Cursor, PeerState, Socket, Stream, WINDOW_BYTES};
 use cordon_ebpf::abi::record::{NAME_BYTES, NameRefused, RecordHeader, RecordKind};
 use cordon_ebpf::abi::verdict::{Reason, Verdict};
-use cordon_ebpf::decide::{Destination, Listener, decide_name};
-use cordon_ebpf::shown::name::{End, KEY_BYTES, NAME_MAX, NameRules};
+use cordon_ebpf::decide::{Destination, Listener, allows_name};
+use cordon_ebpf::shown::name::{End, KEY_BYTES, NAME_MAX, NameRule, NameRules, RULES_MAX};
 use cordon_ebpf::shown::{Protocol, Step, Verify};
 
 use crate::judge::{self, Event, Maps, PASS};
@@ -372,7 +372,7 @@ extern "C" fn turn(_index: u32, walk: *mut c_void) -> i64 {
         cursor.position = position + 1;
         let step = stream.reading.advance(byte);
         if step.0 == Step::NAME.0 {
-            return look_up(&mut *walk.socket, stream);
+            return look_up(walk.socket, stream);
         }
         go_on(cursor, step)
     }
@@ -408,43 +408,81 @@ unsafe fn fill(skb: *mut __sk_buff, stream: &mut Stream, left: u32) -> i64 {
 
 /// Judges the name that has been read.
 #[inline(always)]
-fn look_up(socket: &mut Socket, stream: &mut Stream) -> i64 {
-    let kind = if stream.reading.protocol.0 == Protocol::TLS.0 {
-        Verify::TLS
-    } else {
-        Verify::HTTP
-    };
-    let to = Destination {
-        address: socket.peer,
-        port: socket.peer_port,
-        protocol: socket.protocol,
-        listener: Listener::Foreign,
-    };
+fn look_up(socket: *mut Socket, stream: &mut Stream) -> i64 {
     write_key(stream);
-    // SAFETY: the agent only inserts; an entry is freed only after a grace period.
-    let rules = match unsafe { NAMES.get(&socket.job) } {
+    // SAFETY: a live entry. The agent only inserts into maps; an entry is freed only after a grace period.
+    let names = unsafe { NAMES.get(&(*socket).job) };
+    let rules: *const NameRules = match names {
         Some(names) => {
             let map = core::ptr::from_ref(names).cast_mut().cast();
             let key = (&raw mut stream.key_bits).cast();
             // SAFETY: the key is the bits and then the data, as the trie has it; a value is a
-            // `NameRules`, of which every bit pattern is one.
-            unsafe {
-                helper::bpf_map_lookup_elem(map, key)
-                    .cast::<NameRules>()
-                    .as_ref()
-            }
+            // `NameRules`.
+            unsafe { helper::bpf_map_lookup_elem(map, key).cast_const().cast() }
         }
-        None => None,
+        None => core::ptr::null(),
     };
-    let tables = Maps { job: socket.job };
-    let labels = stream.reading.name.labels;
-    let decision = decide_name(&tables, rules, labels, &to, kind, stream.begun);
-    if decision.reason.allows() {
-        socket.rule = decision.rule;
+    stream.cursor.refused = Reason::NAME_NOT_ALLOWED;
+    if rules.is_null() {
+        return STOP;
+    }
+    let mut tries = Tries {
+        rules,
+        socket,
+        stream,
+    };
+    // A loop of the kernel's: the verifier follows it once and not for every rule.
+    // SAFETY: `try_rule` is a callback as the helper wants it, and `tries` is live while it runs.
+    unsafe {
+        let context = (&raw mut tries).cast();
+        helper::bpf_loop(RULES_MAX as u32, try_rule as *mut c_void, context, 0);
+    }
+    if stream.cursor.refused == NOT_REFUSED {
         return go_on(&mut stream.cursor, Step::MORE);
     }
-    stream.cursor.refused = decision.reason;
     STOP
+}
+
+/// What the rules of a name are tried with.
+#[repr(C)]
+struct Tries {
+    rules: *const NameRules,
+    socket: *mut Socket,
+    stream: *mut Stream,
+}
+
+/// Tries one rule; stops at the first that allows.
+extern "C" fn try_rule(index: u32, tries: *mut c_void) -> i64 {
+    // SAFETY: the helper hands over what `look_up` gave it; the entries are live.
+    unsafe {
+        let tries = &mut *tries.cast::<Tries>();
+        let (socket, stream) = (&mut *tries.socket, &mut *tries.stream);
+        if index >= (*tries.rules).len {
+            return STOP;
+        }
+        let at = masked(u64::from(index), RULES_MAX as u64 - 1) as usize;
+        let first = (&raw const (*tries.rules).rules).cast::<NameRule>();
+        let rule = first.add(at).read();
+        let kind = if stream.reading.protocol.0 == Protocol::TLS.0 {
+            Verify::TLS
+        } else {
+            Verify::HTTP
+        };
+        let to = Destination {
+            address: socket.peer,
+            port: socket.peer_port,
+            protocol: socket.protocol,
+            listener: Listener::Foreign,
+        };
+        let tables = Maps { job: socket.job };
+        let labels = stream.reading.name.labels;
+        if !allows_name(&tables, rule, labels, &to, kind, stream.begun) {
+            return GO_ON;
+        }
+        socket.rule = rule.rule;
+        stream.cursor.refused = NOT_REFUSED;
+        STOP
+    }
 }
 
 /// Writes the name backwards, and what ends it.

@@ -9,7 +9,7 @@ pub const NAME_MAX: u8 = 253;
 pub const KEY_BYTES: usize = 256;
 
 /// Rules one name can have.
-pub const RULES_MAX: usize = 15;
+pub const RULES_MAX: usize = 16;
 
 /// A host name while it is read: lower-case letters, digits, hyphens, underscores and dots.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]
@@ -174,11 +174,13 @@ impl NameRule {
 pub struct NameRules {
     /// How many of `rules` hold.
     pub len: u32,
+    /// Always zero.
+    pub reserved: u32,
     /// The rules, in the policy's order.
     pub rules: [NameRule; RULES_MAX],
 }
 
-const _: () = assert!(size_of::<NameRules>() == 64);
+const _: () = assert!(size_of::<NameRules>() == 72);
 
 impl NameRules {
     /// The value for a list; `None` if there are more than [`RULES_MAX`].
@@ -188,6 +190,7 @@ impl NameRules {
         rules.get_mut(..list.len())?.copy_from_slice(list);
         Some(Self {
             len: u32::try_from(list.len()).ok()?,
+            reserved: 0,
             rules,
         })
     }

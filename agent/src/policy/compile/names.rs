@@ -174,10 +174,10 @@ mod tests {
 
     #[test]
     fn a_name_with_too_many_rules_is_named() {
-        let rules: Vec<_> = (0..16).map(|_| rule("a.example", None)).collect();
-        assert!(Names::of(&rules[..15]).is_ok());
+        let rules: Vec<_> = (0..17).map(|_| rule("a.example", None)).collect();
+        assert!(Names::of(&rules[..16]).is_ok());
         let full = Names::of(&rules).err().unwrap();
-        assert_eq!((full.name.as_str(), full.rules.len()), ("a.example", 16));
+        assert_eq!((full.name.as_str(), full.rules.len()), ("a.example", 17));
     }
 
     proptest! {
