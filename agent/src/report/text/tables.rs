@@ -62,21 +62,21 @@ fn denied_row(denial: &Denial) -> Row<5> {
         cells: [
             place(&denial.destination),
             port(&denial.destination),
-            escape(&denial.reason).into_owned(),
+            reason(denial),
             tries,
             processes(&denial.processes),
         ],
         tone: Tone::Bad,
-        notes: shown(&denial.shown_names)
-            .into_iter()
-            .chain(remedy(denial.remedy.as_deref()))
-            .collect(),
+        notes: remedy(denial.remedy.as_deref()),
     }
 }
 
-/// The names that refused connections showed.
-fn shown(names: &[String]) -> Option<String> {
-    (!names.is_empty()).then(|| format!("showed {}", escape(&names.join(", "))))
+/// The reason, with the names that refused connections showed.
+fn reason(denial: &Denial) -> String {
+    match denial.shown_names.as_slice() {
+        [] => escape(&denial.reason).into_owned(),
+        shown => escape(&format!("{}: {}", denial.reason, shown.join(", "))).into_owned(),
+    }
 }
 
 fn allowed(page: &mut Page, report: &Report) {
