@@ -187,26 +187,15 @@ pub(crate) fn count_loss(
 /// Sends a record to the job's ring, or counts it as lost. Written straight into the ring, whole.
 #[inline(always)]
 pub(crate) fn send<T>(job: u64, record: impl FnOnce() -> T) {
-    // SAFETY: see `Tables for Maps`; the ring gives room for one T, aligned to 8, or nothing.
-    unsafe {
-        let Some(ring) = RECORDS.get(&job) else {
-            return count_loss(job, |losses| &mut losses.records);
-        };
-        let ring = core::ptr::from_ref(ring).cast_mut().cast();
-        let slot = helper::bpf_ringbuf_reserve(ring, size_of::<T>() as u64, 0).cast::<T>();
-        if slot.is_null() {
-            return count_loss(job, |losses| &mut losses.records);
-        }
-        slot.write(record());
-        helper::bpf_ringbuf_submit(slot.cast(), 0);
-    }
+    // SAFETY: the slot has room for one T, aligned to 8.
+    send_with(job, |slot: *mut T| unsafe { slot.write(record()) });
 }
 
 /// Sends a record that is written in the ring, field by field, because the stack has no room for it.
 /// `write` writes all of it.
 #[inline(always)]
 pub(crate) fn send_with<T>(job: u64, write: impl FnOnce(*mut T)) {
-    // SAFETY: as in `send`.
+    // SAFETY: see `Tables for Maps`; the ring gives room for one T, aligned to 8, or nothing.
     unsafe {
         let Some(ring) = RECORDS.get(&job) else {
             return count_loss(job, |losses| &mut losses.records);
