@@ -8,7 +8,7 @@ use crate::abi::flow::NO_RULE;
 use crate::abi::ruleset::{Grant, Grants};
 use crate::abi::verdict::Reason;
 use crate::shown::Verify;
-use crate::shown::name::{NameRule, NameRules};
+use crate::shown::name::NameRule;
 
 /// What a job may reach.
 pub trait Tables {
@@ -98,27 +98,6 @@ fn by(reason: Reason, grant: &Grant) -> Decision {
     }
 }
 
-/// Decides a name that a connection shows in `kind`, by the rules found for it: the first that allows it.
-#[must_use]
-pub fn decide_name<T: Tables>(
-    tables: &T,
-    rules: Option<&NameRules>,
-    labels: u8,
-    to: &Destination,
-    kind: Verify,
-    begun: u64,
-) -> Decision {
-    let allowing = |rule: &&NameRule| allows_name(tables, **rule, labels, to, kind, begun);
-    match rules.and_then(|rules| rules.as_slice().iter().find(allowing)) {
-        Some(rule) => Decision {
-            reason: Reason::LEASE,
-            rule: rule.rule,
-            verify: kind,
-        },
-        None => Decision::without_rule(Reason::NAME_NOT_ALLOWED),
-    }
-}
-
 /// Whether one of the rules found for a name allows a connection to show it: it must have leased this
 /// very address, for this port, when the connection began.
 #[must_use]
@@ -199,7 +178,7 @@ mod tests {
     use super::*;
     use crate::abi::ruleset::{MAX_GRANTS, NEVER};
     use crate::abi::{TCP, UDP};
-    use crate::shown::name::RULES_MAX;
+    use crate::shown::name::{NameRules, RULES_MAX};
 
     #[derive(Clone, Debug, Default)]
     struct Model {
@@ -375,13 +354,12 @@ mod tests {
 
         #[test]
         fn a_name_is_allowed_by_a_rule_of_its_own_that_leased_the_address(
-            model in model(), rules in proptest::option::of(rules()), labels in 1u8..4,
+            model in model(), rules in rules(), labels in 1u8..4,
             to in destination(), tls: bool, begun in 0u64..6,
         ) {
             let kind = if tls { Verify::TLS } else { Verify::HTTP };
-            let decision = decide_name(&model, rules.as_ref(), labels, &to, kind, begun);
-            let naive = rules.iter().flat_map(NameRules::as_slice).any(|rule| {
-                (rule.labels == 0 || rule.labels == labels)
+            for rule in rules.as_slice() {
+                let naive = (rule.labels == 0 || rule.labels == labels)
                     && model.lease(&to.address).is_some_and(|grants| {
                         grants.as_slice().iter().any(|grant| {
                             grant.rule == rule.rule
@@ -390,10 +368,9 @@ mod tests {
                                 && (grant.first_port..=grant.last_port).contains(&to.port)
                                 && begun <= grant.expires
                         })
-                    })
-            });
-            prop_assert_eq!(decision.reason.allows(), naive);
-            prop_assert_eq!(decision.rule == NO_RULE, !naive);
+                    });
+                prop_assert_eq!(allows_name(&model, *rule, labels, &to, kind, begun), naive);
+            }
         }
     }
 
