@@ -280,12 +280,8 @@ unsafe fn read(
     if segment.flags & TCP_URG != 0 {
         return Shown::refuse(Reason::NOT_READABLE);
     }
-    // SAFETY: the caller's.
-    if !unsafe { is_private(skb) } {
-        return Shown::refuse(Reason::SHARED_MEMORY);
-    }
     // SAFETY: a live entry, which only packets of this socket change, one at a time.
-    let next = unsafe { (*stream).next };
+    let (next, skippable) = unsafe { ((*stream).next, (*stream).reading.skippable()) };
     let known = next.wrapping_sub(segment.sequence);
     if known >> 31 != 0 {
         // A hole; the kernel sends in order.
@@ -294,6 +290,11 @@ unsafe fn read(
     if known >= data {
         // Sent again, from memory nobody could write to: it is what was read.
         return Shown::PASS;
+    }
+    // A body may come from anywhere: nothing of it is read, then or when it is sent again.
+    // SAFETY: the caller's.
+    if u64::from(data - known) > skippable && !unsafe { is_private(skb) } {
+        return Shown::refuse(Reason::SHARED_MEMORY);
     }
     let mut walk = Walk {
         skb,
@@ -533,7 +534,7 @@ unsafe fn stream(sk: *mut c_void, create: bool) -> Option<*mut Stream> {
 /// # Safety
 /// As [`stream`].
 #[inline(always)]
-pub(crate) unsafe fn forget(sk: *mut c_void) {
+unsafe fn forget(sk: *mut c_void) {
     // SAFETY: the caller's. Not there is as good as removed.
     unsafe {
         let map = (&raw const STREAMS).cast_mut().cast();

@@ -210,6 +210,7 @@ fn requests() -> Vec<Case> {
         [head.as_bytes(), body.as_bytes()].concat()
     };
     let inside = String::from_utf8_lossy(&wrong).into_owned();
+    let head = post(GOOD, "a file").len() - "a file".len();
     let not_allowed = |what, pieces| refused(what, "name-not-allowed", pieces).shows(SAME_ADDRESS);
     let unreadable = |what, stream: Vec<u8>| refused(what, "not-readable", vec![stream]);
     vec![
@@ -227,6 +228,14 @@ fn requests() -> Vec<Case> {
             "a large body",
             vec![post(GOOD, &"x".repeat(10_000)), good.clone()],
         ),
+        // Programs give files to the kernel; only what is read must be in memory of its own.
+        passes("a body by sendfile", halves(&post(GOOD, "a file"), head)).by(Way::SendFileAfter),
+        refused(
+            "a request by sendfile, behind another",
+            "shared-memory",
+            vec![good.clone(), good.clone()],
+        )
+        .by(Way::SendFileAfter),
         not_allowed("another host", vec![wrong.clone()]),
         not_allowed("another host, cut", halves(&wrong, 25)),
         not_allowed("another host second", vec![good.clone(), wrong.clone()]),

@@ -71,6 +71,11 @@ fn send_all(socket: &OwnedFd, way: Way, pieces: &[Vec<u8>]) -> Result<(), Refuse
         if index > 0 {
             sleep(BETWEEN);
         }
+        let way = match way {
+            Way::SendFileAfter if index > 0 => Way::SendFile,
+            Way::SendFileAfter => Way::Write,
+            other => other,
+        };
         send_piece(socket, way, piece)?;
     }
     Ok(())
@@ -79,7 +84,7 @@ fn send_all(socket: &OwnedFd, way: Way, pieces: &[Vec<u8>]) -> Result<(), Refuse
 fn send_piece(socket: &OwnedFd, way: Way, piece: &[u8]) -> Result<(), Refused> {
     let to = socket.as_raw_fd();
     match way {
-        Way::Write | Way::FastOpen | Way::Multipath => plain(to, piece, 0),
+        Way::Write | Way::SendFileAfter | Way::FastOpen | Way::Multipath => plain(to, piece, 0),
         Way::Urgent => plain(to, piece, libc::MSG_OOB),
         Way::ZeroCopy => {
             socket::set_option(socket, libc::SOL_SOCKET, SO_ZEROCOPY, &1i32.to_ne_bytes())

@@ -124,6 +124,8 @@ pub enum Way {
     Urgent,
     /// `sendfile(2)`
     SendFile,
+    /// `send(2)` of the first piece, `sendfile(2)` of all others
+    SendFileAfter,
     /// `vmsplice(2)`, then `splice(2)`
     Splice,
     /// `MSG_ZEROCOPY`
