@@ -93,12 +93,8 @@ pub(super) async fn ask(namespace: &File, asked: &Asked, id: u16) -> io::Result<
         Ok(socket)
     })?;
     let socket = tokio::net::UdpSocket::from_std(socket)?;
-    let mut question = Message::new(id, MessageType::Query, OpCode::Query);
-    question.metadata.recursion_desired = true;
-    question.add_query(Query::query(asked.wire.clone(), asked.kind));
-    socket
-        .send(&question.to_vec().map_err(io::Error::other)?)
-        .await?;
+    let question = question(asked, id).to_vec().map_err(io::Error::other)?;
+    socket.send(&question).await?;
     let mut buffer = [0; ANSWER_MAX];
     let answer = async {
         loop {
@@ -110,6 +106,14 @@ pub(super) async fn ask(namespace: &File, asked: &Asked, id: u16) -> io::Result<
         }
     };
     timeout(PATIENCE, answer).await?
+}
+
+/// What it is asked. Upper and lower case are the job's choice, which could carry a message.
+fn question(asked: &Asked, id: u16) -> Message {
+    let mut question = Message::new(id, MessageType::Query, OpCode::Query);
+    question.metadata.recursion_desired = true;
+    question.add_query(Query::query(asked.wire.to_lowercase(), asked.kind));
+    question
 }
 
 /// The answer to this question; `None` if it is to another, an error if there is nothing to pass on.
@@ -131,6 +135,11 @@ fn read(bytes: &[u8], asked: &Asked, id: u16) -> Option<io::Result<Said>> {
     }
     let own = |record: &Record| record.record_type() == asked.kind && record.name == asked.wire;
     let answers = message.answers.into_iter().filter(own).take(RECORDS);
+    // Whoever asked gets the spelling back.
+    let answers = answers.map(|mut record| {
+        record.name = asked.wire.clone();
+        record
+    });
     Some(Ok(Said {
         code,
         answers: answers.collect(),
@@ -154,6 +163,23 @@ mod tests {
     }
 
     const DENIED: Act = Act::Refuse(Refusal::Denied);
+
+    #[test]
+    fn the_jobs_spelling_is_not_passed_on_and_comes_back() {
+        let asked = asked("dB", RecordType::A);
+        let question = question(&asked, 7);
+        assert_eq!(question.queries[0].name().to_ascii(), "db.");
+        let mut answer = Message::response(7, OpCode::Query);
+        answer.add_queries(question.queries);
+        let lower = Name::from_ascii("db.").unwrap();
+        answer.add_answer(Record::from_rdata(
+            lower,
+            9,
+            RData::A(A::new(172, 18, 0, 2)),
+        ));
+        let said = read(&answer.to_vec().unwrap(), &asked, 7).unwrap().unwrap();
+        assert_eq!(said.answers[0].name.to_ascii(), "dB.");
+    }
 
     #[test]
     fn only_a_single_label_without_a_rule_is_asked_there() {
