@@ -10,7 +10,7 @@ use cordon_ebpf::abi::job::{Job, SocketRole};
 use cordon_ebpf::abi::record::{
     Call, CallRefused, Connection, Hook, RecordHeader, RecordKind, SocketRefused, Unserved,
 };
-use cordon_ebpf::abi::ruleset::{Grants, HeldKey, ResolverKey};
+use cordon_ebpf::abi::ruleset::{Grants, HeldKey, ResolverKey, RuleIndex};
 use cordon_ebpf::abi::verdict::{Reason, Verdict};
 use cordon_ebpf::decide::{Decision, Destination, Listener, Tables, decide};
 
@@ -43,11 +43,11 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn held(&self, address: &Address, rule: u16) -> Option<&Grants> {
+    fn held(&self, address: &Address, rule: RuleIndex) -> Option<&Grants> {
         let key = HeldKey {
             address: *address,
             rule,
-            reserved: [0; 3],
+            reserved: 0,
         };
         // SAFETY: as above.
         unsafe { HELD.get_value(&self.job, &key).map(grants) }

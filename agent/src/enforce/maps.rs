@@ -38,7 +38,7 @@ pub const NAMES: [&str; 15] = [
     "OWNERS",
 ];
 
-/// Addresses one job can hold leases of. 264 bytes each, allocated as needed.
+/// Addresses one job can hold leases of. 392 bytes each, allocated as needed.
 const LEASES_PER_JOB: u32 = 65_536;
 /// The same by address and rule, for rules that ask for a name.
 const HELD_PER_JOB: u32 = 65_536;
@@ -557,7 +557,7 @@ impl LeaseTables {
             let key = HeldKey {
                 address,
                 rule: *rule,
-                reserved: [0; 3],
+                reserved: 0,
             };
             let grants = ruleset.grants_for_rules(&[*rule], expires);
             if merge_into(&mut self.held, Wire(key), &grants, now, lease)?.is_err() {

@@ -7,10 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use cordon_ebpf::abi::flow::{FlowKey, NO_RULE};
+use cordon_ebpf::abi::flow::FlowKey;
 use cordon_ebpf::abi::record::{
     Call, CallRefused, Connection, Hook, Moved, NameRefused, SocketRefused, Unserved,
 };
+use cordon_ebpf::abi::ruleset::{NO_RULE, RuleIndex};
 use cordon_ebpf::abi::verdict::{Reason, Verdict};
 
 use super::decode::{DecodeError, Event, text};
@@ -42,7 +43,7 @@ pub struct Who {
 #[derive(Clone, Debug)]
 pub struct NameLine {
     /// First rule that allows it.
-    pub rule: Option<u16>,
+    pub rule: Option<RuleIndex>,
     /// How often.
     pub count: u64,
     /// Boot time of the first, ns.
@@ -182,7 +183,7 @@ pub struct Ledger {
     /// Names asked.
     pub names: BTreeMap<NameKey, NameLine>,
     /// Rules of which it was told that their wildcard's limits were hit.
-    limited: BTreeSet<Option<u16>>,
+    limited: BTreeSet<Option<RuleIndex>>,
     /// Names by the addresses they were answered with.
     names_of: BTreeMap<IpAddr, BTreeSet<String>>,
     /// What could not be kept.
@@ -326,7 +327,7 @@ impl Ledger {
             protocol: record.protocol,
             verdict: record.verdict,
             reason: record.reason,
-            reserved: 0,
+            reserved: [0; 7],
             rule: record.rule,
         };
         let chain = self.chain(record.header.tgid, &record.comm, living);
@@ -353,7 +354,7 @@ impl Ledger {
             protocol: record.protocol,
             verdict: record.verdict,
             reason: record.reason,
-            reserved: 0,
+            reserved: [0; 7],
             rule: NO_RULE,
         };
         let chain = self.chain(record.header.tgid, &[0; 16], living);
@@ -518,8 +519,8 @@ fn line<'a, K: Ord>(
 #[cfg(test)]
 mod tests {
     use cordon_ebpf::abi::address::Address;
-    use cordon_ebpf::abi::flow::NO_RULE;
     use cordon_ebpf::abi::record::{RecordHeader, RecordKind};
+    use cordon_ebpf::abi::ruleset::NO_RULE;
 
     use super::*;
 

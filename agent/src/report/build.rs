@@ -4,8 +4,9 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use cordon_ebpf::abi::flow::{FlowCounters, FlowKey, NO_RULE};
+use cordon_ebpf::abi::flow::{FlowCounters, FlowKey};
 use cordon_ebpf::abi::job;
+use cordon_ebpf::abi::ruleset::{NO_RULE, RuleIndex};
 use cordon_ebpf::abi::verdict::{Reason, Verdict};
 
 use super::explain::explanation;
@@ -133,12 +134,12 @@ fn is_refused(answer: NameVerdict) -> bool {
 }
 
 fn policy(facts: &Facts<'_>, flows: &[Flow], dns: &[NameAsked]) -> PolicyFacts {
-    let used: BTreeSet<u16> = flows
+    let used: BTreeSet<RuleIndex> = flows
         .iter()
         .filter_map(|flow| flow.rule)
         .chain(dns.iter().filter_map(|line| line.rule))
         .collect();
-    let rules = (0u16..).zip(&facts.policy.rules).map(|(index, rule)| {
+    let rules = (0..).zip(&facts.policy.rules).map(|(index, rule)| {
         let Rule {
             reason,
             origin: Origin { source, line },

@@ -9,6 +9,7 @@
 
 use std::net::IpAddr;
 
+use cordon_ebpf::abi::ruleset::RuleIndex;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -238,8 +239,8 @@ pub struct PolicyFacts {
 impl PolicyFacts {
     /// The text of a rule; total, because a report can come from a file somebody edited.
     #[must_use]
-    pub fn rule_text(&self, index: u16) -> String {
-        self.rules.get(usize::from(index)).map_or_else(
+    pub fn rule_text(&self, index: RuleIndex) -> String {
+        self.rules.get(index as usize).map_or_else(
             || format!("rule {index} (not in the list)"),
             |rule| rule.text.clone(),
         )
@@ -328,7 +329,7 @@ pub struct Flow {
     pub reason: String,
     /// Index into [`PolicyFacts::rules`].
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rule: Option<u16>,
+    pub rule: Option<RuleIndex>,
     /// Connects and sends.
     pub attempts: u64,
     /// Packets and bytes of IP packets, out and in.
@@ -371,7 +372,7 @@ pub struct NameAsked {
     pub answer: NameVerdict,
     /// Index of the rule that allowed it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rule: Option<u16>,
+    pub rule: Option<RuleIndex>,
     /// What in a profile would allow it (TOML), for denied names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,

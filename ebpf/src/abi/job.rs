@@ -4,6 +4,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::address::Address;
 use super::open_enum;
+use super::ruleset::RuleIndex;
 use super::verdict::{Mode, Reason};
 use crate::shown::name::KEY_BYTES;
 use crate::shown::{Reading, Step, Verify};
@@ -165,10 +166,10 @@ pub struct Socket {
     pub dns_netns: u64,
     /// Process that last connected or sent.
     pub tgid: u32,
+    /// Rule behind the kept verdict.
+    pub rule: RuleIndex,
     /// Port of the peer, host byte order.
     pub peer_port: u16,
-    /// Rule behind the kept verdict.
-    pub rule: u16,
     /// Port of the DNS server the job asked, host byte order.
     pub dns_port: u16,
     /// Port of the listener the DNS was redirected to; 0 while it is not redirected.
@@ -181,9 +182,11 @@ pub struct Socket {
     pub reason: Reason,
     /// Whose it is.
     pub role: SocketRole,
+    /// Always zero.
+    pub reserved: [u8; 6],
 }
 
-const _: () = assert!(size_of::<Socket>() == 72);
+const _: () = assert!(size_of::<Socket>() == 80);
 
 /// Bytes of a packet that are looked at together.
 pub const WINDOW_BYTES: usize = 512;

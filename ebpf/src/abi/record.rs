@@ -6,6 +6,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::address::Address;
+use super::ruleset::RuleIndex;
 use super::verdict::{Reason, Verdict};
 use super::{ABI_VERSION, open_enum};
 
@@ -137,12 +138,12 @@ pub struct Connection {
     pub reason: Reason,
     /// Which hook said so.
     pub hook: Hook,
-    /// Rule that allowed it, else [`super::flow::NO_RULE`].
-    pub rule: u16,
+    /// Always zero.
+    pub reserved: u16,
+    /// Rule that allowed it, else [`NO_RULE`](super::ruleset::NO_RULE).
+    pub rule: RuleIndex,
     /// Real user id of the caller; `u32::MAX` on the wire, where there is no caller.
     pub uid: u32,
-    /// Always zero.
-    pub reserved: u32,
     /// Name of the thread, NUL-padded; zeros on the wire.
     pub comm: [u8; 16],
 }

@@ -11,9 +11,10 @@ use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
 use cordon_ebpf::abi::address::Address;
-use cordon_ebpf::abi::flow::{FlowKey, NO_RULE};
+use cordon_ebpf::abi::flow::FlowKey;
 use cordon_ebpf::abi::job::{DnsClient, DnsClientKey, PeerState, Socket, SocketRole};
 use cordon_ebpf::abi::record::Hook;
+use cordon_ebpf::abi::ruleset::{NO_RULE, RuleIndex};
 use cordon_ebpf::abi::verdict::{Mode, Reason, Verdict};
 use cordon_ebpf::abi::{TCP, UDP};
 use cordon_ebpf::decide::Decision;
@@ -224,14 +225,14 @@ fn settle_packet(packet: &Packet, head: &Head, hook: Hook, decision: Decision, t
 }
 
 #[inline(always)]
-fn flow(ends: &Ends, verdict: Verdict, reason: Reason, rule: u16) -> FlowKey {
+fn flow(ends: &Ends, verdict: Verdict, reason: Reason, rule: RuleIndex) -> FlowKey {
     FlowKey {
         address: ends.far,
         port: ends.far_port,
         protocol: ends.protocol,
         verdict,
         reason,
-        reserved: 0,
+        reserved: [0; 7],
         rule,
     }
 }
