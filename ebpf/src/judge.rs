@@ -15,7 +15,9 @@ use cordon_ebpf::abi::verdict::{Reason, Verdict};
 use cordon_ebpf::decide::{Decision, Destination, Listener, Tables, decide};
 
 use crate::kernel::{self, Ends};
-use crate::maps::{Cell, FLOWS, HELD, JOBS, LEASES, LOSSES, NETS, RECORDS, RESOLVERS, UNSERVED};
+use crate::maps::{
+    Cell, FLOWS, HELD, JOBS, LEASES, LOSSES, NETS, RECORDS, RESOLVERS, UNSERVED, UNSWEPT,
+};
 
 /// What a program returns to let pass.
 pub(crate) const PASS: i32 = 1;
@@ -66,6 +68,27 @@ fn grants(cell: &Cell<Grants>) -> &Grants {
 pub(crate) fn job(id: u64) -> Option<Job> {
     // SAFETY: copied at once; the agent only inserts and removes.
     unsafe { JOBS.get(id) }.copied()
+}
+
+/// Why nothing of a job may pass at all, if that is so.
+#[inline(always)]
+pub(crate) fn closed(job: &Job) -> Option<Reason> {
+    if job.closed == 0 {
+        None
+    } else {
+        Some(Reason::CLOSED)
+    }
+}
+
+/// Why nothing that the running process sends may leave, if that is so.
+#[inline(always)]
+pub(crate) fn barred(job: &Job) -> Option<Reason> {
+    if job.closed != 0 || job.hold == 0 {
+        return closed(job);
+    }
+    let tgid = (kernel::pid_tgid() >> 32) as u32;
+    // SAFETY: only looked for.
+    unsafe { UNSWEPT.get(tgid) }.map(|_unswept| Reason::NOT_SWEPT)
 }
 
 /// Decides where `ends` lead.

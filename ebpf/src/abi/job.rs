@@ -15,8 +15,12 @@ use crate::shown::{Reading, Step, Verify};
 pub struct Job {
     /// What verdicts do.
     pub mode: Mode,
+    /// 1 if nothing may leave any more, whatever the rules say.
+    pub closed: u8,
+    /// 1 if a process waits, stopped, until what it was started with has been swept.
+    pub hold: u8,
     /// Always zero.
-    pub reserved: [u8; 7],
+    pub reserved: [u8; 5],
     /// First 8 bytes of the ruleset's digest: which ruleset is in force.
     pub ruleset: u64,
 }
@@ -35,6 +39,10 @@ pub struct Losses {
     pub denied: u64,
     /// Processes that could not be noted as the job's.
     pub members: u64,
+    /// Processes whose arguments or environment were not copied whole at exec.
+    pub captures: u64,
+    /// Processes that should have been stopped until they were swept, and were not.
+    pub unheld: u64,
 }
 
 /// Who sent a DNS query: key of `DNS_CLIENTS`, written when the packet leaves for the listener.

@@ -6,6 +6,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::address::Address;
+use super::capture::Capture;
 use super::ruleset::RuleIndex;
 use super::verdict::{Reason, Verdict};
 use super::{ABI_VERSION, open_enum};
@@ -262,11 +263,13 @@ pub struct Exec {
     pub path_len: u32,
     /// Name of the thread, NUL-padded.
     pub comm: [u8; 16],
+    /// What it was started with.
+    pub capture: Capture,
     /// The path given to `execve(2)`, cut at [`PATH_BYTES`].
     pub path: [u8; PATH_BYTES],
 }
 
-const _: () = assert!(size_of::<Exec>() == 312);
+const _: () = assert!(size_of::<Exec>() == 344);
 
 /// A process of the job was put into a cgroup, its own or another.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]

@@ -89,6 +89,15 @@ fn judge_packet(ctx: &SkBuffContext, hook: Hook) -> i32 {
         mode: job.mode,
         len,
     };
+    let barred = if hook == Hook::EGRESS {
+        judge::barred(&job)
+    } else {
+        judge::closed(&job)
+    };
+    if let Some(reason) = barred {
+        let decision = Decision::without_rule(reason);
+        return settle_packet(&packet, &head, hook, decision, tgid);
+    }
     match socket {
         Some(socket) if state != PeerState::NONE => {
             let read = state == PeerState::READ || state == PeerState::REFUSED;
