@@ -6,6 +6,7 @@
 
 mod credential;
 mod formats;
+mod placeholder;
 mod scratch;
 
 pub use credential::{Checksum, Class, Confidence, Fact, Life, Rule};
