@@ -79,3 +79,56 @@ pub struct Fact {
     /// The text.
     pub text: String,
 }
+
+impl Class {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::JobToken,
+        Self::ShortLived,
+        Self::Pointer,
+        Self::Static,
+        Self::PrivateKey,
+        Self::RunnerIdentity,
+        Self::Unknown,
+    ];
+
+    /// Its name in policies, reports and lists of known values.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::JobToken => "job-token",
+            Self::ShortLived => "short-lived",
+            Self::Pointer => "pointer",
+            Self::Static => "static",
+            Self::PrivateKey => "private-key",
+            Self::RunnerIdentity => "runner-identity",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The class with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| class.name() == name)
+    }
+}
+
+impl Confidence {
+    /// Its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
+    }
+}
+
+impl Checksum {
+    /// Its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Valid => "valid",
+            Self::Invalid => "invalid",
+        }
+    }
+}
