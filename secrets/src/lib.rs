@@ -1,0 +1,27 @@
+//! Finds credentials in the environments and arguments of processes.
+//!
+//! Pure: bytes in, [`Detection`]s out. No file, socket, clock or log is touched here, and nothing
+//! that leaves the crate holds a byte of a secret: a detection says which rule, of which class,
+//! where, and carries a keyed fingerprint.
+
+mod block;
+mod credential;
+mod detection;
+mod engine;
+mod fingerprint;
+mod formats;
+mod generic;
+mod identity;
+mod known;
+mod memory;
+mod placeholder;
+mod scratch;
+
+pub use block::{Block, Source};
+pub use credential::{Checksum, Class, Confidence, Fact, Life, Rule};
+pub use detection::{Detection, Layer, Layers, LengthClass, Variable, Where};
+pub use engine::{BuildError, Engine, Rules, Scanned, Undecoded, UnknownRule, Withheld};
+pub use fingerprint::{Fingerprint, FingerprintKey, KeyId};
+pub use known::{FileError, KnownSet, KnownValue, Mistake, RegisterError};
+pub use memory::{Bounds, Memory};
+pub use scratch::Scratch;
