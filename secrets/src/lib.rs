@@ -6,6 +6,7 @@
 
 mod block;
 mod credential;
+mod decode;
 mod detection;
 mod engine;
 mod fingerprint;
