@@ -6,6 +6,7 @@
 
 mod block;
 mod credential;
+mod decode;
 mod detection;
 mod engine;
 mod fingerprint;
@@ -15,6 +16,7 @@ mod identity;
 mod known;
 mod memory;
 mod placeholder;
+mod policy;
 mod scratch;
 
 pub use block::{Block, Source};
@@ -24,4 +26,8 @@ pub use engine::{BuildError, Engine, Rules, Scanned, Undecoded, UnknownRule, Wit
 pub use fingerprint::{Fingerprint, FingerprintKey, KeyId};
 pub use known::{FileError, KnownSet, KnownValue, Mistake, RegisterError};
 pub use memory::{Bounds, Memory};
+pub use policy::{
+    AllowEntry, Baseline, Glob, GlobError, Holder, Judgement, Outcome, Place, Reason, Severity,
+    Stale, SweepPolicy, Tree, Usage,
+};
 pub use scratch::Scratch;

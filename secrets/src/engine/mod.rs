@@ -9,9 +9,13 @@ use crate::memory::Memory;
 use crate::scratch::Scratch;
 
 mod rules;
+mod runs;
 mod scanned;
+mod sieve;
 
 pub use rules::{Rules, UnknownRule};
+#[cfg(test)]
+pub(crate) use runs::search as runs;
 pub use scanned::{Scanned, Undecoded};
 
 /// Finds credentials. Made once, then used for all blocks; it holds nothing of what it has seen.
