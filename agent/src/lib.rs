@@ -29,5 +29,7 @@ pub mod policy;
 pub mod report;
 // What surrounds a command besides its cgroup: namespaces, mounts, a system call filter.
 pub mod sandbox;
+// The secret sweep: what processes carry, scanned while they live.
+pub mod secrets;
 // System calls and files: the only unsafe code, and errors that name call and path.
 pub mod sys;

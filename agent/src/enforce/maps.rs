@@ -355,6 +355,51 @@ impl Maps {
         }
     }
 
+    /// From now on, processes of a job are stopped at exec, and nothing they send leaves, until
+    /// [`swept`](Self::swept).
+    ///
+    /// # Errors
+    /// The job is not in force, or the map cannot be written.
+    pub fn hold(&mut self, job: u64) -> Result<(), MapsError> {
+        self.change(job, |entry| entry.hold = 1)
+    }
+
+    /// From now on nothing of a job leaves, whatever its rules say.
+    ///
+    /// # Errors
+    /// As [`hold`](Self::hold).
+    pub fn close(&mut self, job: u64) -> Result<(), MapsError> {
+        self.change(job, |entry| entry.closed = 1)
+    }
+
+    fn change(&mut self, job: u64, change: impl FnOnce(&mut Job)) -> Result<(), MapsError> {
+        let Wire(mut entry) = self.jobs.get(&job, 0).map_err(failed("read", "JOBS"))?;
+        change(&mut entry);
+        // 2: only where there is one.
+        self.jobs
+            .insert(job, Wire(entry), 2)
+            .map_err(failed("change", "JOBS"))
+    }
+
+    /// Processes of a job that have not been swept since their last exec, with the boot time (ns) of it.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn unswept(&self, job: u64) -> Result<Vec<(u32, u64)>, MapsError> {
+        self.unswept
+            .iter()
+            .filter(|entry| !matches!(entry, Ok((_, Wire(of))) if of.job != job))
+            .map(|entry| entry.map(|(tgid, Wire(of))| (tgid, of.since)))
+            .collect::<Result<_, _>>()
+            .map_err(failed("list", "UNSWEPT"))
+    }
+
+    /// A process was swept: what it sends may leave again.
+    pub fn swept(&mut self, tgid: u32) {
+        // Not there is as good as removed.
+        let _gone = self.unswept.remove(&tgid);
+    }
+
     /// Sends a job's DNS in one network namespace to its listener.
     ///
     /// # Errors

@@ -9,9 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::{fmt, io};
 
 use cordon_ebpf::abi::capture::{FREE, SLOT_BYTES, SLOTS, Slot};
-use nix::sys::mman::{
-    MapFlags, MmapAdvise, ProtFlags, madvise, mlock, mmap, mmap_anonymous, munmap,
-};
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 
 /// Bytes in locked memory of their own.
 pub struct Locked {
@@ -43,9 +41,17 @@ impl Locked {
         unsafe {
             madvise(start, bytes.get(), MmapAdvise::MADV_WIPEONFORK)?;
         }
+        // Pages are locked when they are first written: what is never used takes no memory.
         // SAFETY: as above.
-        unsafe {
-            mlock(start, bytes.get())?;
+        let locked = unsafe {
+            libc::mlock2(
+                start.as_ptr(),
+                bytes.get(),
+                libc::MLOCK_ONFAULT,
+            )
+        };
+        if locked < 0 {
+            return Err(io::Error::last_os_error());
         }
         Ok(Self { mapping })
     }

@@ -6,6 +6,7 @@
 //! the agent reads `/proc`.
 
 use core::arch::asm;
+use core::ffi::c_void;
 
 use aya_ebpf::Global;
 use aya_ebpf::helpers::generated as helper;
@@ -80,56 +81,73 @@ pub(crate) unsafe fn copy(ctx: &BtfTracePointContext, job: u64, capture: &mut Ca
     capture.arguments = environment.wrapping_sub(arguments) as u32;
     capture.environment = end.wrapping_sub(environment) as u32;
     let total = end.wrapping_sub(arguments);
-    // SAFETY: the caller's.
-    let copied = unsafe { fill(job, capture, arguments, total) };
-    capture.copied = copied as u32;
-    if copied != total {
+    let mut filling = Filling {
+        capture,
+        job,
+        from: arguments,
+        total,
+    };
+    // A loop of the kernel's: the verifier follows one turn and not all of them.
+    // SAFETY: `fill_slot` is a callback as the helper wants it, and `filling` is live while it runs.
+    unsafe {
+        let context = (&raw mut filling).cast();
+        helper::bpf_loop(LOOKS, fill_slot as *mut c_void, context, 0);
+    }
+    if u64::from(capture.copied) != total {
         judge::count_loss(job, |losses| &mut losses.captures);
     }
 }
 
-/// Fills slots from user memory; returns the bytes copied.
-///
-/// # Safety
-/// The process of `from` is the running one.
-#[inline(always)]
-unsafe fn fill(job: u64, capture: &mut Capture, from: u64, total: u64) -> u64 {
-    // SAFETY: an inner map is not changed while it is found.
-    let (Some(slots), Some(cursor)) = (unsafe { CAPTURES.get(&job) }, CURSOR.get_ptr_mut(0)) else {
-        return 0;
-    };
-    // SAFETY: this CPU's own.
-    let cursor = unsafe { &mut *cursor };
-    let (mut copied, mut looks) = (0u64, 0);
-    while looks < LOOKS {
-        looks += 1;
-        if copied >= total || usize::from(capture.used) >= SLOTS_PER_EXEC {
-            break;
+/// What slots are filled with. Nothing in it changes on the way.
+#[repr(C)]
+struct Filling {
+    /// In a map.
+    capture: *mut Capture,
+    job: u64,
+    from: u64,
+    total: u64,
+}
+
+const GO_ON: i64 = 0;
+const STOP: i64 = 1;
+
+/// Fills the next slot from user memory, if that is free.
+extern "C" fn fill_slot(_index: u32, filling: *mut c_void) -> i64 {
+    // SAFETY: the helper hands over what `copy` gave it; the entries are live.
+    unsafe {
+        let filling = &mut *filling.cast::<Filling>();
+        let capture = &mut *filling.capture;
+        let copied = u64::from(capture.copied);
+        if copied >= filling.total || usize::from(capture.used) >= SLOTS_PER_EXEC {
+            return STOP;
         }
-        *cursor = cursor.wrapping_add(1) & (SLOTS - 1);
+        let job = filling.job;
+        let (Some(slots), Some(cursor)) = (CAPTURES.get(&job), CURSOR.get_ptr_mut(0)) else {
+            return STOP;
+        };
+        *cursor = (*cursor).wrapping_add(1) & (SLOTS - 1);
         let index = *cursor;
         let Some(slot) = slots.get_ptr_mut(index) else {
-            break;
+            return STOP;
         };
-        // SAFETY: a live map value; taken, it is written by nobody else.
-        unsafe {
-            let slot = slot.cast::<Slot>();
-            if !take(&raw mut (*slot).state) {
-                continue;
-            }
-            if let Some(place) = capture.slots.get_mut(usize::from(capture.used) & 7) {
-                *place = index as u16;
-            }
-            capture.used += 1;
-            let data = (&raw mut (*slot).data).cast::<u8>();
-            let part = copy_pages(data, from.wrapping_add(copied), total - copied);
-            copied += part;
-            if part != SLOT_BYTES as u64 {
-                break;
-            }
+        let slot = slot.cast::<Slot>();
+        if !take(&raw mut (*slot).state) {
+            return GO_ON;
+        }
+        if let Some(place) = capture.slots.get_mut(usize::from(capture.used) & 7) {
+            *place = index as u16;
+        }
+        capture.used += 1;
+        let data = (&raw mut (*slot).data).cast::<u8>();
+        let from = filling.from.wrapping_add(copied);
+        let part = copy_pages(data, from, filling.total.wrapping_sub(copied));
+        capture.copied = copied.wrapping_add(part) as u32;
+        if part == SLOT_BYTES as u64 {
+            GO_ON
+        } else {
+            STOP
         }
     }
-    copied
 }
 
 /// Copies up to one slot of user memory, page by page; returns the bytes copied.

@@ -129,8 +129,9 @@ fn judge_call(ctx: &SockAddrContext, hook: Hook) -> i32 {
         return REFUSE;
     };
     let call = Call::read(ctx, hook);
-    if let Some(reason) = judge::barred(&job) {
-        return settle(id, &job, &call, Decision::without_rule(reason));
+    let barred = judge::barred(&job);
+    if barred != judge::NOT_BARRED {
+        return settle(id, &job, &call, Decision::without_rule(barred));
     }
     // SAFETY: as above.
     let Some(socket) = (unsafe { kernel::socket_storage(sk.cast(), true) }) else {

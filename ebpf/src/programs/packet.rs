@@ -75,7 +75,15 @@ fn judge_packet(ctx: &SkBuffContext, hook: Hook) -> i32 {
         return REFUSE;
     };
     // SAFETY: as above.
-    let head = unsafe { read_head(skb, hook) };
+    let mut head = unsafe { read_head(skb, hook) };
+    let barred = if hook == Hook::EGRESS {
+        judge::barred(&job)
+    } else {
+        judge::closed(&job)
+    };
+    if barred != NO_FLAW {
+        head.flaw = barred;
+    }
     // SAFETY: a word of a live context.
     let len = u64::from(unsafe { (*skb).len });
     let (state, tgid) = match socket.as_ref() {
@@ -89,15 +97,6 @@ fn judge_packet(ctx: &SkBuffContext, hook: Hook) -> i32 {
         mode: job.mode,
         len,
     };
-    let barred = if hook == Hook::EGRESS {
-        judge::barred(&job)
-    } else {
-        judge::closed(&job)
-    };
-    if let Some(reason) = barred {
-        let decision = Decision::without_rule(reason);
-        return settle_packet(&packet, &head, hook, decision, tgid);
-    }
     match socket {
         Some(socket) if state != PeerState::NONE => {
             let read = state == PeerState::READ || state == PeerState::REFUSED;
@@ -126,7 +125,7 @@ struct Packet {
     len: u64,
 }
 
-const NO_FLAW: Reason = Reason(0);
+const NO_FLAW: Reason = judge::NOT_BARRED;
 
 /// Where the flags are in a TCP header.
 const TCP_FLAGS: u32 = 13;
