@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cordon_secrets::Judgement;
 use cordon_secrets::{Detection, Scanned, Source, Variable};
 
 use super::procfs::Unreadable;
@@ -75,6 +76,8 @@ pub struct RowKey {
 pub struct Row {
     /// As it was seen first.
     pub detection: Detection,
+    /// The worst that is thought of it in any process.
+    pub judgement: Judgement,
     /// Boot time (ns) of the first sight.
     pub first: u64,
     /// Of the last one.
@@ -237,7 +240,14 @@ impl SweepLedger {
 
     /// A credential was seen in a process at boot time `now` (ns). Returns whether it is new in that
     /// place, or in that process.
-    pub fn detected(&mut self, detection: &Detection, chain: &Chain, via: Via, now: u64) -> bool {
+    pub fn detected(
+        &mut self,
+        detection: &Detection,
+        judgement: Judgement,
+        chain: &Chain,
+        via: Via,
+        now: u64,
+    ) -> bool {
         let key = RowKey {
             rule: detection.rule.id,
             fingerprint: detection.fingerprint.to_string(),
@@ -251,6 +261,7 @@ impl SweepLedger {
         }
         let row = self.rows.entry(key).or_insert_with(|| Row {
             detection: detection.clone(),
+            judgement,
             first: now,
             last: now,
             at_exec: false,
@@ -266,6 +277,9 @@ impl SweepLedger {
         // A pair that was found later says more.
         if detection.confidence > row.detection.confidence {
             row.detection = detection.clone();
+        }
+        if judgement.outcome > row.judgement.outcome {
+            row.judgement = judgement;
         }
         row.seen_in(chain, now)
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::num::NonZeroUsize;
 
 use cordon_ebpf::abi::capture::Capture;
+use cordon_secrets::{Judgement, Place, SweepPolicy, Tree, Usage};
 use cordon_secrets::{Block, Bounds, Detection, Engine, Memory, Scratch, Source};
 use zeroize::Zeroize as _;
 
@@ -34,6 +35,8 @@ struct Scanner {
     engine: Engine,
     memory: Memory,
     scratch: Locked,
+    policy: SweepPolicy,
+    usage: Usage,
 }
 
 // Neither keys nor what it has seen.
@@ -50,31 +53,46 @@ pub struct Subject<'a> {
     pub process: u32,
     /// It and its ancestors.
     pub chain: &'a Chain,
+    /// Whose it is.
+    pub tree: Tree,
     /// Boot time (ns).
     pub now: u64,
 }
 
-/// Receives each detection, and whether it is new in its place or its process.
-pub type Sink<'a> = &'a mut dyn FnMut(&Detection, bool);
+/// Receives each detection, what is thought of it, and whether it is new in its place or its process.
+pub type Sink<'a> = &'a mut dyn FnMut(&Detection, Judgement, bool);
 
 impl Sweeper {
     /// A sweeper with this engine. `slots` is where the kernel copies to, if there is a job.
     ///
     /// # Errors
     /// There is no memory, or it may not be locked.
-    pub fn new(engine: Engine, seed: &[u8; 32], slots: Option<Slots>) -> io::Result<Self> {
+    pub fn new(
+        engine: Engine,
+        policy: SweepPolicy,
+        seed: &[u8; 32],
+        slots: Option<Slots>,
+    ) -> io::Result<Self> {
         let room = |bytes| Locked::new(NonZeroUsize::new(bytes).unwrap_or(NonZeroUsize::MIN));
         Ok(Self {
             scanner: Scanner {
                 engine,
                 memory: Memory::new(seed, Bounds::default()),
                 scratch: room(SCRATCH)?,
+                policy,
+                usage: Usage::default(),
             },
             buffer: room(LARGEST)?,
             slots,
             proc: ProcFs::default(),
             ledger: SweepLedger::default(),
         })
+    }
+
+    /// What judged, and which of its entries were of use.
+    #[must_use]
+    pub fn judged(&self) -> (&SweepPolicy, &Usage) {
+        (&self.scanner.policy, &self.scanner.usage)
     }
 
     /// The engine.
@@ -255,11 +273,21 @@ impl Scanner {
         sink: Sink<'_>,
     ) {
         let mut scratch = Scratch::new(self.scratch.bytes_mut());
+        let path = subject.chain.executables.first().map_or("", String::as_str);
+        let place = Place {
+            process: path.rsplit('/').next().unwrap_or_default(),
+            path,
+            tree: subject.tree,
+        };
+        let now = jiff::Timestamp::now().as_second();
+        let (policy, usage) = (&self.policy, &mut self.usage);
         let scanned = self
             .engine
             .scan(&mut self.memory, &mut scratch, block, &mut |detection| {
-                let new = ledger.detected(&detection, subject.chain, via, subject.now);
-                sink(&detection, new);
+                let judgement = policy.judge(&detection, &place, now);
+                usage.note(&judgement);
+                let new = ledger.detected(&detection, judgement, subject.chain, via, subject.now);
+                sink(&detection, judgement, new);
             });
         ledger.add(scanned);
     }
