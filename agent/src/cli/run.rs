@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use cordon_secrets::Variable;
+
 use crate::config::Config;
 use crate::dns::BindError;
 use crate::enforce::{self, chain, kernel};
@@ -28,6 +30,7 @@ use crate::report::signer::SigningKey;
 use crate::report::sink::EvidenceDir;
 use crate::report::{NameVerdict, Outcome};
 use crate::sandbox::InheritedError;
+use crate::secrets::ledger::Seen;
 use crate::sys::spawn::Account;
 
 /// The job could not be enforced, and was not started.
@@ -353,6 +356,7 @@ pub(super) fn describe(news: &News, mode: Mode) -> String {
                 Incident::Unserved { .. } => format!("{verb} {}, by {by}", escape(&what)),
             }
         }
+        News::Secret(seen) => secret(seen),
         News::TakenOver { id } => format!("took over job {id}"),
         News::Orphan { id, evidence } => orphan(id, evidence),
         News::Name { key, chain } => {
@@ -392,6 +396,28 @@ pub(super) fn describe(news: &News, mode: Mode) -> String {
             )
         }
     }
+}
+
+/// A line about a credential that a process should not have.
+fn secret(seen: &Seen) -> String {
+    let Seen {
+        detection,
+        judgement: _,
+        chain,
+    } = seen;
+    let place = &detection.place;
+    let variable = match &place.variable {
+        Variable::None => String::new(),
+        variable => format!(" {}", escape(&variable.to_string())),
+    };
+    format!(
+        "secret: {} ({}) in the {}{variable} of {}; fingerprint {}",
+        detection.rule.title,
+        detection.rule.id,
+        place.source.name(),
+        who(&chain.executables),
+        detection.fingerprint
+    )
 }
 
 /// A line about a job that was left behind.

@@ -18,6 +18,7 @@ use super::decode::{DecodeError, Event, text};
 use crate::attribution::{Chain, Living, Processes};
 use crate::dns::Question;
 use crate::report::NameVerdict;
+use crate::secrets::ledger::Seen;
 
 /// Different process chains kept for one line of the report.
 const CHAINS_PER_LINE: usize = 8;
@@ -147,6 +148,8 @@ pub enum News {
         /// Who.
         chain: Chain,
     },
+    /// A credential, in a place where it was not seen before.
+    Secret(Box<Seen>),
     /// A name.
     Name {
         /// The name and what became of it.
@@ -230,6 +233,12 @@ impl Ledger {
                 None
             }
         }
+    }
+
+    /// A process and its ancestors.
+    #[must_use]
+    pub fn chain_of(&self, process: u32, living: &impl Living) -> Chain {
+        self.processes.chain(process, living)
     }
 
     /// Takes one DNS question, asked at boot time `now` (ns).

@@ -489,7 +489,7 @@ async fn take_over(
             (watch.end_dns().await, survivors)
         }
     };
-    watch.finish(tell).map_err(RunError::Watch)?;
+    watch.finish(host, tell).map_err(RunError::Watch)?;
     let (job, ran) = (taken.job(config), taken.ran(survivors));
     run::report(&job, host, &enforced, place, &watch.ledger, dns, &ran)
 }

@@ -246,7 +246,7 @@ async fn run_placed(
     let ran = release(request, &plan, host, place, &mut watch, signals, tell).await?;
     // No process is left: nothing more can be asked, and what was said is in the ring.
     let dns = watch.end_dns().await;
-    watch.finish(tell).map_err(RunError::Watch)?;
+    watch.finish(host, tell).map_err(RunError::Watch)?;
     let report = report(&job, host, &enforced, place, &watch.ledger, dns, &ran)?;
     let written = request.evidence.write(&report, &request.key)?;
     let Ran {

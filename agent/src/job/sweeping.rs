@@ -7,14 +7,13 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use cordon_ebpf::abi::record::Exec;
-use cordon_secrets::Detection;
-use cordon_secrets::{Judgement, Outcome, Severity, SweepPolicy, Tree};
+use cordon_secrets::{Detection, Judgement, Outcome, Severity, SweepPolicy, Tree};
 
 use crate::attribution::Chain;
 use crate::cgroup::CgroupError;
 use crate::enforce::maps::{Maps, MapsError};
 use crate::enforce::{Host, Place};
-use crate::secrets::ledger::{Occasion, SweepDone};
+use crate::secrets::ledger::{Occasion, Seen, SweepDone};
 use crate::secrets::sweeper::{Subject, Sweeper};
 use crate::sys::clock::BootTime;
 use crate::sys::pidfd;
@@ -80,17 +79,6 @@ pub struct Alarm {
     found: u64,
 }
 
-/// A secret that was seen in a new place, for whoever watches the job.
-#[derive(Clone, Debug)]
-pub struct Seen {
-    /// The secret, without itself.
-    pub detection: Detection,
-    /// What is thought of it.
-    pub judgement: Judgement,
-    /// Who has it.
-    pub chain: Chain,
-}
-
 /// The sweep of one job.
 #[derive(Debug)]
 pub struct Sweeping {
@@ -152,10 +140,13 @@ impl Sweeping {
             now: exec,
         };
         let mut found = Found::default();
-        self.sweeper
-            .exec(subject, &record.capture, &mut |detection, judgement, new| {
+        self.sweeper.exec(
+            subject,
+            &record.capture,
+            &mut |detection, judgement, new| {
                 found.take(detection, judgement, new, chain, tell);
-            });
+            },
+        );
         let now = BootTime::now().map_or(exec, |now| now.0);
         let alarm = self.alarm(found, chain, Some(exec), now);
         if record.capture.held != 0 {
@@ -381,7 +372,7 @@ impl Found {
         chain: &Chain,
         tell: &mut dyn FnMut(Seen),
     ) {
-        if new {
+        if new && matches!(judgement.outcome, Outcome::Finding(_)) {
             tell(Seen {
                 detection: detection.clone(),
                 judgement,

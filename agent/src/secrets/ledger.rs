@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cordon_secrets::Judgement;
-use cordon_secrets::{Detection, Scanned, Source, Variable};
+use cordon_secrets::{Detection, Judgement, Scanned, Source, Variable};
 
 use super::procfs::Unreadable;
 use crate::attribution::Chain;
@@ -41,6 +40,17 @@ pub enum Occasion {
     BeforeSeal,
     /// A person asked.
     Request,
+}
+
+/// A secret that was seen in a new place, for whoever watches the job.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Seen {
+    /// The secret, without itself.
+    pub detection: Detection,
+    /// What is thought of it.
+    pub judgement: Judgement,
+    /// Who has it.
+    pub chain: Chain,
 }
 
 /// One sweep over processes. Times are boot times in ns.

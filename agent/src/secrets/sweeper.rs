@@ -4,8 +4,10 @@ use std::io;
 use std::num::NonZeroUsize;
 
 use cordon_ebpf::abi::capture::Capture;
-use cordon_secrets::{Judgement, Place, SweepPolicy, Tree, Usage};
-use cordon_secrets::{Block, Bounds, Detection, Engine, Memory, Scratch, Source};
+use cordon_secrets::{
+    Block, Bounds, Detection, Engine, Judgement, Memory, Place, Scratch, Source, SweepPolicy, Tree,
+    Usage,
+};
 use zeroize::Zeroize as _;
 
 use super::ledger::{SweepLedger, Via};

@@ -43,13 +43,7 @@ impl Locked {
         }
         // Pages are locked when they are first written: what is never used takes no memory.
         // SAFETY: as above.
-        let locked = unsafe {
-            libc::mlock2(
-                start.as_ptr(),
-                bytes.get(),
-                libc::MLOCK_ONFAULT,
-            )
-        };
+        let locked = unsafe { libc::mlock2(start.as_ptr(), bytes.get(), libc::MLOCK_ONFAULT) };
         if locked < 0 {
             return Err(io::Error::last_os_error());
         }
