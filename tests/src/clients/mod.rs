@@ -115,7 +115,8 @@ impl Workshop {
             if !tool.is_there() {
                 return Some(format!(
                     "no {} on this machine (package {})",
-                    tool.file, tool.package
+                    tool.file,
+                    tool.package()
                 ));
             }
             if let Err(error) = programs::build(&self.programs, need) {
