@@ -19,7 +19,7 @@ use crate::policy::endpoint::parse_net;
 use crate::policy::ports::PortRange;
 use crate::policy::{
     DnsPolicy, DomainPattern, Endpoint, Mode, Origin, Policy, PortSet, ProfileSource, Protocol,
-    Rule, Ruleset, Upstream, Verify, compile,
+    Rule, Ruleset, SecretsPolicy, Upstream, Verify, compile,
 };
 use crate::report::{Interruption, Layer};
 use crate::sys::fs;
@@ -336,6 +336,7 @@ impl From<&Policy> for StoredPolicy {
             mode,
             rules,
             dns: DnsPolicy { upstream, ca },
+            secrets: _,
             profiles,
         } = policy;
         Self {
@@ -368,6 +369,7 @@ impl StoredPolicy {
                 upstream: upstreams(upstream),
                 ca: ca.clone(),
             },
+            secrets: SecretsPolicy::default(),
             profiles: profiles.iter().map(StoredProfile::load).collect(),
         })
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::diagnostic::{Mistake, Mistakes, SourceText};
 use super::library::{Library, Location, has_toml_suffix, is_path};
 use super::profile::{FILE_BYTES, Profile};
-use super::{DnsPolicy, Mode, Policy};
+use super::{DnsPolicy, Mode, Policy, SecretsPolicy};
 
 /// Profiles one policy can be made of, and so also how deep they can extend one another.
 const MOST_PROFILES: usize = 64;
@@ -214,6 +214,7 @@ impl<'l> Loader<'l> {
                 .flat_map(|loaded| loaded.profile.rules.iter().cloned())
                 .collect(),
             dns: dns.unwrap_or_default(),
+            secrets: SecretsPolicy::default(),
             profiles: self
                 .loaded
                 .iter()

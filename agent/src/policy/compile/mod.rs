@@ -70,6 +70,7 @@ pub fn compile(policy: &Policy) -> Result<Ruleset, CompileError> {
         mode,
         rules,
         dns: _,
+        secrets: _,
         profiles: _,
     } = policy;
     if rules.len() > MAX_RULES {
