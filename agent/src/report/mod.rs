@@ -25,6 +25,7 @@ pub mod predicate;
 pub mod signer;
 pub mod sink;
 pub mod statement;
+pub mod sweep;
 pub mod text;
 pub mod verify;
 
