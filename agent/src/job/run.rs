@@ -17,6 +17,7 @@ use super::id::JobId;
 use super::namespaces::Namespaces;
 use super::record::{Record, Stage, Start};
 use super::resume;
+use super::sweeping::Sweeping;
 use super::watch::{Questions, Watch};
 use crate::config::{Config, DnsConfig, UnixSockets};
 use crate::dns::{self, Bound, Resolution};
@@ -32,6 +33,8 @@ use crate::report::{Coverage, Interruption, JobFacts, Outcome, Platform, Report}
 use crate::sandbox::filter::Judges;
 use crate::sandbox::link::{Init, Message};
 use crate::sandbox::{self, InheritedError, Plan};
+use crate::secrets;
+use crate::secrets::ledger::Occasion;
 use crate::sys::clock::Calendar;
 use crate::sys::signals::Signals;
 use crate::sys::spawn::{self, Account};
@@ -234,6 +237,13 @@ async fn run_placed(
     let (mut watch, log) = Watch::new(pump, leases, place.cgroup.name());
     let plan = plan(request, place, &enforced)?;
     job.around = Surroundings::of(&plan, job.as_root);
+    let sweeping = sweeping(request, &mut enforced)?;
+    if sweeping.holds() {
+        let maps = &mut host.kernel.maps;
+        maps.hold(place.cgroup.id())
+            .map_err(enforce::EnforceError::from)?;
+    }
+    watch.sweeping = Some(sweeping);
     let home = bound.netns();
     let listener = bound.serve(resolution(host, place, &job, &enforced, log)?)?;
     watch.namespaces = Some(Namespaces::new(place.cgroup.id(), home, listener));
@@ -261,6 +271,18 @@ async fn run_placed(
         written,
         leftovers: None,
     })
+}
+
+/// The job's secret sweep.
+fn sweeping(request: &Request, enforced: &mut Enforced) -> Result<Sweeping, RunError> {
+    let slots = enforced.maps.slots.take();
+    let sweeper = secrets::sweeper(&request.config.host, &request.policy.secrets, slots).map_err(
+        |source| RunError::Start {
+            what: "its secret sweep could not be set up",
+            source,
+        },
+    )?;
+    Ok(Sweeping::new(sweeper, request.policy.secrets.clone()))
 }
 
 /// What another cordon needs to go on with the job.
@@ -377,6 +399,9 @@ async fn release(
         }
         Some(error) => (Outcome::NotStarted, Some(error)),
     };
+    watch
+        .sweep(Occasion::End, host, place, tell)
+        .map_err(RunError::Watch)?;
     let survivors = host.kill(place).map_err(RunError::Survivors)?;
     Ok(Ran {
         outcome,

