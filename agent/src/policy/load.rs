@@ -17,8 +17,9 @@ impl Policy {
     /// Loads profiles, each by its name or its path, with all they extend.
     ///
     /// Rules are united, those of extended profiles first. The mode is that of the named profiles
-    /// alone, `enforce` unless they say otherwise, and `enforce` if one of them enforces. No
-    /// profile at all is the policy that denies everything.
+    /// alone, `enforce` unless they say otherwise, and `enforce` if one of them enforces. About
+    /// secrets, the strictest of all holds, extended ones included. No profile at all is the policy
+    /// that denies everything.
     ///
     /// # Errors
     /// Something is wrong with one of the files: all mistakes of all of them.
@@ -214,7 +215,11 @@ impl<'l> Loader<'l> {
                 .flat_map(|loaded| loaded.profile.rules.iter().cloned())
                 .collect(),
             dns: dns.unwrap_or_default(),
-            secrets: SecretsPolicy::default(),
+            secrets: SecretsPolicy::strictest(
+                &(self.loaded.iter())
+                    .filter_map(|loaded| loaded.profile.secrets.as_ref())
+                    .collect::<Vec<_>>(),
+            ),
             profiles: self
                 .loaded
                 .iter()

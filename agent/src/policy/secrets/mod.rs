@@ -6,19 +6,17 @@
 //! **Invariant**: no profile turns the sweep off.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::time::Duration;
 
-use cordon_secrets::{Class, Fingerprint};
-use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
-
-use super::Origin;
-
+mod allowance;
 mod pattern;
+mod read;
+mod said;
 
+pub use self::allowance::Allowance;
 pub use self::pattern::{PatternError, ProgramPattern, VariablePattern};
+pub(crate) use self::read::read_secrets;
+pub(crate) use self::said::Said;
 
 /// How often running processes are swept, unless a profile says something else.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -138,60 +136,5 @@ impl Holders {
         self.lists
             .iter()
             .all(|list| list.iter().any(|program| program.matches(path)))
-    }
-}
-
-/// A secret that is expected. All that is said must hold for it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Allowance {
-    /// In variables that are called so.
-    pub variable: Option<VariablePattern>,
-    /// Of this class.
-    pub class: Option<Class>,
-    /// In processes of these programs.
-    pub process: Option<ProgramPattern>,
-    /// This very value.
-    pub fingerprint: Option<Fingerprint>,
-    /// Found by the rule with this id.
-    pub rule: Option<String>,
-    /// Why, in the author's words.
-    pub reason: String,
-    /// The last day on which it applies, in UTC.
-    pub expires: Option<Date>,
-    /// Where it is written.
-    pub origin: Origin,
-}
-
-impl Allowance {
-    /// Whether its last day is over.
-    #[must_use]
-    pub fn has_expired(&self, now: Timestamp) -> bool {
-        let today = now.to_zoned(TimeZone::UTC).date();
-        self.expires.is_some_and(|last| last < today)
-    }
-}
-
-/// What it is about in one line, for example `variable DEPLOY_*, class static`.
-impl fmt::Display for Allowance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            variable,
-            class,
-            process,
-            fingerprint,
-            rule,
-            reason: _,
-            expires: _,
-            origin: _,
-        } = self;
-        let words = [
-            variable.as_ref().map(|name| format!("variable {name}")),
-            rule.as_ref().map(|id| format!("rule {id}")),
-            fingerprint.map(|value| format!("fingerprint {value}")),
-            class.map(|class| format!("class {}", class.name())),
-            process.as_ref().map(|program| format!("process {program}")),
-        ];
-        let words: Vec<String> = words.into_iter().flatten().collect();
-        f.write_str(&words.join(", "))
     }
 }
