@@ -39,7 +39,7 @@ use crate::sys::clock::Calendar;
 use crate::sys::signals::Signals;
 use crate::sys::spawn::{self, Account};
 use crate::sys::terminal::Foreground;
-use crate::sys::{fs, privilege};
+use crate::sys::{fs, privilege, sensitive};
 
 /// Receives what happens while it happens.
 pub type Tell<'a> = &'a mut dyn FnMut(News);
@@ -132,6 +132,10 @@ pub enum RunError {
 pub fn run(request: &Request, tell: Tell<'_>) -> Result<Ended, RunError> {
     privilege::require()?;
     sandbox::withhold_inherited()?;
+    sensitive::shield().map_err(|source| RunError::Start {
+        what: "its secrets could not be kept out of core files",
+        source,
+    })?;
     runtime()?.block_on(run_job(request, tell))
 }
 

@@ -100,6 +100,21 @@ fn losses(facts: &Facts<'_>) -> Losses {
     }
 }
 
+impl From<&ProfileSource> for ProfileFacts {
+    fn from(profile: &ProfileSource) -> Self {
+        let ProfileSource {
+            name,
+            source,
+            sha256,
+        } = profile;
+        Self {
+            name: name.clone(),
+            source: source.clone(),
+            sha256: sha256.clone(),
+        }
+    }
+}
+
 fn summary(facts: &Facts<'_>, flows: &[Flow], dns: &[NameAsked]) -> Summary {
     let sum = |of: fn(&Flow) -> u64| flows.iter().map(of).fold(0, u64::saturating_add);
     let count = |keep: fn(&NameAsked) -> bool| {
@@ -152,18 +167,7 @@ fn policy(facts: &Facts<'_>, flows: &[Flow], dns: &[NameAsked]) -> PolicyFacts {
             used: used.contains(&index),
         }
     });
-    let profiles = facts.policy.profiles.iter().map(|profile| {
-        let ProfileSource {
-            name,
-            source,
-            sha256,
-        } = profile;
-        ProfileFacts {
-            name: name.clone(),
-            source: source.clone(),
-            sha256: sha256.clone(),
-        }
-    });
+    let profiles = facts.policy.profiles.iter().map(ProfileFacts::from);
     PolicyFacts {
         name: facts.policy.name.clone(),
         ruleset_digest: facts.ruleset.digest.to_string(),

@@ -208,15 +208,26 @@ impl SweepLedger {
         }
     }
 
-    /// A process could not be read.
-    pub fn not_read(&mut self, why: Unreadable) {
+    /// A process could not be read. One that was scanned before has only ended.
+    pub fn not_read(&mut self, process: u32, why: Unreadable) {
+        if why == Unreadable::Vanished && self.is_accounted(process) {
+            return;
+        }
         let count = self.unreadable.entry(why).or_default();
         *count = count.saturating_add(1);
     }
 
-    /// A process has nothing to read.
-    pub fn had_nothing(&mut self) {
+    /// A process has nothing to read, or nothing any more.
+    pub fn had_nothing(&mut self, process: u32) {
+        if self.is_accounted(process) {
+            return;
+        }
         self.nothing = self.nothing.saturating_add(1);
+        self.processes.insert(process, true);
+    }
+
+    fn is_accounted(&self, process: u32) -> bool {
+        self.processes.get(&process).copied().unwrap_or(false)
     }
 
     /// The engine has scanned a block.

@@ -15,6 +15,7 @@ use crate::sys::sensitive::Slots;
 
 pub mod ledger;
 pub mod procfs;
+pub mod report;
 pub mod sweeper;
 
 /// A sweeper for this host and this policy. `slots` is where the kernel copies to, if there is a job.

@@ -149,8 +149,8 @@ impl Sweeper {
         });
         match read {
             Ok(true) => self.ledger.was_scanned(subject.process),
-            Ok(false) => self.ledger.had_nothing(),
-            Err(why) => self.ledger.not_read(why),
+            Ok(false) => self.ledger.had_nothing(subject.process),
+            Err(why) => self.ledger.not_read(subject.process, why),
         }
         read
     }

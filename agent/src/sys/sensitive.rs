@@ -11,6 +11,14 @@ use std::{fmt, io};
 use cordon_ebpf::abi::capture::{FREE, SLOT_BYTES, SLOTS, Slot};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 
+/// Keeps this process' memory out of core files, and from everybody who may not trace root's processes.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn shield() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_dumpable(false)?)
+}
+
 /// Bytes in locked memory of their own.
 pub struct Locked {
     mapping: Mapping,
