@@ -9,6 +9,7 @@ pub mod attempt;
 pub mod native;
 
 mod dns;
+mod http3;
 mod needs;
 mod programs;
 mod table;
@@ -74,6 +75,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     for fetcher in web::FETCHERS.iter().filter(|one| wanted(&one.client)) {
         let rows = workshop.attempt(&fetcher.client, args, || web::tell(&workshop, fetcher));
+        table.extend(rows);
+    }
+    for speaker in http3::SPEAKERS.iter().filter(|one| wanted(&one.client)) {
+        let rows = workshop.attempt(&speaker.client, args, || http3::tell(&workshop, speaker));
         table.extend(rows);
     }
     Ok(table.conclude(args.allow_missing))
