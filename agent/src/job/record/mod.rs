@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use self::secrets::StoredSecrets;
 use super::coverage::Surroundings;
 use crate::config::DnsConfig;
 use crate::dns::WildcardLimits;
@@ -19,10 +20,12 @@ use crate::policy::endpoint::parse_net;
 use crate::policy::ports::PortRange;
 use crate::policy::{
     DnsPolicy, DomainPattern, Endpoint, Mode, Origin, Policy, PortSet, ProfileSource, Protocol,
-    Rule, Ruleset, SecretsPolicy, Upstream, Verify, compile,
+    Rule, Ruleset, Upstream, Verify, compile,
 };
 use crate::report::{Interruption, Layer};
 use crate::sys::fs;
+
+mod secrets;
 
 /// Version of the form; another one is not read.
 const VERSION: u32 = 1;
@@ -105,6 +108,8 @@ pub struct StoredPolicy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ca: Option<PathBuf>,
     rules: Vec<StoredRule>,
+    #[serde(default)]
+    secrets: StoredSecrets,
     profiles: Vec<StoredProfile>,
 }
 
@@ -336,7 +341,7 @@ impl From<&Policy> for StoredPolicy {
             mode,
             rules,
             dns: DnsPolicy { upstream, ca },
-            secrets: _,
+            secrets,
             profiles,
         } = policy;
         Self {
@@ -345,6 +350,7 @@ impl From<&Policy> for StoredPolicy {
             upstream: upstream.iter().map(ToString::to_string).collect(),
             ca: ca.clone(),
             rules: rules.iter().map(StoredRule::from).collect(),
+            secrets: secrets.into(),
             profiles: profiles.iter().map(StoredProfile::from).collect(),
         }
     }
@@ -358,6 +364,7 @@ impl StoredPolicy {
             upstream,
             ca,
             rules,
+            secrets,
             profiles,
         } = self;
         let rules: Option<Vec<Rule>> = rules.iter().map(StoredRule::load).collect();
@@ -369,7 +376,7 @@ impl StoredPolicy {
                 upstream: upstreams(upstream),
                 ca: ca.clone(),
             },
-            secrets: SecretsPolicy::default(),
+            secrets: secrets.load()?,
             profiles: profiles.iter().map(StoredProfile::load).collect(),
         })
     }

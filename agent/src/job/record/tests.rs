@@ -21,6 +21,24 @@ ports = [1]
 [dns]
 upstream = ["tls://192.0.2.53:5353#dns.example", "system"]
 ca = "/etc/ca.pem"
+[secrets]
+on_finding = "freeze"
+policy = "lenient"
+interval = "2s"
+freeze_for = "3m"
+max_lifetime = "4h"
+holders = ["git", "/usr/bin/*"]
+[[secrets.allow]]
+variable = "DEPLOY_*"
+class = "static"
+process = "**/deploy"
+fingerprint = "00112233445566778899aabbccddeeff"
+rule = "known-value"
+reason = "why"
+expires = "2027-01-31"
+[[secrets.allow]]
+variable = "B"
+reason = "r"
 "#;
 
 fn record() -> (Policy, Record) {
@@ -77,6 +95,32 @@ fn a_record_whose_policy_was_changed_is_refused() {
     let (_, mut record) = self::record();
     record.policy.mode = Mode::Enforce;
     assert!(matches!(record.policy(), Err(RecordError::OtherPolicy)));
+}
+
+#[test]
+fn a_record_from_before_the_sweep_has_its_defaults() {
+    let (policy, record) = record();
+    let mut old = serde_json::to_value(&record).unwrap();
+    let stored = old["policy"].as_object_mut().unwrap();
+    assert!(stored.remove("secrets").is_some());
+    let old = Record::parse(old.to_string().as_bytes()).unwrap();
+    let secrets = old.policy().unwrap().0.secrets;
+    assert_ne!(secrets, policy.secrets);
+    assert_eq!(secrets, crate::policy::SecretsPolicy::default());
+}
+
+#[test]
+fn no_part_of_a_stored_allowance_is_passed_over() {
+    let (_, record) = record();
+    for key in ["variable", "class", "process", "fingerprint"] {
+        let mut changed = serde_json::to_value(&record).unwrap();
+        changed["policy"]["secrets"]["allow"][0][key] = "*".into();
+        let changed = Record::parse(changed.to_string().as_bytes()).unwrap();
+        assert!(
+            matches!(changed.policy(), Err(RecordError::OtherPolicy)),
+            "{key}"
+        );
+    }
 }
 
 #[test]
