@@ -5,6 +5,7 @@
 //! where, and carries a keyed fingerprint.
 
 mod block;
+mod cache;
 mod credential;
 mod decode;
 mod detection;
@@ -13,10 +14,14 @@ mod fingerprint;
 mod formats;
 mod generic;
 mod identity;
+mod json;
 mod known;
 mod memory;
+mod pairs;
 mod placeholder;
 mod policy;
+#[cfg(feature = "sample")]
+pub mod sample;
 mod scratch;
 
 pub use block::{Block, Source};

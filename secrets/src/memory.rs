@@ -3,39 +3,43 @@
 //! Most processes inherit most of their environment. An entry that was scanned once is not scanned again; it gives
 //! the same detections. No byte of an entry is kept, only its keyed hash (`identity.rs`).
 
-use std::mem;
 use std::sync::Arc;
 
 use crate::block::{Block, Source};
+use crate::cache::Cache;
 use crate::detection::Detection;
 use crate::engine::{Scanned, Undecoded};
-use crate::identity::{ByIdentity, Identities, Identity};
+use crate::identity::{Identities, Identity};
 
 /// Remembers what was scanned, within [`Bounds`].
 #[expect(missing_debug_implementations, reason = "it holds a key")]
 pub struct Memory {
     identities: Identities,
     engine: Option<[u8; 16]>,
-    entries: Generations<Option<Arc<Findings>>>,
-    blocks: Generations<Arc<(Scanned, Arc<[Detection]>)>>,
+    entries: Cache<Arc<Findings>>,
+    blocks: Cache<Arc<(Scanned, Arc<[Detection]>)>>,
 }
 
 /// How much a [`Memory`] keeps. What is over that is forgotten, the least recently seen first, and scanned anew when it
 /// comes again: a job that floods it makes cordon slower, and hides nothing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Bounds {
-    /// Entries, each detection counted as one more. Each takes 48 bytes, twice at most.
+    /// Entries, at 22 bytes or up to twice that.
     pub entries: usize,
-    /// Whole blocks, counted in the same way.
+    /// Whole blocks; each takes some hundred bytes.
     pub blocks: usize,
+    /// Detections of entries, and as many of blocks; each takes some two hundred bytes.
+    pub detections: usize,
 }
 
 impl Default for Bounds {
-    /// 32,768 entries are those of a thousand jobs that share nothing; they take 4 MiB.
+    /// 49,152 entries are those of several hundred processes that share nothing; they take 1 MiB. All
+    /// together stays under 8 MiB.
     fn default() -> Self {
         Self {
-            entries: 32_768,
-            blocks: 8_192,
+            entries: 49_152,
+            blocks: 4_096,
+            detections: 8_192,
         }
     }
 }
@@ -54,8 +58,11 @@ impl Memory {
         Self {
             identities: Identities::new(seed),
             engine: None,
-            entries: Generations::new(bounds.entries),
-            blocks: Generations::new(bounds.blocks),
+            entries: Cache::new(bounds.entries, bounds.detections),
+            blocks: Cache::new(
+                bounds.blocks,
+                bounds.blocks.saturating_add(bounds.detections),
+            ),
         }
     }
 
@@ -63,11 +70,6 @@ impl Memory {
     pub fn forget(&mut self) {
         self.entries.clear();
         self.blocks.clear();
-    }
-
-    /// How many entries it remembers.
-    pub fn entries(&self) -> usize {
-        self.entries.len()
     }
 
     /// Forgets what another engine found: it may know other values or use other rules.
@@ -94,7 +96,7 @@ impl Memory {
 
     /// What a whole block gave.
     pub(crate) fn block(&mut self, identity: Identity) -> Option<Arc<(Scanned, Arc<[Detection]>)>> {
-        self.blocks.find(identity)
+        self.blocks.find(identity).flatten()
     }
 
     pub(crate) fn keep_block(
@@ -104,8 +106,8 @@ impl Memory {
         found: &Arc<[Detection]>,
     ) {
         let weight = found.len().saturating_add(1);
-        self.blocks
-            .keep(identity, Arc::new((scanned, Arc::clone(found))), weight);
+        let value = Arc::new((scanned, Arc::clone(found)));
+        self.blocks.keep(identity, Some((value, weight)));
     }
 
     /// What an entry gave: nothing known, nothing found, or something.
@@ -114,11 +116,11 @@ impl Memory {
     }
 
     pub(crate) fn keep_entry(&mut self, identity: Identity, findings: Option<Arc<Findings>>) {
-        let found = findings
-            .as_ref()
-            .map_or(0, |findings| findings.detections.len());
-        self.entries
-            .keep(identity, findings, found.saturating_add(1));
+        let value = findings.map(|findings| {
+            let weight = findings.detections.len().saturating_add(1);
+            (findings, weight)
+        });
+        self.entries.keep(identity, value);
     }
 }
 
@@ -129,84 +131,9 @@ const fn domain(source: Source) -> u64 {
     }
 }
 
-/// A table in two generations. When the younger is full, the older is forgotten; what is found in the older moves.
-struct Generations<V> {
-    young: ByIdentity<V>,
-    old: ByIdentity<V>,
-    weight: usize,
-    bound: usize,
-}
-
-impl<V: Clone> Generations<V> {
-    fn new(bound: usize) -> Self {
-        Self {
-            young: ByIdentity::default(),
-            old: ByIdentity::default(),
-            weight: 0,
-            bound: bound.max(1),
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.young.len().saturating_add(self.old.len())
-    }
-
-    fn clear(&mut self) {
-        self.young.clear();
-        self.old.clear();
-        self.weight = 0;
-    }
-
-    fn find(&mut self, identity: Identity) -> Option<V> {
-        if let Some(value) = self.young.get(&identity) {
-            return Some(value.clone());
-        }
-        let value = self.old.remove(&identity)?;
-        // Its true weight is in the bound of the generation that it comes from.
-        self.keep(identity, value.clone(), 1);
-        Some(value)
-    }
-
-    fn keep(&mut self, identity: Identity, value: V, weight: usize) {
-        if self.weight >= self.bound {
-            mem::swap(&mut self.young, &mut self.old);
-            self.young.clear();
-            self.weight = 0;
-        }
-        self.weight = self.weight.saturating_add(weight);
-        self.young.insert(identity, value);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn identity(number: u32) -> Identity {
-        Identities::new(&[1; 32]).of(0, &number.to_le_bytes())
-    }
-
-    #[test]
-    fn what_is_looked_up_is_kept_and_the_rest_is_forgotten() {
-        let mut table = Generations::new(4);
-        table.keep(identity(0), 0, 1);
-        for number in 1..100 {
-            table.keep(identity(number), number, 1);
-            assert_eq!(table.find(identity(0)), Some(0), "{number}");
-            assert!(table.len() <= 8, "{}", table.len());
-        }
-        assert_eq!(table.find(identity(1)), None);
-        assert_eq!(table.find(identity(99)), Some(99));
-    }
-
-    #[test]
-    fn many_detections_weigh_more() {
-        let mut table = Generations::new(10);
-        for number in 0..100 {
-            table.keep(identity(number), number, 10);
-        }
-        assert!(table.len() <= 2);
-    }
 
     #[test]
     fn another_engine_starts_anew() {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Streak, Writer, is_text};
+use super::{Writer, bits, is_text, stretches};
 
 /// Quads that must decode to text: 24 characters. Of random characters one quad in eighteen does, so
 /// six in a row do by chance once in thirty million.
@@ -53,6 +53,9 @@ fn value(byte: u8) -> Option<u32> {
 /// go on over line breaks after it.
 pub(crate) fn texts(text: &[u8], run: &Range<usize>, mut each: impl FnMut(Range<usize>)) {
     let digits = text.get(run.clone()).unwrap_or_default();
+    if !may_be_text(digits) {
+        return;
+    }
     // Something may be glued to the front, so the quads can begin at any of four places.
     for shift in 0..4_usize {
         let (quads, _rest) = digits.get(shift..).unwrap_or_default().as_chunks::<4>();
@@ -61,29 +64,37 @@ pub(crate) fn texts(text: &[u8], run: &Range<usize>, mut each: impl FnMut(Range<
                 .saturating_add(shift)
                 .saturating_add(quad.saturating_mul(4))
         };
-        let mut streak = Streak::default();
-        for (at, quad) in quads.iter().enumerate() {
-            let ended = streak.take(at, is_text_quad(quad));
-            if let Some(Streak { from, end, .. }) = ended.filter(|ended| ended.good >= SHORTEST) {
-                each(place(from)..place(end));
-            }
-        }
-        if streak.good >= SHORTEST {
-            // To the run's end, with the odd digits after the last quad, and on over line breaks.
-            let end = if streak.end == quads.len() {
-                wrapped_end(text, place(streak.from), run.end)
-            } else {
-                place(streak.end)
-            };
-            each(place(streak.from)..end);
-        }
+        stretches(
+            quads.iter().map(|quad| is_text_quad(*quad)),
+            SHORTEST,
+            |from, end| {
+                // To the run's end, with the odd digits after the last quad, and on over line breaks.
+                let end = if end == quads.len() {
+                    wrapped_end(text, place(from), run.end)
+                } else {
+                    place(end)
+                };
+                each(place(from)..end);
+            },
+        );
     }
+}
+
+/// Whether so many quads in a row, from any place, begin with a digit that text begins with. Few other runs pass: of
+/// those of paths and digests one in a hundred.
+fn may_be_text(digits: &[u8]) -> bool {
+    bits::any_block(digits, 4 * SHORTEST, |block| {
+        let first = bits::mask(block, |byte| {
+            (byte.wrapping_sub(b'A') < 26) | (byte.wrapping_sub(b'a') < 6)
+        });
+        bits::in_a_row(first, 4, 6) != 0
+    })
 }
 
 /// Whether four digits are three bytes of text.
 #[inline]
-fn is_text_quad(quad: &[u8; 4]) -> bool {
-    let [one, ..] = quad;
+fn is_text_quad(quad: [u8; 4]) -> bool {
+    let [one, ..] = &quad;
     // The first digit holds six of the first byte's bits, and text has the highest one clear. Most quads
     // that are none end here.
     if !matches!(one, b'A'..=b'Z' | b'a'..=b'f') {
@@ -156,7 +167,7 @@ pub(crate) fn is_compressed(run: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Streak, Writer, hex_digit, is_text};
+use super::{Writer, bits, hex_digit, is_text, stretches};
 
 /// Pairs that must decode to text: 24 digits. Of random pairs three in eight do, so twelve in a row do
 /// by chance once in a hundred thousand.
@@ -10,23 +10,27 @@ const SHORTEST: usize = 12;
 
 /// Calls `each` for the parts of a run that encode text.
 pub(crate) fn texts(text: &[u8], run: &Range<usize>, mut each: impl FnMut(Range<usize>)) {
-    let mut from = run.start;
     let digits = text.get(run.clone()).unwrap_or_default();
+    if !may_be_text(digits) {
+        return;
+    }
+    let mut from = run.start;
     for part in digits.split(|byte| hex_digit(*byte).is_none()) {
         let (pairs, _odd) = part.as_chunks::<2>();
         let place = |pair: usize| from.saturating_add(pair.saturating_mul(2));
-        let mut streak = Streak::default();
-        for (at, pair) in pairs.iter().enumerate() {
-            let ended = streak.take(at, byte(*pair).is_some_and(is_text));
-            if let Some(Streak { from, end, .. }) = ended.filter(|ended| ended.good >= SHORTEST) {
-                each(place(from)..place(end));
-            }
-        }
-        if streak.good >= SHORTEST {
-            each(place(streak.from)..place(streak.end));
-        }
+        let units = pairs.iter().map(|pair| byte(*pair).is_some_and(is_text));
+        stretches(units, SHORTEST, |begin, end| each(place(begin)..place(end)));
         from = from.saturating_add(part.len()).saturating_add(1);
     }
+}
+
+/// Whether so many pairs in a row, from any place, begin with a digit that text begins with: 2 to 7, and 0
+/// for line breaks.
+fn may_be_text(digits: &[u8]) -> bool {
+    bits::any_block(digits, 2 * SHORTEST, |block| {
+        let first = bits::mask(block, |byte| (byte.wrapping_sub(b'2') < 6) | (byte == b'0'));
+        bits::in_a_row(first, 2, 12) != 0
+    })
 }
 
 /// Decodes pairs of digits; how many bytes that gave. `None` if one is no digit, or there is no room.

@@ -3,6 +3,7 @@
 //! What they write is a secret or may be one, so they write nowhere else.
 
 pub(crate) mod base64;
+pub(crate) mod bits;
 pub(crate) mod escapes;
 pub(crate) mod hex;
 pub(crate) mod percent;
@@ -38,30 +39,60 @@ pub(crate) const fn is_text(byte: u8) -> bool {
     matches!(byte, b' '..=b'~' | b'\t' | b'\n' | b'\r' | 0)
 }
 
-/// Follows where units of an encoding decode to text, letting single ones pass that do not.
-#[derive(Clone, Copy, Default)]
-struct Streak {
-    /// The unit it begins with.
-    from: usize,
-    /// Units of text in it.
-    good: usize,
-    /// The unit after the last one of text.
-    end: usize,
+/// Turns UTF-16 of ASCII characters into ASCII: takes the zeros out of a text of which a third and more
+/// are zeros. How long it is then.
+pub(crate) fn squeeze(text: &mut [u8]) -> usize {
+    let zeros = memchr::memchr_iter(0, text).count();
+    if zeros.saturating_mul(3) < text.len() || zeros == 0 {
+        return text.len();
+    }
+    let mut length = 0_usize;
+    for at in 0..text.len() {
+        let byte = text.get(at).copied().unwrap_or_default();
+        if byte != 0 {
+            if let Some(place) = text.get_mut(length) {
+                *place = byte;
+            }
+            length = length.saturating_add(1);
+        }
+    }
+    length
 }
 
-impl Streak {
-    /// Takes the next unit; gives the streak back that it ends.
-    fn take(&mut self, unit: usize, is_text: bool) -> Option<Self> {
+/// Calls `each` for the stretches of units that decode to text: so many in a row at first, then more, of which every
+/// second one at least is text. Gives the first unit and the one after the last.
+fn stretches(
+    units: impl Iterator<Item = bool>,
+    shortest: usize,
+    mut each: impl FnMut(usize, usize),
+) {
+    // Units of text in a row, and whether they were enough once.
+    let (mut row, mut long) = (0_usize, None);
+    let mut count = 0_usize;
+    for is_text in units {
+        count = count.saturating_add(1);
         if is_text {
-            if self.good == 0 {
-                self.from = unit;
+            row = row.saturating_add(1);
+            if row >= shortest && long.is_none() {
+                long = Some(count.saturating_sub(row));
             }
-            self.good = self.good.saturating_add(1);
-            self.end = unit.saturating_add(1);
-            return None;
+        } else if row == 0
+            && let Some(from) = long.take()
+        {
+            each(from, count.saturating_sub(2));
+        } else {
+            row = 0;
         }
-        let gap = unit.saturating_sub(self.end);
-        (self.good > 0 && gap > 0).then(|| std::mem::take(self))
+    }
+    if let Some(from) = long {
+        each(
+            from,
+            if row == 0 {
+                count.saturating_sub(1)
+            } else {
+                count
+            },
+        );
     }
 }
 
@@ -72,5 +103,20 @@ pub(crate) const fn hex_digit(byte: u8) -> Option<u8> {
         b'a'..=b'f' => Some(byte.wrapping_sub(b'a').wrapping_add(10)),
         b'A'..=b'F' => Some(byte.wrapping_sub(b'A').wrapping_add(10)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn utf_16_becomes_ascii_and_other_text_stays() {
+        let mut text = *b"t\0o\0k\0e\0n\0";
+        let length = squeeze(&mut text);
+        assert_eq!(&text[..length], b"token");
+        let mut text = *b"one\0two";
+        assert_eq!(squeeze(&mut text), 7);
+        assert_eq!(squeeze(&mut []), 0);
     }
 }

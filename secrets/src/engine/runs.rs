@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::decode::bits::gather;
+
 /// Shorter runs are not decoded: 24 characters of base64 hold 18 bytes.
 pub(crate) const SHORTEST: usize = 24;
 
@@ -76,20 +78,6 @@ fn classify(block: &[u8; 64]) -> Masks {
         gather(&classes)
     };
     Masks { digits, marks }
-}
-
-/// Gathers 64 bytes of 0 or 1 into 64 bits.
-#[inline]
-fn gather(classes: &[u8; 64]) -> u64 {
-    let (words, _none) = classes.as_chunks::<8>();
-    words
-        .iter()
-        .zip((0_u32..64).step_by(8))
-        .fold(0, |mask, (word, shift)| {
-            // Byte i, times 2^(7 (8 - i)), lands in bit 56 + i; the products do not meet.
-            let bits = u64::from_le_bytes(*word).wrapping_mul(0x0102_0408_1020_4080) >> 56;
-            mask | bits << shift
-        })
 }
 
 /// The first and the last of some bits.

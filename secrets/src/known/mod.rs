@@ -15,7 +15,7 @@ mod forms;
 mod search;
 
 pub use file::{FileError, Mistake};
-pub(crate) use search::{Found, Search};
+pub(crate) use search::Search;
 
 /// The rule of detections of known values.
 pub(crate) const RULE: Rule = Rule {

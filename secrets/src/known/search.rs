@@ -56,9 +56,11 @@ pub(crate) struct Search {
 
 /// A known value in a text.
 #[derive(Clone, Copy)]
-pub(crate) struct Found<'s> {
+pub(crate) struct Found {
+    /// Where it begins.
     pub(crate) at: usize,
-    pub(crate) digest: &'s Digest,
+    /// Which one it is: for [`Search::digest`].
+    pub(crate) number: usize,
 }
 
 impl Search {
@@ -87,10 +89,15 @@ impl Search {
         })
     }
 
+    /// One of the values.
+    pub(crate) fn digest(&self, number: usize) -> Option<&Digest> {
+        self.digests.get(number)
+    }
+
     /// Calls `found` for each known value in `text`, from left to right, overlapping ones too.
     ///
     /// A position that passes the filter costs one keyed hash for each value with that filter.
-    pub(crate) fn each<'s>(&'s self, text: &[u8], mut found: impl FnMut(Found<'s>)) {
+    pub(crate) fn each(&self, text: &[u8], mut found: impl FnMut(Found)) {
         for (at, window) in text.windows(8).enumerate() {
             let Some(window) = window.first_chunk::<8>() else {
                 continue;
@@ -108,22 +115,16 @@ impl Search {
     }
 
     #[cold]
-    fn try_here<'s>(
-        &'s self,
-        text: &[u8],
-        at: usize,
-        filter: u32,
-        found: &mut impl FnMut(Found<'s>),
-    ) {
+    fn try_here(&self, text: &[u8], at: usize, filter: u32, found: &mut impl FnMut(Found)) {
         let from = self
             .digests
             .partition_point(|digest| digest.filter < filter);
-        let candidates = self.digests.iter().skip(from);
-        for digest in candidates.take_while(|digest| digest.filter == filter) {
+        let candidates = self.digests.iter().enumerate().skip(from);
+        for (number, digest) in candidates.take_while(|(_, digest)| digest.filter == filter) {
             let length = usize::try_from(digest.length).unwrap_or(usize::MAX);
             let here = at.checked_add(length).and_then(|end| text.get(at..end));
             if here.is_some_and(|here| self.digester.digest(here) == digest.digest) {
-                found(Found { at, digest });
+                found(Found { at, number });
             }
         }
     }

@@ -31,8 +31,9 @@ fn set_of(values: &[(&str, &[u8])]) -> KnownSet {
 fn found(set: &KnownSet, text: &[u8]) -> Vec<(usize, String, Form)> {
     let search = Search::new(&key(), set.digests()).unwrap();
     let mut found = Vec::new();
-    search.each(text, |Found { at, digest }| {
-        found.push((at, digest.label.clone(), digest.form))
+    search.each(text, |place| {
+        let digest = search.digest(place.number).unwrap();
+        found.push((place.at, digest.label.clone(), digest.form));
     });
     found
 }

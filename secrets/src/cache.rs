@@ -1,0 +1,210 @@
+//! A table of bounded size that forgets what was not seen for long.
+//!
+//! For each identity it takes one line of the processor's cache to look it up and to put it in, whether
+//! or not it is there: what is new costs no more than what is known. Three identities share a line; the
+//! one that was not seen for longest makes room. Values are kept apart, in the order they came, since
+//! few entries have one.
+
+use std::collections::VecDeque;
+
+use crate::identity::Identity;
+
+/// A bounded table from identities to values, or to the knowledge that there is none.
+pub(crate) struct Cache<V> {
+    lines: Vec<Line>,
+    /// The values, the oldest first, each with its identity and weight.
+    values: VecDeque<(Identity, usize, V)>,
+    /// The number of the oldest value, from 1.
+    first: u32,
+    /// The weight of all values, and what it may be.
+    weight: usize,
+    most: usize,
+}
+
+/// Three identities with the numbers of their values, the one seen last in front: 64 bytes.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Line {
+    identities: [Identity; WAYS],
+    /// 0 where there is no value.
+    numbers: [u32; WAYS],
+}
+
+const WAYS: usize = 3;
+const _: () = assert!(size_of::<Line>() == 64);
+
+impl<V: Clone> Cache<V> {
+    /// A table of at least so many identities, and values of so much weight.
+    pub(crate) fn new(identities: usize, most: usize) -> Self {
+        let lines = identities.div_ceil(WAYS).max(1).next_power_of_two();
+        let empty = Line {
+            identities: [Identity::NONE; WAYS],
+            numbers: [0; WAYS],
+        };
+        Self {
+            lines: vec![empty; lines],
+            values: VecDeque::new(),
+            first: 1,
+            weight: 0,
+            most,
+        }
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        for line in &mut self.lines {
+            line.identities = [Identity::NONE; WAYS];
+        }
+        self.values.clear();
+        self.first = 1;
+        self.weight = 0;
+    }
+
+    /// How many identities there is room for.
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> usize {
+        self.lines.len() * WAYS
+    }
+
+    /// What is known of an identity: nothing, that it has no value, or its value.
+    pub(crate) fn find(&mut self, identity: Identity) -> Option<Option<V>> {
+        let Line {
+            identities,
+            numbers,
+        } = self.line(identity)?;
+        let way = identities.iter().position(|known| *known == identity)?;
+        let number = numbers.get(way).copied()?;
+        if way > 0 {
+            identities.get_mut(..=way)?.rotate_right(1);
+            numbers.get_mut(..=way)?.rotate_right(1);
+        }
+        if number == 0 {
+            return Some(None);
+        }
+        let at = usize::try_from(number.wrapping_sub(self.first)).ok()?;
+        let (owner, _weight, value) = self.values.get(at)?;
+        (*owner == identity).then(|| Some(value.clone()))
+    }
+
+    /// Keeps an identity, with a value of some weight or without one.
+    pub(crate) fn keep(&mut self, identity: Identity, value: Option<(V, usize)>) {
+        let number = value.map_or(0, |(value, weight)| {
+            self.keep_value(identity, weight, value)
+        });
+        let Some(Line {
+            identities,
+            numbers,
+        }) = self.line(identity)
+        else {
+            return;
+        };
+        let known = identities.iter().position(|known| *known == identity);
+        let way = known.unwrap_or(WAYS.saturating_sub(1));
+        if let (Some(identities), Some(numbers)) =
+            (identities.get_mut(..=way), numbers.get_mut(..=way))
+        {
+            identities.rotate_right(1);
+            numbers.rotate_right(1);
+        }
+        let [first, ..] = identities;
+        *first = identity;
+        let [first, ..] = numbers;
+        *first = number;
+    }
+
+    /// Keeps a value; its number.
+    fn keep_value(&mut self, identity: Identity, weight: usize, value: V) -> u32 {
+        let count = u32::try_from(self.values.len()).unwrap_or(u32::MAX);
+        let Some(number) = self.first.checked_add(count) else {
+            // After four thousand million values the numbers begin anew.
+            self.clear();
+            return self.keep_value(identity, weight, value);
+        };
+        self.values.push_back((identity, weight, value));
+        self.weight = self.weight.saturating_add(weight);
+        while self.weight > self.most && self.values.len() > 1 {
+            if let Some((_owner, weight, _value)) = self.values.pop_front() {
+                self.weight = self.weight.saturating_sub(weight);
+            }
+            self.first = self.first.saturating_add(1);
+        }
+        number
+    }
+
+    fn line(&mut self, identity: Identity) -> Option<&mut Line> {
+        let mask = self.lines.len().saturating_sub(1);
+        let at = usize::try_from(identity.low_bits()).ok()? & mask;
+        self.lines.get_mut(at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Identities;
+
+    fn identity(number: usize) -> Identity {
+        Identities::new(&[1; 32]).of(0, &number.to_le_bytes())
+    }
+
+    #[test]
+    fn what_is_kept_is_found_with_its_value() {
+        let mut cache = Cache::new(1000, 1000);
+        for number in 0..100 {
+            assert_eq!(cache.find(identity(number)), None);
+            cache.keep(identity(number), (number % 3 == 0).then_some((number, 1)));
+        }
+        for number in 0..100 {
+            let value = (number % 3 == 0).then_some(number);
+            assert_eq!(cache.find(identity(number)), Some(value), "{number}");
+        }
+        cache.keep(identity(1), Some((7, 1)));
+        assert_eq!(cache.find(identity(1)), Some(Some(7)));
+        cache.clear();
+        assert!((0..100).all(|number| cache.find(identity(number)).is_none()));
+    }
+
+    #[test]
+    fn what_is_looked_up_is_kept_and_the_rest_is_forgotten() {
+        let mut cache = Cache::new(12, 100);
+        cache.keep(identity(0), Some((0, 1)));
+        for number in 1..50 {
+            cache.keep(identity(number), None);
+            assert_eq!(cache.find(identity(0)), Some(Some(0)), "{number}");
+        }
+        let known = (1..50)
+            .filter(|number| cache.find(identity(*number)).is_some())
+            .count();
+        assert!((1..=cache.room()).contains(&known), "{known}");
+    }
+
+    #[test]
+    fn values_that_weigh_too_much_are_forgotten_with_their_identities() {
+        let mut cache = Cache::new(1000, 10);
+        for number in 0..100 {
+            cache.keep(identity(number), Some((number, 4)));
+        }
+        assert_eq!(cache.values.len(), 2);
+        for number in 0..100 {
+            let value = (number >= 98).then_some(Some(number));
+            assert_eq!(cache.find(identity(number)), value, "{number}");
+        }
+        cache.keep(identity(0), Some((0, 1000)));
+        assert_eq!(
+            cache.find(identity(0)),
+            Some(Some(0)),
+            "one is kept, however heavy"
+        );
+        assert_eq!(cache.values.len(), 1);
+    }
+
+    #[test]
+    fn numbers_begin_anew() {
+        let mut cache = Cache::new(1000, 10);
+        cache.first = u32::MAX - 1;
+        for number in 0..10 {
+            cache.keep(identity(number), Some((number, 4)));
+            assert_eq!(cache.find(identity(number)), Some(Some(number)));
+        }
+    }
+}
