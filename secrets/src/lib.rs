@@ -32,7 +32,7 @@ pub use fingerprint::{Fingerprint, FingerprintKey, KeyId};
 pub use known::{FileError, KnownSet, KnownValue, Mistake, RegisterError};
 pub use memory::{Bounds, Memory};
 pub use policy::{
-    AllowEntry, Baseline, Glob, GlobError, Holder, Judgement, Outcome, Place, Reason, Severity,
-    Stale, SweepPolicy, Tree, Usage,
+    AllowEntry, Baseline, Glob, GlobError, Judgement, Outcome, PatternError, Place, ProgramPattern,
+    Reason, Severity, Stale, SweepPolicy, Tree, Usage, VariablePattern,
 };
 pub use scratch::Scratch;

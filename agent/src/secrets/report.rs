@@ -196,15 +196,14 @@ fn finding(row: &Row, calendar: &Calendar) -> Finding {
         Variable::from(&detection.place.variable),
     );
     let class = crate::report::sweep::Class::from(detection.class);
-    let (reason, explanation) = reason(row.judgement);
     Finding {
         rule: detection.rule.id.to_owned(),
         title: detection.rule.title.to_owned(),
         class,
         class_letter: class.letter(),
         severity: severity(row.judgement),
-        reason: reason.to_owned(),
-        explanation: explanation.to_owned(),
+        reason: row.judgement.reason.name().to_owned(),
+        explanation: explanation(row.judgement).to_owned(),
         allowance: match row.judgement.reason {
             Reason::Allowed(at) => u32::try_from(at).ok(),
             _ => None,
@@ -252,59 +251,36 @@ const fn severity(judgement: Judgement) -> Severity {
     }
 }
 
-/// A reason's name, and what it means.
-pub(crate) const fn reason(judgement: Judgement) -> (&'static str, &'static str) {
+/// What a reason means.
+const fn explanation(judgement: Judgement) -> &'static str {
     match judgement.reason {
-        Reason::Allowed(_) => ("allowed", "the policy allows it by an entry of its list"),
-        Reason::Expired => ("expired", "it says itself that it has expired"),
-        Reason::PlatformToken => (
-            "platform-token",
-            "the job's token, where the platform puts it",
-        ),
-        Reason::TokenOnCommandLine => (
-            "token-on-command-line",
-            "the job's token on a command line, which other accounts of the host can read",
-        ),
-        Reason::TokenElsewhere => (
-            "token-elsewhere",
-            "the job's token where the platform does not put it",
-        ),
-        Reason::TokenWithOther => (
-            "token-with-other",
-            "the job's token with a program that is none of the holders the policy names",
-        ),
-        Reason::TokenOutside => (
-            "token-outside",
-            "the job's token with a process that is not of the job",
-        ),
-        Reason::Federated => (
-            "federated",
-            "short-lived, from an issuer that this job is known to use",
-        ),
-        Reason::OriginUnproven => (
-            "origin-unproven",
-            "short-lived; who issued it is not proven",
-        ),
-        Reason::ShortLivedOnCommandLine => (
-            "short-lived-on-command-line",
-            "short-lived, and on a command line, which other accounts of the host can read",
-        ),
-        Reason::LivesTooLong => (
-            "lives-too-long",
-            "it lives longer than the policy allows for a short-lived credential",
-        ),
-        Reason::Pointer => ("pointer", "it points to a credential and holds none"),
-        Reason::LongLived => ("long-lived", "it works until somebody revokes it"),
-        Reason::PrivateKey => ("private-key", "a private key"),
-        Reason::Runner => ("runner", "the runner's own identity, with the runner"),
-        Reason::RunnerIdentityOutside => (
-            "runner-identity-outside",
-            "the runner's own identity, with something that is not the runner",
-        ),
-        Reason::UnknownLifetime => (
-            "unknown-lifetime",
-            "a secret, and nothing says how long it works",
-        ),
+        Reason::Allowed(_) => "the policy allows it by an entry of its list",
+        Reason::Expired => "it says itself that it has expired",
+        Reason::PlatformToken => "the job's token, where the platform puts it",
+        Reason::TokenOnCommandLine => {
+            "the job's token on a command line, which other accounts of the host can read"
+        }
+        Reason::TokenElsewhere => "the job's token where the platform does not put it",
+        Reason::TokenWithOther => {
+            "the job's token with a program that is none of the holders the policy names"
+        }
+        Reason::TokenOutside => "the job's token with a process that is not of the job",
+        Reason::Federated => "short-lived, from an issuer that this job is known to use",
+        Reason::OriginUnproven => "short-lived; who issued it is not proven",
+        Reason::ShortLivedOnCommandLine => {
+            "short-lived, and on a command line, which other accounts of the host can read"
+        }
+        Reason::LivesTooLong => {
+            "it lives longer than the policy allows for a short-lived credential"
+        }
+        Reason::Pointer => "it points to a credential and holds none",
+        Reason::LongLived => "it works until somebody revokes it",
+        Reason::PrivateKey => "a private key",
+        Reason::Runner => "the runner's own identity, with the runner",
+        Reason::RunnerIdentityOutside => {
+            "the runner's own identity, with something that is not the runner"
+        }
+        Reason::UnknownLifetime => "a secret, and nothing says how long it works",
     }
 }
 

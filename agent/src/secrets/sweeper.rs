@@ -277,7 +277,6 @@ impl Scanner {
         let mut scratch = Scratch::new(self.scratch.bytes_mut());
         let path = subject.chain.executables.first().map_or("", String::as_str);
         let place = Place {
-            process: path.rsplit('/').next().unwrap_or_default(),
             path,
             tree: subject.tree,
         };

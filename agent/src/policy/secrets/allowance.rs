@@ -63,6 +63,13 @@ impl Allowance {
         self.expires.is_some_and(|last| last < today)
     }
 
+    /// The moment from which on it does not apply any more.
+    #[must_use]
+    pub fn end(&self) -> Option<Timestamp> {
+        let after = self.expires?.tomorrow().ok()?;
+        Some(after.to_zoned(TimeZone::UTC).ok()?.timestamp())
+    }
+
     /// Whether another one is about the same secrets, for whatever reason and however long.
     pub(super) fn is_about_what(&self, other: &Self) -> bool {
         let Self {

@@ -9,12 +9,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 mod allowance;
-mod pattern;
 mod read;
 mod said;
 
+pub use cordon_secrets::{PatternError, ProgramPattern, VariablePattern};
+
 pub use self::allowance::Allowance;
-pub use self::pattern::{PatternError, ProgramPattern, VariablePattern};
 pub(crate) use self::read::read_secrets;
 pub(crate) use self::said::Said;
 
