@@ -30,6 +30,7 @@ use crate::report::sink::{BUNDLE_NAME, EvidenceDir, Written};
 use crate::report::statement::REPORT_NAME;
 use crate::report::verify::verify;
 use crate::report::{Coverage, Interruption, Layer, Outcome, Report};
+use crate::secrets::ledger::Occasion;
 use crate::sys::signals::Signals;
 use crate::sys::{fs, netns, privilege};
 
@@ -469,6 +470,9 @@ async fn take_over(
                 let listener = bound.serve(resolution)?;
                 watch.namespaces = Some(Namespaces::new(place.cgroup.id(), home, listener));
             }
+            let slots = enforced.maps.slots.take();
+            let policy = taken.policy.secrets.clone();
+            watch.sweeping = Some(run::sweeping(config, policy, slots)?);
             taken.effects.push(if watch.namespaces.is_some() {
                 "DNS questions in this time got no answer.".to_owned()
             } else {
@@ -484,6 +488,9 @@ async fn take_over(
             watch
                 .until_empty(host, place, signals, tell)
                 .await
+                .map_err(RunError::Watch)?;
+            watch
+                .sweep(Occasion::End, host, place, tell)
                 .map_err(RunError::Watch)?;
             let survivors = host.kill(place).map_err(RunError::Survivors)?;
             (watch.end_dns().await, survivors)

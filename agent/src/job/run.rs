@@ -25,7 +25,7 @@ use crate::enforce::maps::Leases;
 use crate::enforce::{self, Enforced, Host, Place, object};
 use crate::events::ledger::{Ledger, News};
 use crate::events::ring::Pump;
-use crate::policy::{Policy, Ruleset};
+use crate::policy::{Policy, Ruleset, SecretsPolicy};
 use crate::report::build::{Facts, build};
 use crate::report::signer::SigningKey;
 use crate::report::sink::{EvidenceDir, SinkError, Written};
@@ -39,6 +39,7 @@ use crate::sys::clock::Calendar;
 use crate::sys::signals::Signals;
 use crate::sys::spawn::{self, Account};
 use crate::sys::terminal::Foreground;
+use crate::sys::sensitive::Slots;
 use crate::sys::{fs, privilege, sensitive};
 
 /// Receives what happens while it happens.
@@ -241,7 +242,8 @@ async fn run_placed(
     let (mut watch, log) = Watch::new(pump, leases, place.cgroup.name());
     let plan = plan(request, place, &enforced)?;
     job.around = Surroundings::of(&plan, job.as_root);
-    let sweeping = sweeping(request, &mut enforced)?;
+    let slots = enforced.maps.slots.take();
+    let sweeping = sweeping(&request.config, request.policy.secrets.clone(), slots)?;
     if sweeping.holds() {
         let maps = &mut host.kernel.maps;
         maps.hold(place.cgroup.id())
@@ -277,16 +279,18 @@ async fn run_placed(
     })
 }
 
-/// The job's secret sweep.
-fn sweeping(request: &Request, enforced: &mut Enforced) -> Result<Sweeping, RunError> {
-    let slots = enforced.maps.slots.take();
-    let sweeper = secrets::sweeper(&request.config.host, &request.policy.secrets, slots).map_err(
-        |source| RunError::Start {
+/// A job's secret sweep.
+pub(super) fn sweeping(
+    config: &Config,
+    policy: SecretsPolicy,
+    slots: Option<Slots>,
+) -> Result<Sweeping, RunError> {
+    let sweeper =
+        secrets::sweeper(&config.host, &policy, slots).map_err(|source| RunError::Start {
             what: "its secret sweep could not be set up",
             source,
-        },
-    )?;
-    Ok(Sweeping::new(sweeper, request.policy.secrets.clone()))
+        })?;
+    Ok(Sweeping::new(sweeper, policy))
 }
 
 /// What another cordon needs to go on with the job.

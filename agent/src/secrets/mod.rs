@@ -17,6 +17,7 @@ use crate::sys::sensitive::Slots;
 pub mod ledger;
 pub mod procfs;
 pub mod report;
+pub mod request;
 pub mod sweeper;
 
 /// A sweeper for this host and this policy. `slots` is where the kernel copies to, if there is a job.
@@ -37,7 +38,13 @@ pub fn sweeper(
     let key = FingerprintKey::new(random()?);
     let known = KnownSet::new(key.id());
     let engine = Engine::new(&key, &known, &Rules::default()).map_err(io::Error::other)?;
-    Sweeper::new(engine, judged_by(policy), &random()?, slots)
+    Sweeper::new(
+        engine,
+        judged_by(policy),
+        &random()?,
+        known.values().len() as u64,
+        slots,
+    )
 }
 
 /// The profile's words as the engine judges by them.

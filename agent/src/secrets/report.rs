@@ -46,8 +46,6 @@ pub struct Facts<'a> {
     pub platform: Platform,
     /// From boot times to dates.
     pub calendar: Calendar,
-    /// Registered values that are looked for.
-    pub known_values: u64,
 }
 
 /// The report of a job's sweep.
@@ -70,7 +68,7 @@ pub fn build(sweeper: &Sweeper, facts: Facts<'_>, held: bool) -> SweepReport {
         expected: Vec::new(),
         allowances: allowances(sweeper, &facts),
         policy: policy_facts(facts.policy),
-        scanner: scanner(sweeper, &facts),
+        scanner: scanner(sweeper),
         job: facts.job,
         platform: facts.platform,
     };
@@ -353,7 +351,7 @@ fn policy_facts(policy: &Policy) -> SweepPolicyFacts {
     }
 }
 
-fn scanner(sweeper: &Sweeper, facts: &Facts<'_>) -> Scanner {
+fn scanner(sweeper: &Sweeper) -> Scanner {
     let rules = Rules::all();
     let mut digest = blake3::Hasher::new();
     let mut count = 0u64;
@@ -367,7 +365,7 @@ fn scanner(sweeper: &Sweeper, facts: &Facts<'_>) -> Scanner {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         rule_count: count,
         rules_digest: digest.finalize().to_hex().to_string(),
-        known_values: facts.known_values,
+        known_values: sweeper.known_values(),
         key_id: sweeper.engine().key().to_string(),
     }
 }

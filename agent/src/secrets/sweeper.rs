@@ -39,6 +39,7 @@ struct Scanner {
     scratch: Locked,
     policy: SweepPolicy,
     usage: Usage,
+    known_values: u64,
 }
 
 // Neither keys nor what it has seen.
@@ -73,6 +74,7 @@ impl Sweeper {
         engine: Engine,
         policy: SweepPolicy,
         seed: &[u8; 32],
+        known_values: u64,
         slots: Option<Slots>,
     ) -> io::Result<Self> {
         let room = |bytes| Locked::new(NonZeroUsize::new(bytes).unwrap_or(NonZeroUsize::MIN));
@@ -83,12 +85,19 @@ impl Sweeper {
                 scratch: room(SCRATCH)?,
                 policy,
                 usage: Usage::default(),
+                known_values,
             },
             buffer: room(LARGEST)?,
             slots,
             proc: ProcFs::default(),
             ledger: SweepLedger::default(),
         })
+    }
+
+    /// How many registered values it looks for.
+    #[must_use]
+    pub fn known_values(&self) -> u64 {
+        self.scanner.known_values
     }
 
     /// What judged, and which of its entries were of use.
