@@ -6,6 +6,8 @@
 
 mod credential;
 mod formats;
+mod json;
+mod placeholder;
 mod scratch;
 
 pub use credential::{Checksum, Class, Confidence, Fact, Life, Rule};
