@@ -4,6 +4,7 @@
 //! that leaves the crate holds a byte of a secret: a detection says which rule, of which class,
 //! where, and carries a keyed fingerprint.
 
+mod checksum;
 mod credential;
 mod formats;
 mod json;
