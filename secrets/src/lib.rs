@@ -4,6 +4,8 @@
 //! that leaves the crate holds a byte of a secret: a detection says which rule, of which class,
 //! where, and carries a keyed fingerprint.
 
+#[cfg(any(test, feature = "cases"))]
+pub mod cases;
 mod checksum;
 mod credential;
 mod formats;

@@ -17,7 +17,11 @@ impl<'m> Scratch<'m> {
 
     /// Lends up to `size` bytes to `use_it`, and the rest as a scratch for deeper layers. `None` if there is
     /// not that much left: the caller counts the layer as not decoded.
-    pub fn with<R>(&mut self, size: usize, use_it: impl FnOnce(&mut [u8], &mut Scratch<'_>) -> R) -> Option<R> {
+    pub fn with<R>(
+        &mut self,
+        size: usize,
+        use_it: impl FnOnce(&mut [u8], &mut Scratch<'_>) -> R,
+    ) -> Option<R> {
         let (mine, rest) = self.memory.split_at_mut_checked(size)?;
         let result = use_it(mine, &mut Scratch { memory: rest });
         mine.zeroize();
