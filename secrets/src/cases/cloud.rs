@@ -2,9 +2,9 @@
 
 use super::Case;
 use super::random::{
-    ALNUM, BASE32, BASE64, BASE64_URL, Random, base32, base64, base64_url, crc32, in_base, marvin32,
+    ALNUM, BASE32, BASE32_LOWER, BASE64, BASE64_URL, Random, base32, base64, base64_url, crc32,
+    in_base, marvin32,
 };
-use super::structured::lower_base32;
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -111,7 +111,7 @@ fn bedrock(cases: &mut Vec<Case>) {
     );
     let rule = "aws-bedrock-short-term-key";
     let key = format!("bedrock-api-key-{}", base64(url.as_bytes()));
-    cases.push(Case::found(rule, key.clone(), "a request signed for hours"));
+    cases.push(Case::found(rule, key, "a request signed for hours"));
     let other = format!("bedrock-api-key-{}", random.text(ALNUM, 80));
     cases.push(Case::nothing(other, "no request inside"));
 }
@@ -133,7 +133,7 @@ fn entra(cases: &mut Vec<Case>) {
     let older = format!("{}7Q~{}", random.text(ALNUM, 3), random.text(DIGITS, 31));
     cases.push(Case::found(rule, older, "of the older kind").named("ARM_CLIENT_SECRET"));
     let oldest = random.text(ALNUM, 34);
-    let named = Case::found(rule, oldest.clone(), "of the oldest kind");
+    let named = Case::found(rule, oldest.as_str(), "of the oldest kind");
     cases.push(named.named("AZURE_CLIENT_SECRET"));
     cases.push(Case::nothing(oldest, "nothing says what it is"));
     let reference = Case::nothing("$(AZURE_CLIENT_SECRET)", "a reference");
@@ -150,7 +150,7 @@ fn entra(cases: &mut Vec<Case>) {
         bytes[place] = byte;
     }
     // Half a byte more than 32, which says nothing.
-    let token = &lower_base32(&bytes)[..52];
+    let token = &base32(&bytes, BASE32_LOWER)[..52];
     cases.push(Case::found(rule, token, "four bytes are a checksum").named("AZURE_DEVOPS_EXT_PAT"));
     cases.push(Case::found(rule, token, "the job's own").named("SYSTEM_ACCESSTOKEN"));
     cases.push(Case::nothing(token, "nothing says what it is"));

@@ -23,6 +23,15 @@ pub(super) fn cases() -> Vec<Case> {
         ));
         cases.push(Case::nothing(hash, why).named("GITHUB_SHA"));
     }
+    for (before, length) in [("Linux-key-", 32), ("sync-pul-", 40), ("node_key-", 32)] {
+        let hash = random.text(HEX, length);
+        cases.push(Case::nothing(
+            format!("{before}{hash}"),
+            "the key of a cache",
+        ));
+    }
+    let name = format!("app_secret_{}", random.text(ALNUM, 43));
+    cases.push(Case::nothing(name, "a longer name"));
     for bytes in [32, 48, 64] {
         let hash = base64(&random.bytes(bytes));
         cases.push(Case::nothing(

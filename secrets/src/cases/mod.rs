@@ -13,9 +13,12 @@
 
 mod cloud;
 mod harmless;
+mod keys;
+mod passwords;
+mod platforms;
 mod random;
+mod services;
 mod simple;
-mod structured;
 
 /// A text and what is in it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -57,9 +60,14 @@ impl Case {
 
 /// All cases, in the same order on every call.
 pub fn cases() -> Vec<Case> {
-    let mut cases = simple::cases();
-    cases.extend(structured::cases());
-    cases.extend(cloud::cases());
-    cases.extend(harmless::cases());
-    cases
+    [
+        simple::cases(),
+        platforms::cases(),
+        cloud::cases(),
+        keys::cases(),
+        passwords::cases(),
+        services::cases(),
+        harmless::cases(),
+    ]
+    .concat()
 }

@@ -76,7 +76,7 @@ pub(super) fn in_base(mut number: u64, digits: &str, width: usize) -> String {
 /// Base64, padded.
 pub(super) fn base64(bytes: &[u8]) -> String {
     let mut text = base64_of(bytes, BASE64);
-    while text.len() % 4 != 0 {
+    while !text.len().is_multiple_of(4) {
         text.push('=');
     }
     text
@@ -155,14 +155,14 @@ pub(super) fn bech32_sum(human: &str, data: &str) -> String {
         .collect()
 }
 
-/// Marvin32 word by word, as SymCrypt describes it.
+/// Marvin32 word by word, as `SymCrypt` describes it.
 pub(super) fn marvin32(data: &[u8], seed: &str) -> u32 {
     let seed: [u8; 8] = seed.as_bytes().try_into().expect("eight characters");
     let mut low = u32::from_be_bytes([seed[4], seed[5], seed[6], seed[7]]);
     let mut high = u32::from_be_bytes([seed[0], seed[1], seed[2], seed[3]]);
     let mut padded = data.to_vec();
     padded.push(0x80);
-    while padded.len() % 4 != 0 {
+    while !padded.len().is_multiple_of(4) {
         padded.push(0);
     }
     let mut words: Vec<u32> = padded

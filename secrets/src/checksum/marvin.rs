@@ -1,20 +1,18 @@
 //! Marvin32, which Azure's identifiable keys end with.
 //!
 //! The algorithm and the seeds are those of `microsoft/security-utilities`; the definitive text of
-//! the algorithm is `marvin32.c` of SymCrypt. A seed is eight characters that name the kind of key,
+//! the algorithm is `marvin32.c` of `SymCrypt`. A seed is eight characters that name the kind of key,
 //! the first the most significant.
 
 /// The checksum: both halves of the state, folded.
 pub(crate) fn hash32(data: &[u8], seed: [u8; 8]) -> u32 {
-    let state = hash64(data, u64::from_be_bytes(seed));
-    let [a, b, c, d, e, f, g, h] = state.to_be_bytes();
-    u32::from_be_bytes([a, b, c, d]) ^ u32::from_be_bytes([e, f, g, h])
+    let (high, low) = hash(data, u64::from_be_bytes(seed));
+    high ^ low
 }
 
-fn hash64(data: &[u8], seed: u64) -> u64 {
-    let [a, b, c, d, e, f, g, h] = seed.to_be_bytes();
-    let mut high = u32::from_be_bytes([a, b, c, d]);
-    let mut low = u32::from_be_bytes([e, f, g, h]);
+/// Both halves of the state at the end.
+fn hash(data: &[u8], seed: u64) -> (u32, u32) {
+    let (mut high, mut low) = halves(seed);
     let (words, rest) = data.as_chunks::<4>();
     for word in words {
         low = low.wrapping_add(u32::from_le_bytes(*word));
@@ -23,14 +21,19 @@ fn hash64(data: &[u8], seed: u64) -> u64 {
     // What is left over is closed with one set bit, so that lengths differ.
     let last = match rest {
         [] => [0x80, 0, 0, 0],
-        [a] => [*a, 0x80, 0, 0],
-        [a, b] => [*a, *b, 0x80, 0],
-        [a, b, c, ..] => [*a, *b, *c, 0x80],
+        [first] => [*first, 0x80, 0, 0],
+        [first, second] => [*first, *second, 0x80, 0],
+        [first, second, third, ..] => [*first, *second, *third, 0x80],
     };
     low = low.wrapping_add(u32::from_le_bytes(last));
     mix(&mut low, &mut high);
     mix(&mut low, &mut high);
-    (u64::from(high) << 32) | u64::from(low)
+    (high, low)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "it is cut in two")]
+const fn halves(number: u64) -> (u32, u32) {
+    ((number >> 32) as u32, number as u32)
 }
 
 const fn mix(low: &mut u32, high: &mut u32) {
@@ -44,6 +47,11 @@ const fn mix(low: &mut u32, high: &mut u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn hash64(data: &[u8], seed: u64) -> u64 {
+        let (high, low) = hash(data, seed);
+        (u64::from(high) << 32) | u64::from(low)
+    }
 
     #[test]
     fn it_agrees_with_the_vector_of_symcrypt() {

@@ -86,14 +86,15 @@ pub(super) const FORMATS: &[Format] = &[
     ),
 ];
 
-/// "OpenAI" in base64, in the middle of every key.
+/// The vendor's name in base64, in the middle of every key.
 const OPENAI: &[u8] = b"T3BlbkFJ";
+
+/// The longest half and the longest prefix before it.
+const BEFORE_MAX: usize = 96;
 
 /// `sk-`, perhaps a kind, as many characters before the marker as after it.
 fn openai(sighting: &Sighting<'_>, _: &mut Scratch<'_>) -> Option<Credential> {
     let Sighting { text, at, .. } = *sighting;
-    /// The longest half and the longest prefix before it.
-    const BEFORE_MAX: usize = 96;
     let before = text.get(..at)?;
     let start = at.checked_sub(BASE64_URL.run_back(before, BEFORE_MAX))?;
     let prefixes = [

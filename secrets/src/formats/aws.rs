@@ -120,9 +120,8 @@ fn id_at<'t>(sighting: &Sighting<'t>) -> Option<KeyId<'t>> {
     begins(text, at, ALNUM).then_some(())?;
     let mut cursor = Cursor::new(text, at);
     let (class, life) = match cursor.rest().first_chunk()? {
-        b"AKIA" => (Class::Static, Life::Long),
         b"ASIA" => (Class::ShortLived, Life::Short),
-        b"ABIA" | b"ACCA" => (Class::Static, Life::Long),
+        b"AKIA" | b"ABIA" | b"ACCA" => (Class::Static, Life::Long),
         _ => return None,
     };
     cursor.skip(4)?;

@@ -341,7 +341,7 @@ fn moment(value: &[u8]) -> Option<i64> {
     time::extended(plain.get(..length)?)
 }
 
-/// Base64 of 64 bytes (storage, Cosmos DB) or 32 (messaging, IoT).
+/// Base64 of 64 bytes (storage, databases) or 32 (messaging, devices).
 fn account_key(sighting: &Sighting<'_>, _: &mut Scratch<'_>) -> Option<Credential> {
     let Sighting { text, at, name } = *sighting;
     let mut cursor = Cursor::new(text, at);

@@ -16,7 +16,7 @@ const KEY_BYTES: usize = decoded_len(88);
 
 /// A service: where its signature stands, and the seeds of its kinds of keys.
 struct Service {
-    signature: &'static [u8; 4],
+    signature: [u8; 4],
     /// Characters before the signature.
     before: usize,
     /// Characters after it, without padding: the checksum and what is left of the byte before.
@@ -27,7 +27,7 @@ struct Service {
 }
 
 /// Keys of 64 bytes.
-const fn long(signature: &'static [u8; 4], seeds: &'static [&'static [u8; 8]]) -> Service {
+const fn long(signature: [u8; 4], seeds: &'static [&'static [u8; 8]]) -> Service {
     Service {
         signature,
         before: 76,
@@ -39,7 +39,7 @@ const fn long(signature: &'static [u8; 4], seeds: &'static [&'static [u8; 8]]) -
 }
 
 /// Keys of 32 bytes.
-const fn short(signature: &'static [u8; 4], seeds: &'static [&'static [u8; 8]]) -> Service {
+const fn short(signature: [u8; 4], seeds: &'static [&'static [u8; 8]]) -> Service {
     Service {
         before: 33,
         padding: 1,
@@ -48,7 +48,7 @@ const fn short(signature: &'static [u8; 4], seeds: &'static [&'static [u8; 8]]) 
 }
 
 /// Keys of 39 bytes, which need no padding.
-const fn middle(signature: &'static [u8; 4], seeds: &'static [&'static [u8; 8]]) -> Service {
+const fn middle(signature: [u8; 4], seeds: &'static [&'static [u8; 8]]) -> Service {
     Service {
         before: 42,
         padding: 0,
@@ -97,26 +97,26 @@ pub(super) const FORMATS: &[Format] = &[
         "azure-storage-key",
         "Azure Storage account key",
         b"+ASt",
-        long(b"+ASt", &[b"Default0"])
+        long(*b"+ASt", &[b"Default0"])
     ),
     service!(
         "azure-cosmos-key",
         "Azure Cosmos DB key",
         b"ACDb",
-        long(b"ACDb", COSMOS)
+        long(*b"ACDb", COSMOS)
     ),
     service!(
         "azure-batch-key",
         "Azure Batch key",
         b"+ABa",
-        long(b"+ABa", &[b"AbAcct00"])
+        long(*b"+ABa", &[b"AbAcct00"])
     ),
     service!(
         "azure-apim-key",
         "Azure API Management key",
         b"APIM",
         long(
-            b"APIM",
+            *b"APIM",
             &[b"Tenant00", b"IoTHub00", b"Gatewy00", b"GitKey00"]
         )
     ),
@@ -124,49 +124,49 @@ pub(super) const FORMATS: &[Format] = &[
         "azure-ml-key",
         "Azure Machine Learning (classic) key",
         b"+AMC",
-        long(b"+AMC", &[b"Classic0"])
+        long(*b"+AMC", &[b"Classic0"])
     ),
     service!(
         "azure-redis-key",
         "Azure Cache for Redis key",
         b"AzCa",
-        short(b"AzCa", &[b"Access00"])
+        short(*b"AzCa", &[b"Access00"])
     ),
     service!(
         "azure-service-bus-key",
         "Azure Service Bus key",
         b"+ASb",
-        short(b"+ASb", MESSAGING)
+        short(*b"+ASb", MESSAGING)
     ),
     service!(
         "azure-event-hub-key",
         "Azure Event Hubs key",
         b"+AEh",
-        short(b"+AEh", MESSAGING)
+        short(*b"+AEh", MESSAGING)
     ),
     service!(
         "azure-relay-key",
         "Azure Relay key",
         b"+ARm",
-        short(b"+ARm", MESSAGING)
+        short(*b"+ARm", MESSAGING)
     ),
     service!(
         "azure-iot-key",
         "Azure IoT Hub or device key",
         b"AIoT",
-        short(b"AIoT", &[b"IoTHub00", b"Device00", b"DpsKey00"])
+        short(*b"AIoT", &[b"IoTHub00", b"Device00", b"DpsKey00"])
     ),
     service!(
         "azure-container-registry-key",
         "Azure Container Registry key",
         b"+ACR",
-        middle(b"+ACR", &[b"ACRDflt0"])
+        middle(*b"+ACR", &[b"ACRDflt0"])
     ),
     service!(
         "azure-search-key",
         "Azure AI Search key",
         b"AzSe",
-        middle(b"AzSe", &[b"Query000", b"PAdmin00"])
+        middle(*b"AzSe", &[b"Query000", b"PAdmin00"])
     ),
     service!(
         "azure-function-key",
@@ -175,7 +175,7 @@ pub(super) const FORMATS: &[Format] = &[
         Service {
             before: 44,
             alphabet: BASE64_URL,
-            ..long(b"AzFu", &[b"Functi00", b"Master00", b"System00"])
+            ..long(*b"AzFu", &[b"Functi00", b"Master00", b"System00"])
         }
     ),
     Format {
@@ -216,7 +216,7 @@ fn identifiable(
     begins(text, start, service.alphabet).then_some(())?;
     let mut cursor = Cursor::new(text, start);
     cursor.take(service.alphabet, service.before)?;
-    cursor.literal(service.signature)?;
+    cursor.literal(&service.signature)?;
     cursor.run(service.alphabet, service.after..=service.after)?;
     for _ in 0..service.padding {
         cursor.literal(b"=")?;

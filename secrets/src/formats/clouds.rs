@@ -3,7 +3,7 @@
 use super::shape::{
     ALNUM, Alphabet, BASE64, BASE64_URL, Cursor, HEX, LOWER_ALNUM, begins, ends, whole,
 };
-use super::token::{self, Meaning, Part, STATIC, UNKNOWN, simple};
+use super::token::{self, Meaning, Part, STATIC, UNKNOWN, named, simple};
 use super::{About, Credential, Format, Mark, Sighting};
 use crate::checksum::crc;
 use crate::credential::{Class, Confidence, Life, Rule};
@@ -232,23 +232,6 @@ macro_rules! cloudflare {
     };
 }
 use cloudflare;
-
-/// A value that only its variable's name tells from others.
-macro_rules! named {
-    ($id:literal, $title:literal, [$($name:literal),+], $alphabet:expr, $length:literal) => {
-        $crate::formats::Format {
-            rule: $crate::credential::Rule { id: $id, title: $title },
-            marks: &[$crate::formats::Mark::Named(&[$($name),+])],
-            about: $crate::formats::About {
-                check: "name, shape",
-                life: "until revoked",
-                classes: &[$crate::credential::Class::Static],
-            },
-            read: |sighting, _| $crate::formats::token::named(sighting, $alphabet, $length),
-        }
-    };
-}
-pub(super) use named;
 
 /// Forty characters and the eight digits of their checksum.
 fn read_cloudflare(sighting: &Sighting<'_>, prefix: &[u8]) -> Option<Credential> {

@@ -201,23 +201,26 @@ pub(super) fn segments(text: &[u8], at: usize, scratch: &mut Scratch<'_>) -> Opt
     cursor.literal(b".")?;
     cursor.run(BASE64_URL, SIGNATURE_MIN..=SIGNATURE_MAX)?;
     cursor.ends(BASE64_URL)?;
-    within(header, scratch, has_algorithm)??;
-    let claims = within(claims, scratch, claims_of)??;
+    within(header, scratch, has_algorithm)?;
+    let claims = within(claims, scratch, claims_of)?;
     Some(Jwt {
         end: cursor.at(),
         claims,
     })
 }
 
-/// Decodes a segment into the scratch and looks at it there. The outer `None`: there is no room.
+/// Decodes a segment into the scratch and looks at it there. Where there is no room for it, it is no
+/// token: the caller's scratch is as large as the longest.
 fn within<R>(
     segment: &[u8],
     scratch: &mut Scratch<'_>,
     look: impl FnOnce(&[u8]) -> Option<R>,
-) -> Option<Option<R>> {
-    scratch.with(decoded_len(segment.len()), |memory, _| {
-        decode(segment, memory).and_then(|json| look(json))
-    })
+) -> Option<R> {
+    scratch
+        .with(decoded_len(segment.len()), |memory, _| {
+            look(decode(segment, memory)?)
+        })
+        .flatten()
 }
 
 fn has_algorithm(json: &[u8]) -> Option<()> {

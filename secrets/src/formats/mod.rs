@@ -20,15 +20,17 @@ mod base64;
 mod chat;
 mod ci;
 mod clouds;
+mod data_platforms;
 mod github;
 mod gitlab;
 mod google;
 mod jwt;
 mod keys;
-mod operations;
+mod monitoring;
 mod package_registries;
 mod passwords;
 mod pem;
+mod secret_stores;
 mod services;
 mod shape;
 mod time;
@@ -160,7 +162,9 @@ pub(crate) const FORMATS: &[&[Format]] = &[
     ai::FORMATS,
     clouds::FORMATS,
     services::FORMATS,
-    operations::FORMATS,
+    secret_stores::FORMATS,
+    monitoring::FORMATS,
+    data_platforms::FORMATS,
     keys::FORMATS,
     ci::FORMATS,
     jwt::FORMATS,

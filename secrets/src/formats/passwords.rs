@@ -317,7 +317,7 @@ fn password_length(rest: &[u8]) -> Option<(usize, usize)> {
             let stop = window
                 .iter()
                 .position(|byte| b";\"'\r\n".contains(byte))
-                .or((window.len() == rest.len()).then_some(window.len()))?;
+                .or_else(|| (window.len() == rest.len()).then_some(window.len()))?;
             return (stop > 0).then_some((0, stop));
         }
     };

@@ -68,11 +68,12 @@ fn read(sighting: &Sighting<'_>, scratch: &mut Scratch<'_>) -> Option<Credential
         .flatten()
         .unwrap_or(Inside::Unlike);
     let confidence = match inside {
+        // Whoever has it needs a passphrase as well.
         _ if encrypted => Confidence::Medium,
-        Inside::Encrypted => Confidence::Medium,
-        Inside::Unlike if is_pgp => Confidence::High,
-        Inside::Unlike => Confidence::Medium,
         Inside::Key => Confidence::High,
+        // The packets of PGP are not looked into.
+        Inside::Unlike if is_pgp => Confidence::High,
+        Inside::Encrypted | Inside::Unlike => Confidence::Medium,
     };
     Some(Credential::new(
         sighting.at..parts.end,

@@ -1,7 +1,7 @@
 //! Services that teams work with: mail, payments, shops, trackers, notes.
 
 use super::shape::{ALNUM, Alphabet, BASE64_URL, Cursor, DIGITS, HEX, UPPER, begins, ends, whole};
-use super::token::{Meaning, Part, STATIC, STATIC_LIKELY, simple};
+use super::token::{self, Meaning, Part, STATIC, STATIC_LIKELY, named, simple};
 use super::{About, Credential, Format, Mark, Sighting};
 use crate::checksum::crc;
 use crate::credential::{Class, Confidence, Life, Rule};
@@ -49,14 +49,21 @@ pub(super) const FORMATS: &[Format] = &[
         STATIC
     ),
     simple!("twilio-api-key", "Twilio API key", at_run: "SK", [Part::Run(HEX, 32, 32)], STATIC_LIKELY),
-    super::clouds::named!(
+    simple!(
+        "twilio-account-sid",
+        "Twilio account (names whose token it is, and opens nothing)",
+        at_run: "AC",
+        [Part::Run(HEX, 32, 32)],
+        Meaning::new(Class::Pointer, Life::Unknown, Confidence::Low)
+    ),
+    named!(
         "twilio-auth-token",
         "Twilio auth token",
         ["TWILIO_AUTH_TOKEN"],
         HEX,
         32
     ),
-    super::clouds::named!(
+    named!(
         "twilio-api-secret",
         "Twilio API key secret",
         ["TWILIO_API_SECRET", "TWILIO_API_KEY_SECRET"],
@@ -198,13 +205,19 @@ pub(super) const FORMATS: &[Format] = &[
         [Part::Run(HEX, 32, 32)],
         STATIC
     ),
-    simple!(
-        "square-access-token",
-        "Square access token",
-        b"EAAA",
-        [Part::Run(BASE64_URL, 60, 60)],
-        STATIC_LIKELY
-    ),
+    Format {
+        rule: Rule {
+            id: "square-access-token",
+            title: "Square access token",
+        },
+        marks: &[Mark::Anywhere(b"EAAA")],
+        about: About {
+            check: "shape; less sure if shorter than today's",
+            life: "until revoked",
+            classes: &[Class::Static],
+        },
+        read: square,
+    },
     simple!(
         "square-access-token-legacy",
         "Square access token (older)",
@@ -220,6 +233,16 @@ pub(super) const FORMATS: &[Format] = &[
         STATIC
     ),
 ];
+
+/// 60 characters today, fewer in older ones.
+fn square(sighting: &Sighting<'_>, _: &mut Scratch<'_>) -> Option<Credential> {
+    let older = Meaning::new(Class::Static, Life::Long, Confidence::Low);
+    let lengths = [(60, 60, STATIC_LIKELY), (22, 59, older)];
+    lengths.iter().find_map(|(low, high, meaning)| {
+        let parts = [Part::Run(BASE64_URL, *low, *high)];
+        token::read(sighting, b"EAAA", &parts, *meaning)
+    })
+}
 
 /// 32 digits, eight, eight; or with the older prefix, which is read by its prefix.
 fn mailgun(sighting: &Sighting<'_>, _: &mut Scratch<'_>) -> Option<Credential> {

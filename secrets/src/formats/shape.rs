@@ -72,14 +72,15 @@ impl Alphabet {
 /// by which a token is glued to what precedes it: `%3D`, `\n`, `\u003d`.
 pub(crate) fn begins(text: &[u8], at: usize, alphabet: Alphabet) -> bool {
     let hex = |digits: &[u8]| digits.iter().all(|digit| HEX_ANY.has(*digit));
-    match text.get(..at) {
-        None => false,
-        Some([]) => true,
-        Some([.., last]) if !alphabet.and(ALNUM).has(*last) => true,
-        Some([.., b'\\', b'n' | b'r' | b't']) => true,
-        Some([.., b'%', high, low] | [.., b'\\', b'x', high, low]) => hex(&[*high, *low]),
-        Some([.., b'\\', b'u', a, b, c, d]) => hex(&[*a, *b, *c, *d]),
-        Some(_) => false,
+    let Some(before) = text.get(..at) else {
+        return false;
+    };
+    match before {
+        [] | [.., b'\\', b'n' | b'r' | b't'] => true,
+        [.., last] if !alphabet.and(ALNUM).has(*last) => true,
+        [.., b'%', high, low] | [.., b'\\', b'x', high, low] => hex(&[*high, *low]),
+        [.., b'\\', b'u', a, b, c, d] => hex(&[*a, *b, *c, *d]),
+        _ => false,
     }
 }
 

@@ -1,9 +1,14 @@
 //! Formats that are a prefix and a body of known length: most of them, one line each.
 
-use super::shape::{Alphabet, Cursor, begins, whole};
+use std::ops::RangeInclusive;
+
+use super::base64::{decode, decoded_len};
+use super::shape::{Alphabet, BASE64, BASE64_URL, Cursor, PADDING, begins, ends, whole};
 use super::{Credential, Sighting};
 use crate::credential::{Class, Confidence, Life};
+use crate::json::Fields;
 use crate::placeholder::is_placeholder;
+use crate::scratch::Scratch;
 
 /// A piece of a token.
 #[derive(Clone, Copy)]
@@ -81,6 +86,8 @@ pub(crate) use simple;
 /// Until revoked.
 pub(crate) const STATIC: Meaning = Meaning::new(Class::Static, Life::Long, Confidence::High);
 /// Until revoked, with a prefix or a body that something else could have as well.
+///
+/// Tokens that are less than sure must stand alone, with no `-` or `_` beside them.
 pub(crate) const STATIC_LIKELY: Meaning =
     Meaning::new(Class::Static, Life::Long, Confidence::Medium);
 /// The lifetime is the server's to know.
@@ -104,7 +111,11 @@ pub(crate) fn read(
     meaning: Meaning,
 ) -> Option<Credential> {
     let (start, body, end) = span(sighting.text, unglued(sighting), prefix, parts)?;
-    (!is_placeholder(sighting.text.get(body..end)?)).then_some(())?;
+    // What could be something else is no part of a longer name: `cache-key-…`.
+    let text = sighting.text;
+    let alone = || begins(text, start, BASE64_URL) && ends(text, end, BASE64_URL);
+    (meaning.confidence == Confidence::High || alone()).then_some(())?;
+    (!is_placeholder(text.get(body..end)?)).then_some(())?;
     Some(Credential::new(
         start..end,
         meaning.class,
@@ -156,8 +167,25 @@ pub(crate) fn span(
     Some((at, body, cursor.at()))
 }
 
-/// Reads a value that only its variable's name tells from others: exactly so many characters.
-pub(crate) fn named(
+/// A value that only its variable's name tells from others.
+macro_rules! named {
+    ($id:literal, $title:literal, [$($name:literal),+], $alphabet:expr, $length:literal) => {
+        $crate::formats::Format {
+            rule: $crate::credential::Rule { id: $id, title: $title },
+            marks: &[$crate::formats::Mark::Named(&[$($name),+])],
+            about: $crate::formats::About {
+                check: "name, shape",
+                life: "until revoked",
+                classes: &[$crate::credential::Class::Static],
+            },
+            read: |sighting, _| $crate::formats::token::read_named(sighting, $alphabet, $length),
+        }
+    };
+}
+pub(crate) use named;
+
+/// Reads such a value: exactly so many characters.
+pub(crate) fn read_named(
     sighting: &Sighting<'_>,
     alphabet: Alphabet,
     length: usize,
@@ -169,5 +197,41 @@ pub(crate) fn named(
         Class::Static,
         Life::Long,
         Confidence::Medium,
+    ))
+}
+
+/// Base64 of a JSON object that has this key, behind a prefix.
+pub(crate) fn encoded_json(
+    sighting: &Sighting<'_>,
+    scratch: &mut Scratch<'_>,
+    prefix: &[u8],
+    lengths: RangeInclusive<usize>,
+    key: &[u8],
+) -> Option<Credential> {
+    let Sighting { text, at, .. } = *sighting;
+    begins(text, at, BASE64_URL).then_some(())?;
+    let mut cursor = Cursor::new(text, at);
+    cursor.literal(prefix)?;
+    let body = cursor.run(BASE64.and(BASE64_URL), lengths)?;
+    cursor.pass(PADDING, 2);
+    // Behind a dot more of a JWT would follow.
+    ends(text, cursor.at(), BASE64_URL.and(Alphabet::of(b"."))).then_some(())?;
+    scratch
+        .with(decoded_len(body.len()), |memory, _| {
+            let json = decode(body, memory)?;
+            let mut fields = Fields::of(json, 0, json.len());
+            let mut has_key = false;
+            for field in fields.by_ref() {
+                has_key |= field.depth == 1 && field.key.raw == key;
+            }
+            fields.end()?;
+            has_key.then_some(())
+        })
+        .flatten()?;
+    Some(Credential::new(
+        at..cursor.at(),
+        Class::Static,
+        Life::Long,
+        Confidence::High,
     ))
 }

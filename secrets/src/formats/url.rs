@@ -111,9 +111,8 @@ pub(super) fn split_userinfo(userinfo: &[u8], start: usize) -> Option<Userinfo<'
 pub(super) fn class_of(user: &[u8]) -> (Class, Life) {
     match user {
         b"gitlab-ci-token" | b"ci-job-token" => (Class::JobToken, Life::Short),
-        // Both are for tokens of an hour; if it is none, the format of that token says so.
-        b"x-access-token" | b"oauth2accesstoken" => (Class::ShortLived, Life::Short),
-        b"AWS" => (Class::ShortLived, Life::Short),
+        // For tokens of hours; if it is none, the format of that token says so.
+        b"x-access-token" | b"oauth2accesstoken" | b"AWS" => (Class::ShortLived, Life::Short),
         _ => (Class::Unknown, Life::Unknown),
     }
 }
