@@ -72,12 +72,18 @@ impl<V: Clone> Cache<V> {
             identities,
             numbers,
         } = self.line(identity)?;
-        let way = identities.iter().position(|known| *known == identity)?;
-        let number = numbers.get(way).copied()?;
-        if way > 0 {
-            identities.get_mut(..=way)?.rotate_right(1);
-            numbers.get_mut(..=way)?.rotate_right(1);
-        }
+        let ([first, second, third], [one, two, three]) = (*identities, *numbers);
+        let number = if first == identity {
+            one
+        } else if second == identity {
+            (*identities, *numbers) = ([second, first, third], [two, one, three]);
+            two
+        } else if third == identity {
+            (*identities, *numbers) = ([third, first, second], [three, one, two]);
+            three
+        } else {
+            return None;
+        };
         if number == 0 {
             return Some(None);
         }
@@ -98,18 +104,14 @@ impl<V: Clone> Cache<V> {
         else {
             return;
         };
-        let known = identities.iter().position(|known| *known == identity);
-        let way = known.unwrap_or(WAYS.saturating_sub(1));
-        if let (Some(identities), Some(numbers)) =
-            (identities.get_mut(..=way), numbers.get_mut(..=way))
-        {
-            identities.rotate_right(1);
-            numbers.rotate_right(1);
-        }
-        let [first, ..] = identities;
-        *first = identity;
-        let [first, ..] = numbers;
-        *first = number;
+        let ([first, second, third], [one, two, three]) = (*identities, *numbers);
+        (*identities, *numbers) = if first == identity {
+            ([identity, second, third], [number, two, three])
+        } else if second == identity {
+            ([identity, first, third], [number, one, three])
+        } else {
+            ([identity, first, second], [number, one, two])
+        };
     }
 
     /// Keeps a value; its number.

@@ -106,24 +106,30 @@ impl Identities {
         Identity(folded | 1 << 127)
     }
 
-    /// NH of at most [`PIECE`] bytes. The end is filled up with zeros, so the length goes in beside the sums.
+    /// NH of at most [`PIECE`] bytes. Pairs of words need whole pairs, so the length goes in beside the sums.
     fn piece(&self, domain: u64, bytes: &[u8]) -> [u128; 2] {
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let start = u128::from(domain) << 64 | u128::from(length);
         let mut sums = [start; 2];
         let (pairs, rest) = bytes.as_chunks::<16>();
         let (keys, _odd) = self.words.as_chunks::<2>();
-        let mut keys = keys.iter().zip(keys.iter().skip(1));
+        let shifted = keys.get(1..).unwrap_or_default();
+        let mut keys = keys.iter().zip(shifted);
         for (pair, keys) in pairs.iter().zip(&mut keys) {
             add(&mut sums, pair, keys);
         }
         if let (false, Some(keys)) = (rest.is_empty(), keys.next()) {
-            let mut last = [0; 16];
-            for (to, from) in last.iter_mut().zip(rest) {
-                *to = *from;
+            // The last 16 bytes, some of them again; with the length, that is as good as the rest alone.
+            if let Some(last) = bytes.last_chunk::<16>() {
+                add(&mut sums, last, keys);
+            } else {
+                let mut last = [0; 16];
+                for (to, from) in last.iter_mut().zip(rest) {
+                    *to = *from;
+                }
+                add(&mut sums, &last, keys);
+                last.zeroize();
             }
-            add(&mut sums, &last, keys);
-            last.zeroize();
         }
         sums
     }
@@ -170,8 +176,12 @@ mod tests {
 
     /// As UMAC describes it, a word at a time.
     fn plain_nh(words: &[u64], domain: u64, bytes: &[u8]) -> [u128; 2] {
-        let mut padded = bytes.to_vec();
-        padded.resize(bytes.len().next_multiple_of(16), 0);
+        let whole = bytes.len() / 16 * 16;
+        let mut padded = bytes[..whole].to_vec();
+        if whole < bytes.len() {
+            padded.extend_from_slice(&bytes[bytes.len().saturating_sub(16)..]);
+            padded.resize(whole + 16, 0);
+        }
         let message: Vec<u64> = padded
             .chunks(8)
             .map(|word| u64::from_le_bytes(word.try_into().unwrap()))

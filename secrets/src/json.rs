@@ -108,8 +108,10 @@ impl<'t> Fields<'t> {
         match (self.next, byte) {
             (Next::Value | Next::ValueOrEnd, b'{') => self.open(true),
             (Next::Value | Next::ValueOrEnd, b'[') => self.open(false),
-            (Next::KeyOrEnd, b'}') | (Next::ValueOrEnd, b']') => self.close(byte),
-            (Next::CommaOrEnd, b'}' | b']') => self.close(byte),
+            (Next::KeyOrEnd | Next::CommaOrEnd, b'}')
+            | (Next::ValueOrEnd | Next::CommaOrEnd, b']') => {
+                self.close(byte);
+            }
             (Next::CommaOrEnd, b',') => {
                 self.pass(1);
                 self.next = if self.level().is_some_and(|level| level.keyed) {
@@ -439,14 +441,14 @@ mod tests {
             if let (_, Some(end)) = read(&text) {
                 let mut inside = false;
                 let mut escaped = false;
-                let mut open = 0_i32;
+                let mut open = 0_usize;
                 for byte in text.bytes().take(end) {
                     match byte {
                         _ if escaped => escaped = false,
                         b'\\' if inside => escaped = true,
                         b'"' => inside = !inside,
-                        b'[' | b'{' if !inside => open += 1,
-                        b']' | b'}' if !inside => open -= 1,
+                        b'[' | b'{' if !inside => open = open.saturating_add(1),
+                        b']' | b'}' if !inside => open = open.checked_sub(1).unwrap(),
                         _ => {}
                     }
                 }

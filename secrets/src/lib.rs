@@ -6,6 +6,9 @@
 
 mod block;
 mod cache;
+#[cfg(any(test, feature = "cases"))]
+pub mod cases;
+mod checksum;
 mod credential;
 mod decode;
 mod detection;

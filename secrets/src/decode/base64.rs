@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Writer, bits, is_text, stretches};
+use super::{Writer, bits, is_text, stretch};
 
 /// Quads that must decode to text: 24 characters. Of random characters one quad in eighteen does, so
 /// six in a row do by chance once in thirty million.
@@ -49,64 +49,44 @@ fn value(byte: u8) -> Option<u32> {
     (value != NONE).then_some(u32::from(value))
 }
 
-/// Calls `each` for the parts of `text` that encode text and begin in `run`, a run of digits. They may
-/// go on over line breaks after it.
-pub(crate) fn texts(text: &[u8], run: &Range<usize>, mut each: impl FnMut(Range<usize>)) {
-    let digits = text.get(run.clone()).unwrap_or_default();
-    if !may_be_text(digits) {
-        return;
-    }
-    // Something may be glued to the front, so the quads can begin at any of four places.
-    for shift in 0..4_usize {
-        let (quads, _rest) = digits.get(shift..).unwrap_or_default().as_chunks::<4>();
-        let place = |quad: usize| {
-            run.start
-                .saturating_add(shift)
-                .saturating_add(quad.saturating_mul(4))
+/// Calls `each` for the parts of `text` that encode text.
+///
+/// Of most texts nothing is looked at twice: few have six characters at a distance of four that text can
+/// begin with in base64.
+pub(crate) fn search(text: &[u8], mut each: impl FnMut(Range<usize>)) {
+    let is_first = |byte: u8| (byte.wrapping_sub(b'A') < 26) | (byte.wrapping_sub(b'a') < 6);
+    bits::rows::<4, 6>(text, is_first, |at| {
+        let next = at.saturating_add(1);
+        let (quads, _rest) = text.get(at..).unwrap_or_default().as_chunks::<4>();
+        let units = quads.iter().map_while(|quad| is_text_quad(*quad));
+        let Some(count) = stretch(units, SHORTEST) else {
+            return next;
         };
-        stretches(
-            quads.iter().map(|quad| is_text_quad(*quad)),
-            SHORTEST,
-            |from, end| {
-                // To the run's end, with the odd digits after the last quad, and on over line breaks.
-                let end = if end == quads.len() {
-                    wrapped_end(text, place(from), run.end)
-                } else {
-                    place(end)
-                };
-                each(place(from)..end);
-            },
-        );
-    }
+        let quads_end = at.saturating_add(count.saturating_mul(4));
+        // With the odd digits after the last quad, and on over line breaks.
+        let rest = text.get(quads_end..).unwrap_or_default();
+        let odd = rest
+            .iter()
+            .take(4)
+            .take_while(|byte| value(**byte).is_some())
+            .count();
+        let end = match odd {
+            4 => quads_end,
+            odd => wrapped_end(text, at, quads_end.saturating_add(odd)),
+        };
+        each(at..end);
+        end.max(next)
+    });
 }
 
-/// Whether so many quads in a row, from any place, begin with a digit that text begins with. Few other runs pass: of
-/// those of paths and digests one in a hundred.
-fn may_be_text(digits: &[u8]) -> bool {
-    bits::any_block(digits, 4 * SHORTEST, |block| {
-        let first = bits::mask(block, |byte| {
-            (byte.wrapping_sub(b'A') < 26) | (byte.wrapping_sub(b'a') < 6)
-        });
-        bits::in_a_row(first, 4, 6) != 0
-    })
-}
-
-/// Whether four digits are three bytes of text.
+/// Whether four digits are three bytes of text. `None` if they are not all digits.
 #[inline]
-fn is_text_quad(quad: [u8; 4]) -> bool {
-    let [one, ..] = &quad;
-    // The first digit holds six of the first byte's bits, and text has the highest one clear. Most quads
-    // that are none end here.
-    if !matches!(one, b'A'..=b'Z' | b'a'..=b'f') {
-        return false;
-    }
+fn is_text_quad(quad: [u8; 4]) -> Option<bool> {
     let bits = quad
         .iter()
-        .try_fold(0_u32, |bits, digit| Some(bits << 6 | value(*digit)?));
-    bits.is_some_and(|bits| {
-        let [_none, bytes @ ..] = bits.to_be_bytes();
-        bytes.iter().all(|byte| is_text(*byte))
-    })
+        .try_fold(0_u32, |bits, digit| Some(bits << 6 | value(*digit)?))?;
+    let [_none, bytes @ ..] = bits.to_be_bytes();
+    Some(bytes.iter().all(|byte| is_text(*byte)))
 }
 
 /// Where base64 ends that is broken into lines, the first of which begins at `start` and ends at `end`.
@@ -133,6 +113,12 @@ fn wrapped_end(text: &[u8], start: usize, mut end: usize) -> usize {
     end
 }
 
+/// Whether a run of digits from a place is too long to be a word: 64 and more.
+pub(crate) fn is_long(text: &[u8], at: usize) -> bool {
+    let digits = text.get(at..).unwrap_or_default().iter().take(64);
+    digits.filter(|byte| value(**byte).is_some()).count() == 64
+}
+
 /// Decodes the digits of `text`, passing over everything else; how many bytes that gave.
 pub(crate) fn decode(text: &[u8], to: &mut [u8]) -> Option<usize> {
     let mut writer = Writer::new(to);
@@ -157,13 +143,6 @@ pub(crate) fn decode(text: &[u8], to: &mut [u8]) -> Option<usize> {
 fn low_byte(bits: u32) -> u8 {
     let [byte, ..] = bits.to_le_bytes();
     byte
-}
-
-/// Whether what a run encodes is compressed: by its beginning.
-pub(crate) fn is_compressed(run: &[u8]) -> bool {
-    // gzip, zstd, bzip2, xz.
-    let magics: [&[u8]; 4] = [b"H4sI", b"KLUv", b"Qlpo", b"/Td6WFo"];
-    run.len() >= 64 && magics.iter().any(|magic| run.starts_with(magic))
 }
 
 #[cfg(test)]
@@ -195,16 +174,12 @@ pub(crate) mod tests {
 
     fn found(text: &str) -> Vec<String> {
         let text = text.as_bytes();
-        let (mut runs, mut escapes) = (Vec::new(), Vec::new());
-        crate::engine::runs(text, &mut runs, &mut escapes);
         let mut found = Vec::new();
-        for run in runs {
-            texts(text, &run, |part| {
-                let mut to = vec![0; text.len()];
-                let length = decode(&text[part], &mut to).unwrap();
-                found.push(String::from_utf8_lossy(&to[..length]).into_owned());
-            });
-        }
+        search(text, |part| {
+            let mut to = vec![0; text.len()];
+            let length = decode(&text[part], &mut to).unwrap();
+            found.push(String::from_utf8_lossy(&to[..length]).into_owned());
+        });
         found
     }
 

@@ -1,12 +1,67 @@
 //! Questions about many bytes at once, as bits.
+//!
+//! Written so that the compiler makes vector instructions of it: no branch and no table for a single
+//! byte. The bits of 64 bytes are kept as an 8 by 8 square: byte 8 j + i is bit j of the square's byte i,
+//! which takes eight shifts instead of forty.
 
-use zeroize::Zeroize as _;
-
-/// For each of 64 bytes whether it is such, the first in the lowest place.
-///
-/// Written so that it becomes vector instructions: `is` must have no branch and no table.
+/// Looks for places from which `COUNT` bytes in a row, each `STRIDE` after the one before, are such, and gives
+/// them to `found`, in order. It answers from where on it wants more.
 #[inline]
-pub(crate) fn mask(block: &[u8; 64], is: impl Fn(u8) -> bool) -> u64 {
+pub(crate) fn rows<const STRIDE: u32, const COUNT: u32>(
+    text: &[u8],
+    is: impl Fn(u8) -> bool,
+    mut found: impl FnMut(usize) -> usize,
+) {
+    let (blocks, rest) = text.as_chunks::<64>();
+    let mut from = 0;
+    let mut before = 0;
+    let mut at = 0_usize;
+    for block in blocks {
+        let square = square(block, &is);
+        let rows = rows_from::<STRIDE, COUNT>(before, square);
+        if rows != 0 {
+            from = tell(rows, at.saturating_sub(64), from, &mut found);
+        }
+        before = square;
+        at = at.saturating_add(64);
+    }
+    let mut last = [0_u8; 64];
+    for (class, byte) in last.iter_mut().zip(rest) {
+        *class = u8::from(is(*byte));
+    }
+    let last = gather(&last);
+    let rows = rows_from::<STRIDE, COUNT>(before, last);
+    from = tell(rows, at.saturating_sub(64), from, &mut found);
+    tell(rows_from::<STRIDE, COUNT>(last, 0), at, from, &mut found);
+}
+
+/// Tells the places of a square's bits, in order, from `from` on; from where on more are wanted.
+fn tell(square: u64, at: usize, mut from: usize, found: &mut impl FnMut(usize) -> usize) -> usize {
+    let mut places = transpose(square);
+    while places != 0 {
+        let place = at.saturating_add(places.trailing_zeros() as usize);
+        if place >= from {
+            from = found(place);
+        }
+        places &= places - 1;
+    }
+    from
+}
+
+/// Exchanges rows and columns, so that bits are in the order of their bytes: first single bits, then squares of four
+/// and of sixteen.
+fn transpose(mut square: u64) -> u64 {
+    let swap = |square: u64, kept: u64, shift: u32| {
+        let moved = (square ^ square >> shift) & kept;
+        square ^ moved ^ moved << shift
+    };
+    square = swap(square, 0x00aa_00aa_00aa_00aa, 7);
+    square = swap(square, 0x0000_cccc_0000_cccc, 14);
+    swap(square, 0x0000_0000_f0f0_f0f0, 28)
+}
+
+#[inline]
+fn square(block: &[u8; 64], is: impl Fn(u8) -> bool) -> u64 {
     let mut classes = [0_u8; 64];
     for (class, byte) in classes.iter_mut().zip(block) {
         *class = u8::from(is(*byte));
@@ -14,60 +69,68 @@ pub(crate) fn mask(block: &[u8; 64], is: impl Fn(u8) -> bool) -> u64 {
     gather(&classes)
 }
 
-/// Gathers 64 bytes of 0 or 1 into 64 bits.
+/// Gathers 64 bytes of 0 or 1.
 #[inline]
-pub(crate) fn gather(classes: &[u8; 64]) -> u64 {
+fn gather(classes: &[u8; 64]) -> u64 {
     let (words, _none) = classes.as_chunks::<8>();
-    words
-        .iter()
-        .zip((0_u32..64).step_by(8))
-        .fold(0, |mask, (word, shift)| {
-            // Byte i, times 2^(7 (8 - i)), lands in bit 56 + i; the products do not meet.
-            let bits = u64::from_le_bytes(*word).wrapping_mul(0x0102_0408_1020_4080) >> 56;
-            mask | bits << shift
-        })
+    words.iter().zip(0_u32..).fold(0, |square, (word, row)| {
+        square | u64::from_le_bytes(*word) << row
+    })
 }
 
-/// Calls `each` with blocks of 64 bytes that cover `text`, each of which has the last `overlap` bytes of
-/// the one before, until it says yes. The last one is filled up with zeros.
+/// Where in the first of two squares such rows begin.
 #[inline]
-pub(crate) fn any_block(
-    text: &[u8],
-    overlap: usize,
-    mut each: impl FnMut(&[u8; 64]) -> bool,
-) -> bool {
-    let step = 64_usize.saturating_sub(overlap).max(1);
-    let mut from = 0_usize;
-    while let Some(rest) = text.get(from..) {
-        if let Some(block) = rest.first_chunk::<64>() {
-            if each(block) {
-                return true;
-            }
-        } else {
-            let mut last = [0; 64];
-            for (to, byte) in last.iter_mut().zip(rest) {
-                *to = *byte;
-            }
-            let found = each(&last);
-            last.zeroize();
-            return found;
-        }
-        from = from.saturating_add(step);
-    }
-    false
-}
-
-/// The places from which so many bits are set, each `stride` after the one before: `count` of them.
-#[inline]
-pub(crate) fn in_a_row(bits: u64, stride: u32, count: u32) -> u64 {
-    let (mut rows, mut length) = (bits, 1_u32);
-    while length < count {
+fn rows_from<const STRIDE: u32, const COUNT: u32>(first: u64, second: u64) -> u64 {
+    // What is `stride` bytes on, of 64, and of the 64 after that.
+    let (mut rows, mut after) = (first, second);
+    let mut length = 1;
+    while length < COUNT {
         // Together with itself, as far on as it is long, or as far as is still wanted.
-        let more = length.min(count.saturating_sub(length));
-        rows &= rows.checked_shr(stride.saturating_mul(more)).unwrap_or(0);
-        length = length.saturating_add(more);
+        let more = if length < COUNT - length {
+            length
+        } else {
+            COUNT - length
+        };
+        (rows, after) = (
+            rows & onward(rows, after, STRIDE * more),
+            after & onward(after, 0, STRIDE * more),
+        );
+        length += more;
     }
     rows
+}
+
+/// The bits of so many bytes further on; what is beyond the first square comes from the second.
+#[inline]
+const fn onward(first: u64, second: u64, bytes: u32) -> u64 {
+    let (columns, rows) = (bytes & 7, bytes >> 3);
+    // By columns: the first ones come from the next row.
+    let (first, second) = if columns == 0 {
+        (first, second)
+    } else {
+        (column(first, second, columns), column(second, 0, columns))
+    };
+    row(first, second, rows)
+}
+
+/// Further by columns, of which there are eight.
+#[inline]
+const fn column(first: u64, second: u64, columns: u32) -> u64 {
+    let shift = columns * 8;
+    first >> shift | row(first, second, 1) << (64 - shift)
+}
+
+/// Further by rows, of which there are eight.
+#[inline]
+const fn row(first: u64, second: u64, rows: u32) -> u64 {
+    if rows == 0 {
+        return first;
+    }
+    if rows >= 8 {
+        return if rows == 8 { second } else { 0 };
+    }
+    let kept = (0xff >> rows) as u64 * 0x0101_0101_0101_0101;
+    first >> rows & kept | second << (8 - rows) & !kept
 }
 
 #[cfg(test)]
@@ -76,27 +139,38 @@ mod tests {
 
     use super::*;
 
+    fn naive(text: &[u8], stride: usize, count: usize) -> Vec<usize> {
+        let is_row = |at: &usize| (0..count).all(|step| text.get(at + step * stride) == Some(&1));
+        (0..text.len()).filter(is_row).collect()
+    }
+
+    fn check<const STRIDE: u32, const COUNT: u32>(text: &[u8]) {
+        let mut found = Vec::new();
+        let is = |byte| byte == 1;
+        rows::<STRIDE, COUNT>(text, is, |at| {
+            found.push(at);
+            0
+        });
+        assert_eq!(found, naive(text, STRIDE as usize, COUNT as usize));
+    }
+
     proptest! {
         #[test]
-        fn rows_are_those_that_counting_finds(bits: u64, more: u64, stride in 1_u32..5, count in 1_u32..13) {
-            let bits = bits | more;
-            for at in 0..64 {
-                let all = (0..count).all(|step| {
-                    let place = at + step * stride;
-                    place < 64 && bits >> place & 1 == 1
-                });
-                prop_assert_eq!(in_a_row(bits, stride, count) >> at & 1 == 1, all);
+        fn rows_are_those_that_counting_finds(
+            runs in proptest::collection::vec((0_usize..60, 0_usize..5, 1_usize..5), 0..12)
+        ) {
+            let mut text = Vec::new();
+            for (run, gap, stride) in runs {
+                for _ in 0..run {
+                    text.push(1);
+                    text.extend(std::iter::repeat_n(0, stride - 1));
+                }
+                text.extend(std::iter::repeat_n(0, gap));
             }
-        }
-
-        #[test]
-        fn every_byte_is_in_a_block(length in 0_usize..300, at in any::<prop::sample::Index>()) {
-            let mut text = vec![1; length];
-            prop_assert!(!any_block(&text, 24, |block| mask(block, |byte| byte == 2) != 0));
-            if length > 0 {
-                text[at.index(length)] = 2;
-                prop_assert!(any_block(&text, 24, |block| mask(block, |byte| byte == 2) != 0));
-            }
+            check::<4, 6>(&text);
+            check::<2, 12>(&text);
+            check::<1, 24>(&text);
+            check::<3, 5>(&text);
         }
     }
 }

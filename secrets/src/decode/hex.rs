@@ -2,35 +2,87 @@
 
 use std::ops::Range;
 
-use super::{Writer, bits, hex_digit, is_text, stretches};
+use super::{Writer, hex_digit, is_text, stretch};
 
 /// Pairs that must decode to text: 24 digits. Of random pairs three in eight do, so twelve in a row do
 /// by chance once in a hundred thousand.
 const SHORTEST: usize = 12;
 
-/// Calls `each` for the parts of a run that encode text.
-pub(crate) fn texts(text: &[u8], run: &Range<usize>, mut each: impl FnMut(Range<usize>)) {
-    let digits = text.get(run.clone()).unwrap_or_default();
-    if !may_be_text(digits) {
-        return;
+/// Calls `each` for the parts of `text` that encode text.
+pub(crate) fn search(text: &[u8], mut each: impl FnMut(Range<usize>)) {
+    let mut done = 0;
+    // Whatever its place, a run of 24 digits holds eight bytes that begin at a multiple of 16.
+    let (blocks, rest) = text.as_chunks::<16>();
+    for (block, at) in blocks.iter().zip((0_usize..).step_by(16)) {
+        let [word, _other] = halves(block);
+        if at >= done && may_be_text(word) {
+            done = look(text, at, done, &mut each);
+        }
     }
-    let mut from = run.start;
-    for part in digits.split(|byte| hex_digit(*byte).is_none()) {
-        let (pairs, _odd) = part.as_chunks::<2>();
-        let place = |pair: usize| from.saturating_add(pair.saturating_mul(2));
-        let units = pairs.iter().map(|pair| byte(*pair).is_some_and(is_text));
-        stretches(units, SHORTEST, |begin, end| each(place(begin)..place(end)));
-        from = from.saturating_add(part.len()).saturating_add(1);
+    let last = rest
+        .first_chunk::<8>()
+        .map(|word| u64::from_le_bytes(*word));
+    let at = text.len().saturating_sub(rest.len());
+    if at >= done && last.is_some_and(may_be_text) {
+        look(text, at, done, &mut each);
     }
 }
 
-/// Whether so many pairs in a row, from any place, begin with a digit that text begins with: 2 to 7, and 0
-/// for line breaks.
-fn may_be_text(digits: &[u8]) -> bool {
-    bits::any_block(digits, 2 * SHORTEST, |block| {
-        let first = bits::mask(block, |byte| (byte.wrapping_sub(b'2') < 6) | (byte == b'0'));
-        bits::in_a_row(first, 2, 12) != 0
-    })
+fn halves(block: &[u8; 16]) -> [u64; 2] {
+    let both = u128::from_le_bytes(*block);
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the two halves of 128 bits"
+    )]
+    [both as u64, (both >> 64) as u64]
+}
+
+/// Whether every second of eight bytes is a digit from 0 to 7, which text begins with in hexadecimal digits.
+#[inline]
+const fn may_be_text(word: u64) -> bool {
+    word & 0x00f8_00f8_00f8_00f8 == 0x0030_0030_0030_0030
+        || word & 0xf800_f800_f800_f800 == 0x3000_3000_3000_3000
+}
+
+/// Looks at the run of digits around a place, but at nothing before `from`; where it ends.
+fn look(text: &[u8], at: usize, from: usize, each: &mut impl FnMut(Range<usize>)) -> usize {
+    let is_digit = |byte: &&u8| hex_digit(**byte).is_some();
+    let after = text
+        .get(at..)
+        .unwrap_or_default()
+        .iter()
+        .take_while(is_digit)
+        .count();
+    let before = text
+        .get(from..at)
+        .unwrap_or_default()
+        .iter()
+        .rev()
+        .take_while(is_digit)
+        .count();
+    let end = at.saturating_add(after);
+    let start = at.saturating_sub(before);
+    // A digit may be glued to the front.
+    for mut begin in start..start.saturating_add(2) {
+        while let Some(row) = text.get(begin..end).and_then(|run| run.get(..2 * SHORTEST)) {
+            let (pairs, _none) = row.as_chunks::<2>();
+            // From the back: what is no text there leaves the least to go on with.
+            let last = pairs
+                .iter()
+                .rposition(|pair| !byte(*pair).is_some_and(is_text));
+            if let Some(last) = last {
+                begin = begin.saturating_add(last.saturating_add(1).saturating_mul(2));
+                continue;
+            }
+            let (pairs, _odd) = text.get(begin..end).unwrap_or_default().as_chunks::<2>();
+            let units = pairs.iter().map(|pair| byte(*pair).is_some_and(is_text));
+            let count = stretch(units, SHORTEST).unwrap_or(SHORTEST);
+            let next = begin.saturating_add(count.saturating_mul(2));
+            each(begin..next);
+            begin = next;
+        }
+    }
+    end.max(at.saturating_add(1))
 }
 
 /// Decodes pairs of digits; how many bytes that gave. `None` if one is no digit, or there is no room.
@@ -53,7 +105,7 @@ mod tests {
 
     fn found(text: &str) -> Vec<String> {
         let mut found = Vec::new();
-        texts(text.as_bytes(), &(0..text.len()), |part| {
+        search(text.as_bytes(), |part| {
             let mut to = vec![0; part.len() / 2];
             let length = decode(&text.as_bytes()[part], &mut to).unwrap();
             found.push(String::from_utf8_lossy(&to[..length]).into_owned());
@@ -69,6 +121,10 @@ mod tests {
         );
         assert_eq!(
             found("0x6120736563726574206F662074657874z"),
+            ["a secret of text"]
+        );
+        assert_eq!(
+            found("a6120736563726574206f662074657874"),
             ["a secret of text"]
         );
         assert_eq!(found("61207365637265742"), Vec::<String>::new());

@@ -59,41 +59,22 @@ pub(crate) fn squeeze(text: &mut [u8]) -> usize {
     length
 }
 
-/// Calls `each` for the stretches of units that decode to text: so many in a row at first, then more, of which every
-/// second one at least is text. Gives the first unit and the one after the last.
-fn stretches(
-    units: impl Iterator<Item = bool>,
-    shortest: usize,
-    mut each: impl FnMut(usize, usize),
-) {
-    // Units of text in a row, and whether they were enough once.
-    let (mut row, mut long) = (0_usize, None);
-    let mut count = 0_usize;
+/// How many units from the first one decode to text: so many in a row, then more, of which every second one
+/// at least is text. `None` if there are not so many.
+fn stretch(units: impl Iterator<Item = bool>, shortest: usize) -> Option<usize> {
+    let (mut count, mut end, mut gap) = (0_usize, 0_usize, 0_usize);
     for is_text in units {
         count = count.saturating_add(1);
         if is_text {
-            row = row.saturating_add(1);
-            if row >= shortest && long.is_none() {
-                long = Some(count.saturating_sub(row));
-            }
-        } else if row == 0
-            && let Some(from) = long.take()
-        {
-            each(from, count.saturating_sub(2));
-        } else {
-            row = 0;
+            (end, gap) = (count, 0);
+            continue;
+        }
+        gap = gap.saturating_add(1);
+        if count <= shortest || gap > 1 {
+            break;
         }
     }
-    if let Some(from) = long {
-        each(
-            from,
-            if row == 0 {
-                count.saturating_sub(1)
-            } else {
-                count
-            },
-        );
-    }
+    (end >= shortest).then_some(end)
 }
 
 /// The value of a hexadecimal digit.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::claims::{Claim, Taken, settle};
 use super::scanned::Undecoded;
-use super::survey::{Encoded, How, Seen, Survey};
+use super::survey::{Encoded, Seen, Survey};
 use super::targets::Target;
 use super::{Engine, assignments, fields};
 use crate::credential::{Checksum, Class, Confidence, Fact, Life, Rule};
@@ -148,8 +148,13 @@ impl<'e> Inspection<'e> {
     fn marked(&mut self, text: Text<'_>, seen: Seen<'_>, scratch: &mut Scratch<'_>) -> Vec<Claim> {
         let mut claims: Vec<Claim> = Vec::new();
         for hit in seen.hits() {
-            let Some(Target::Format(order)) = self.engine.targets.target(hit.needle) else {
-                continue;
+            let order = match self.engine.targets.target(hit.needle) {
+                Some(Target::Format(order)) => order,
+                Some(Target::Compressed) if base64::is_long(text.bytes, hit.at) => {
+                    self.undecoded.compressed = self.undecoded.compressed.saturating_add(1);
+                    continue;
+                }
+                _ => continue,
             };
             // Other marks of a format inside what it has found already.
             let last = claims
@@ -300,16 +305,9 @@ impl<'e> Inspection<'e> {
         taken: &mut Taken,
         scratch: &mut Scratch<'_>,
     ) {
-        for Encoded { span, how } in seen.encoded() {
-            match how {
-                How::Compressed => {
-                    self.undecoded.compressed = self.undecoded.compressed.saturating_add(1);
-                }
-                How::Text(layer) => {
-                    if self.decode(text, text.part(span.clone(), layer), scratch) {
-                        taken.take(&span);
-                    }
-                }
+        for Encoded { span, layer } in seen.encoded() {
+            if self.decode(text, text.part(span.clone(), layer), scratch) {
+                taken.take(&span);
             }
         }
         if seen.escapes.is_empty() {

@@ -1,8 +1,8 @@
 //! The engine: blocks in, detections out.
 //!
 //! A block is cut into units (`units`). What [`Memory`] knows is not looked at again. The rest goes
-//! through one pass for all marks (`sieve`), one for what could be encoded (`runs`) and one for known
-//! values, as long stretches of memory (`survey`). Only units in which something was seen are looked at
+//! through one pass for all marks (`sieve`), some for what could be encoded, and one for known values,
+//! as long stretches of memory (`survey`). Only units in which something was seen are looked at
 //! closely (`inspect`).
 
 use std::sync::Arc;
@@ -25,7 +25,6 @@ mod claims;
 mod fields;
 mod inspect;
 mod rules;
-mod runs;
 mod scanned;
 mod sieve;
 mod survey;
@@ -34,8 +33,6 @@ mod units;
 
 use inspect::{Facts, Found, Inspection, Naming, Text};
 pub use rules::{Rules, UnknownRule};
-#[cfg(test)]
-pub(crate) use runs::search as runs;
 pub use scanned::{Scanned, Undecoded};
 use survey::{Seen, Survey};
 use targets::{Targets, Words};
@@ -287,9 +284,9 @@ impl Scan<'_> {
             let here = seen.split(from, to);
             // Options are few, and some tell by a single letter what their value is.
             let is_argument = self.block.source == Source::Arguments;
-            let findings = (is_argument || !here.is_empty())
-                .then(|| self.unit(*unit, here, scratch))
-                .flatten()
+            let here = here.or_else(|| is_argument.then(Seen::none));
+            let findings = here
+                .and_then(|here| self.unit(*unit, here, scratch))
                 .map(Arc::new);
             if let Some(findings) = &findings {
                 self.give(*unit, findings);

@@ -1,15 +1,18 @@
 //! Finds all marks of all formats in one pass, whatever their number.
 //!
-//! Every mark has at least four bytes, or stands at the start of a run, where the byte before it
-//! belongs to it as well. So of any three bytes that begin at an even position, one group tells
-//! whether a mark may be there: each is looked up in a table of bits by a hash. Where a bit is set,
-//! the marks themselves are compared. The time does not depend on how many marks there are, which
-//! Teddy's does (`cargo run --release -p cordon-secrets --example throughput` compares them).
+//! Every mark has at least three bytes, or stands at the start of a run, where the byte before it belongs
+//! to it as well. So of the groups of three bytes that begin at even positions, one tells whether a mark
+//! may be there: a hash of each is looked up in a table. Where it says yes, the marks themselves are
+//! compared. The time does not depend on how many marks there are, which that of Teddy does.
 
-/// Bits of the table: 16 KiB, half of a first-level cache.
-const BITS: u32 = 17;
-/// Words of eight bytes that are gone through before the hits in them are looked at.
-const STRIDE: usize = 512;
+/// Hashes of groups of three bytes, a byte for each: 64 KiB, of which text uses little.
+const HASHES: usize = 1 << 16;
+/// Groups that are hashed at once.
+const GROUPS: usize = 32;
+/// Groups that are looked at together, once one of them shows something.
+const TOGETHER: usize = 4;
+/// Blocks of groups that are gone through before what they show is looked at.
+const STRIDE: usize = 64;
 /// Buckets of marks, by their first two bytes.
 const BUCKETS: usize = 1 << 10;
 
@@ -41,7 +44,7 @@ pub(crate) struct Hit {
 
 /// All needles, ready to be looked for.
 pub(crate) struct Sieve {
-    bits: Box<[u64; 1 << (BITS - 6)]>,
+    shows: Box<[u8; HASHES]>,
     needles: Vec<(usize, Needle)>,
     /// For each bucket, where its needles end in `needles`; those of the one before end where they begin.
     ends: Box<[u16; BUCKETS]>,
@@ -49,9 +52,9 @@ pub(crate) struct Sieve {
 
 impl Sieve {
     pub(crate) fn new(needles: &[Needle]) -> Self {
-        let mut bits = Box::new([0_u64; 1 << (BITS - 6)]);
+        let mut shows = Box::new([0; HASHES]);
         for needle in needles {
-            set_bits(bits.as_mut_slice(), needle);
+            show(&mut shows, needle);
         }
         let mut sorted: Vec<(usize, Needle)> = needles.iter().copied().enumerate().collect();
         sorted.sort_by_key(|(number, needle)| (bucket(needle.bytes), *number));
@@ -62,7 +65,7 @@ impl Sieve {
             *end = u16::try_from(below).unwrap_or(u16::MAX);
         }
         Self {
-            bits,
+            shows,
             needles: sorted,
             ends,
         }
@@ -71,21 +74,21 @@ impl Sieve {
     /// Adds every needle in `text` to `hits`, in the order of their places.
     pub(crate) fn search(&self, text: &[u8], hits: &mut Vec<Hit>) {
         let first = hits.len();
-        let (words, _rest) = text.as_chunks::<8>();
-        // The last word has no next one to look into, and is left to the end.
-        let whole = words.len().saturating_sub(1);
-        let mut marked = [0_u16; STRIDE];
+        let (pairs, _odd) = text.as_chunks::<2>();
+        let mut marked = [0_u16; STRIDE * GROUPS / TOGETHER];
         let mut at = 0_usize;
-        for stride in words.get(..whole).unwrap_or_default().chunks(STRIDE) {
-            let following = words.get(at.wrapping_add(1)..).unwrap_or_default();
-            let marks = self.mark(stride, following, &mut marked);
-            for word in marked.iter().take(marks) {
-                let from = at.saturating_add(usize::from(*word)).saturating_mul(8);
-                self.look(text, from, 4, hits);
+        // A group needs a byte of the pair after it; the last pairs are left to the end.
+        while let Some(stride) = pairs.get(at..).filter(|left| left.len() > GROUPS) {
+            let blocks = stride.len().saturating_sub(1) / GROUPS;
+            let blocks = blocks.min(STRIDE);
+            let marks = self.mark(stride, blocks, &mut marked);
+            for number in marked.iter().take(marks) {
+                let group = at.saturating_add(usize::from(*number).saturating_mul(TOGETHER));
+                self.look(text, group.saturating_mul(2), TOGETHER, hits);
             }
-            at = at.saturating_add(stride.len());
+            at = at.saturating_add(blocks.saturating_mul(GROUPS));
         }
-        let from = at.saturating_mul(8);
+        let from = at.saturating_mul(2);
         let left = text.len().saturating_sub(from);
         self.look(text, from, left.div_ceil(2), hits);
         // One place can be found from two groups, and its neighbour from one of them before it.
@@ -100,30 +103,46 @@ impl Sieve {
         });
     }
 
-    /// Notes the numbers of those words in which a bit is set; how many there are.
+    /// Notes where some groups show something; how many such places there are.
     #[inline]
-    fn mark(&self, words: &[[u8; 8]], following: &[[u8; 8]], marked: &mut [u16; STRIDE]) -> usize {
+    fn mark(&self, pairs: &[[u8; 2]], blocks: usize, marked: &mut [u16]) -> usize {
         let mut marks = 0_usize;
-        for ((word, next), number) in words.iter().zip(following).zip(0_u16..) {
-            let (word, next) = (u64::from_le_bytes(*word), u64::from_le_bytes(*next));
-            let any = self.probe(word)
-                | self.probe(word >> 16)
-                | self.probe(word >> 32)
-                | self.probe(word >> 48 | next << 16);
-            // Without a branch: one word in ten is marked, too many for guesses and too few to go by.
-            if let Some(place) = marked.get_mut(marks & (STRIDE - 1)) {
-                *place = number;
+        let mut number = 0_u16;
+        for block in 0..blocks {
+            let from = block.wrapping_mul(GROUPS);
+            let here = pairs
+                .get(from..)
+                .and_then(|rest| rest.first_chunk::<GROUPS>());
+            let next = pairs
+                .get(from.wrapping_add(1)..)
+                .and_then(|rest| rest.first_chunk::<GROUPS>());
+            let (Some(here), Some(next)) = (here, next) else {
+                break;
+            };
+            let mut hashes = [0; GROUPS];
+            for ((hash, here), next) in hashes.iter_mut().zip(here).zip(next) {
+                let [third, _fourth] = *next;
+                *hash = hash_of(u16::from_le_bytes(*here), third);
             }
-            marks = marks.wrapping_add(usize::from(any & 1 == 1));
+            let (together, _none) = hashes.as_chunks::<TOGETHER>();
+            for hashes in together {
+                let any = hashes.iter().fold(0, |any, hash| any | self.shows(*hash));
+                // Without a branch: one place in ten shows something, too many for guesses and too few to
+                // go by.
+                if let Some(place) = marked.get_mut(marks) {
+                    *place = number;
+                }
+                marks = marks.wrapping_add(usize::from(any));
+                number = number.wrapping_add(1);
+            }
         }
         marks
     }
 
-    /// The bit of three bytes, in the lowest place.
+    /// 1 if groups of this hash show something, else 0.
     #[inline]
-    fn probe(&self, bytes: u64) -> u64 {
-        let (word, bit) = place(bytes);
-        self.bits.get(word).map_or(0, |word| word >> bit)
+    fn shows(&self, hash: u16) -> u8 {
+        self.shows.get(usize::from(hash)).copied().unwrap_or(0)
     }
 
     /// Compares needles at some even positions from `from`, and their neighbours.
@@ -131,8 +150,7 @@ impl Sieve {
         for at in (from..text.len()).step_by(2).take(positions) {
             let group = text.get(at..).and_then(|rest| rest.first_chunk::<3>());
             let may = group.is_none_or(|[one, two, three]| {
-                self.probe(u64::from(*one) | u64::from(*two) << 8 | u64::from(*three) << 16) & 1
-                    == 1
+                self.shows(hash_of(u16::from_le_bytes([*one, *two]), *three)) == 1
             });
             if may {
                 let before = at.checked_sub(1);
@@ -183,12 +201,12 @@ pub(crate) const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
 }
 
-/// Sets the bits of every group of three bytes that shows a needle.
-fn set_bits(bits: &mut [u64], needle: &Needle) {
+/// Notes every group of three bytes that shows a needle.
+fn show(shows: &mut [u8; HASHES], needle: &Needle) {
     let mut set = |one: u8, two: u8, three: u8| {
-        let (word, bit) = place(u64::from(one) | u64::from(two) << 8 | u64::from(three) << 16);
-        if let Some(word) = bits.get_mut(word) {
-            *word |= 1 << bit;
+        let hash = hash_of(u16::from_le_bytes([one, two]), three);
+        if let Some(shows) = shows.get_mut(usize::from(hash)) {
+            *shows = 1;
         }
     };
     let (Some(first), Some(second)) = (needle.bytes.first(), needle.bytes.get(1)) else {
@@ -218,14 +236,12 @@ fn set_bits(bits: &mut [u64], needle: &Needle) {
     }
 }
 
-/// Word and bit of three bytes; what is above them is ignored.
+/// The hash of three bytes, of which the first two are one number. In 16 bits, so that eight are computed at
+/// once. Both factors are odd: groups that differ in one part have different hashes.
 #[inline]
-fn place(bytes: u64) -> (usize, u32) {
-    #[expect(clippy::cast_possible_truncation, reason = "three bytes are wanted")]
-    let group = bytes as u32 & 0x00ff_ffff;
-    // The multiplier is 2^32 over the golden ratio.
-    let hash = group.wrapping_mul(0x9E37_79B1) >> (32 - BITS);
-    ((hash >> 6) as usize, hash & 63)
+const fn hash_of(two: u16, third: u8) -> u16 {
+    two.wrapping_mul(0x9E35)
+        .wrapping_add((third as u16).wrapping_mul(0x6D2B))
 }
 
 /// The bucket of what begins with these bytes.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::sieve::Hit;
 use super::targets::Target;
-use super::{Engine, assignments, runs};
+use super::{Engine, assignments};
 use crate::decode::{base64, hex};
 use crate::detection::Layer;
 
@@ -15,34 +15,25 @@ pub(super) struct Survey {
     pub(super) hits: Vec<Hit>,
     /// What seems to be encoded, in order.
     pub(super) encoded: Vec<Encoded>,
-    /// Some of the bytes that begin escapes or documents, in order.
+    /// A byte that begins an escape or a document, for each entry that has one, in order.
     pub(super) escapes: Vec<usize>,
     /// Known values, in order: where, and which.
     pub(super) known: Vec<(usize, usize)>,
-    /// Long runs of digits, while they are looked at.
-    runs: Vec<Range<usize>>,
 }
 
 /// A part of a text that seems to be encoded.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Encoded {
     pub(super) span: Range<usize>,
-    pub(super) how: How,
-}
-
-/// How a part of a text is encoded.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum How {
-    /// Text in base64 or hexadecimal digits.
-    Text(Layer),
-    /// Compressed, in base64.
-    Compressed,
+    pub(super) layer: Layer,
 }
 
 /// What was seen in a part of a text. Places are those of the text, until [`Seen::base`] is taken off.
 #[derive(Clone, Copy)]
 pub(super) struct Seen<'s> {
     pub(super) base: usize,
+    /// Where the first of all that begins.
+    next: usize,
     pub(super) hits: &'s [Hit],
     pub(super) encoded: &'s [Encoded],
     pub(super) escapes: &'s [usize],
@@ -57,11 +48,9 @@ impl Survey {
             encoded,
             escapes,
             known,
-            runs,
         } = self;
         hits.clear();
         encoded.clear();
-        runs.clear();
         escapes.clear();
         known.clear();
         engine.targets.sieve.search(text, hits);
@@ -70,23 +59,32 @@ impl Survey {
             engine.targets.target(hit.needle) != Some(Target::Word)
                 || assignments::may_be_assigned(text, hit.at)
         });
-        runs::search(text, runs, escapes);
-        // Most long runs are paths and digests.
-        let mut done = 0;
-        for run in runs {
-            // Base64 over several lines takes the runs of them all.
-            if run.start < done {
-                continue;
-            }
-            let mut add = |span: Range<usize>, how| {
-                done = done.max(span.end);
-                encoded.push(Encoded { span, how });
-            };
-            if text.get(run.clone()).is_some_and(base64::is_compressed) {
-                add(run.clone(), How::Compressed);
-            }
-            base64::texts(text, run, |span| add(span, How::Text(Layer::Base64)));
-            hex::texts(text, run, |span| add(span, How::Text(Layer::Hex)));
+        base64::search(text, |span| {
+            encoded.push(Encoded {
+                span,
+                layer: Layer::Base64,
+            });
+        });
+        let both = encoded.len();
+        hex::search(text, |span| {
+            encoded.push(Encoded {
+                span,
+                layer: Layer::Hex,
+            });
+        });
+        if (1..encoded.len()).contains(&both) {
+            encoded.sort_by_key(|encoded| encoded.span.start);
+        }
+        let mut from = 0;
+        while let Some(at) =
+            memchr::memchr3(b'%', b'\\', b'{', text.get(from..).unwrap_or_default())
+        {
+            let at = at.saturating_add(from);
+            escapes.push(at);
+            // One for each entry is enough.
+            let rest = text.get(at..).unwrap_or_default();
+            let length = memchr::memchr(0, rest).unwrap_or(rest.len());
+            from = at.saturating_add(length);
         }
         if let Some(search) = &engine.known {
             search.each(text, |found| known.push((found.at, found.number)));
@@ -95,34 +93,63 @@ impl Survey {
 
     /// All that was seen.
     pub(super) fn all(&self) -> Seen<'_> {
-        Seen {
+        let mut seen = Seen {
             base: 0,
+            next: 0,
             hits: &self.hits,
             encoded: &self.encoded,
             escapes: &self.escapes,
             known: &self.known,
-        }
+        };
+        seen.next = seen.first();
+        seen
     }
 }
 
 impl<'s> Seen<'s> {
-    /// Takes off what was seen before `end`, which comes first in order.
-    pub(super) fn split(&mut self, start: usize, end: usize) -> Self {
-        Self {
+    /// Takes off what was seen before `end`, which comes first in order. Mostly that is nothing.
+    #[inline]
+    pub(super) fn split(&mut self, start: usize, end: usize) -> Option<Self> {
+        (self.next < end).then(|| self.split_some(start, end))
+    }
+
+    fn split_some(&mut self, start: usize, end: usize) -> Self {
+        let taken = Self {
             base: start,
+            next: self.next,
             hits: take(&mut self.hits, |hit| hit.at < end),
             encoded: take(&mut self.encoded, |part| part.span.start < end),
             escapes: take(&mut self.escapes, |at| *at < end),
-            known: take(&mut self.known, |(at, _digest)| *at < end),
+            known: take(&mut self.known, |(at, _number)| *at < end),
+        };
+        self.next = self.first();
+        taken
+    }
+
+    /// Where the first of all that begins; beyond everything if there is nothing.
+    fn first(&self) -> usize {
+        let hit = self.hits.first().map(|hit| hit.at);
+        let part = self.encoded.first().map(|part| part.span.start);
+        let known = self.known.first().map(|(at, _number)| *at);
+        let first = [hit, part, self.escapes.first().copied(), known];
+        first.into_iter().flatten().min().unwrap_or(usize::MAX)
+    }
+
+    /// Nothing seen.
+    pub(super) const fn none() -> Self {
+        Self {
+            base: 0,
+            next: usize::MAX,
+            hits: &[],
+            encoded: &[],
+            escapes: &[],
+            known: &[],
         }
     }
 
     /// Whether nothing was.
     pub(super) const fn is_empty(&self) -> bool {
-        self.hits.is_empty()
-            && self.encoded.is_empty()
-            && self.escapes.is_empty()
-            && self.known.is_empty()
+        self.next == usize::MAX
     }
 
     /// Marks, with their places in the part.
@@ -139,9 +166,9 @@ impl<'s> Seen<'s> {
         let base = self.base;
         self.encoded
             .iter()
-            .map(move |Encoded { span, how }| Encoded {
+            .map(move |Encoded { span, layer }| Encoded {
                 span: span.start.saturating_sub(base)..span.end.saturating_sub(base),
-                how: *how,
+                layer: *layer,
             })
     }
 

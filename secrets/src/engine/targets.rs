@@ -13,7 +13,12 @@ pub(super) enum Target {
     Name,
     /// A word that names of credentials have.
     Word,
+    /// What compressed data begins with in base64.
+    Compressed,
 }
+
+/// gzip, zstd, bzip2.
+const COMPRESSED: [&[u8]; 3] = [b"H4sI", b"KLUv", b"Qlpo"];
 
 /// All formats of an engine, and what to look for.
 pub(super) struct Targets {
@@ -47,6 +52,9 @@ impl Targets {
                     }
                 }
             }
+        }
+        for beginning in COMPRESSED {
+            add(beginning, Stand::Run, Target::Compressed);
         }
         if words == Words::Told {
             for word in generic::NEEDLES {

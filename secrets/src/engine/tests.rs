@@ -1,7 +1,7 @@
 use super::*;
 use crate::block::Source;
 use crate::credential::{Checksum, Class, Confidence, Fact, Life};
-use crate::formats::{Credential, Mark, Sighting};
+use crate::formats::{About, Credential, Mark, Sighting};
 use crate::memory::Bounds;
 
 const TOKEN: &str = "tok_9fK2mQ7rXz5TnV1wLp8Y";
@@ -18,6 +18,11 @@ fn format(
             title: "for tests",
         },
         marks,
+        about: About {
+            check: "",
+            life: "",
+            classes: &[],
+        },
         read,
     }
 }

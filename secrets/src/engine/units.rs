@@ -27,13 +27,17 @@ pub(super) struct Unit {
 pub(super) struct Units<'b> {
     block: Block<'b>,
     entries: Entries<'b>,
+    /// The argument after the last one given, for options that have their value there.
     next: Option<Extent>,
 }
 
 impl<'b> Units<'b> {
     pub(super) fn of(block: Block<'b>) -> Self {
         let mut entries = block.entries();
-        let next = entries.next();
+        let next = match block.source {
+            Source::Environ => None,
+            Source::Arguments => entries.next(),
+        };
         Self {
             block,
             entries,
@@ -45,17 +49,15 @@ impl<'b> Units<'b> {
 impl Iterator for Units<'_> {
     type Item = Unit;
 
+    #[inline]
     fn next(&mut self) -> Option<Unit> {
+        if self.block.source == Source::Environ {
+            return self.entries.next().map(Unit::from);
+        }
         let this = self.next?;
         self.next = self.entries.next();
-        let mut unit = Unit {
-            index: this.index,
-            start: this.start,
-            end: this.end,
-            second: None,
-        };
-        if self.block.source == Source::Arguments
-            && let Some(following) = self.next
+        let mut unit = Unit::from(this);
+        if let Some(following) = self.next
             && following.start == this.end.saturating_add(1)
             && is_option(this.of(self.block.bytes))
             && following.of(self.block.bytes).first() != Some(&b'-')
@@ -65,6 +67,17 @@ impl Iterator for Units<'_> {
             self.next = self.entries.next();
         }
         Some(unit)
+    }
+}
+
+impl From<Extent> for Unit {
+    fn from(entry: Extent) -> Self {
+        Self {
+            index: entry.index,
+            start: entry.start,
+            end: entry.end,
+            second: None,
+        }
     }
 }
 

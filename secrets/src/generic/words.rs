@@ -13,8 +13,9 @@ pub(crate) enum Kind {
     Secret,
 }
 
-/// Texts of which each name of a credential holds one, in some case. What is not so written is not seen.
-pub(crate) const NEEDLES: [&[u8]; 24] = [
+/// Texts of which each name of a credential holds one. What is not so written is not seen. Four bytes each, as
+/// shorter ones are in too many texts.
+pub(crate) const NEEDLES: [&[u8]; 50] = [
     b"TOKEN",
     b"token",
     b"Token",
@@ -24,21 +25,48 @@ pub(crate) const NEEDLES: [&[u8]; 24] = [
     b"PASS",
     b"pass",
     b"Pass",
-    b"KEY",
-    b"key",
-    b"Key",
     b"CREDENTIAL",
     b"credential",
     b"Credential",
     b"AUTH",
     b"auth",
     b"Auth",
-    b"PWD",
-    b"pwd",
-    b"Pwd",
     b"BEARER",
     b"bearer",
     b"Bearer",
+    b"_PWD",
+    b"_pwd",
+    b"-pwd",
+    b"PWD=",
+    b"pwd=",
+    b"Pwd=",
+    b"pwd\"",
+    b"Pwd\"",
+    b"pwd:",
+    // What a key is for, and the key.
+    b"_KEY",
+    b"_key",
+    b"-key",
+    b"-Key",
+    b".key",
+    b"IKEY",
+    b"ikey",
+    b"cKey",
+    b"dKey",
+    b"eKey",
+    b"gKey",
+    b"hKey",
+    b"iKey",
+    b"kKey",
+    b"nKey",
+    b"pKey",
+    b"rKey",
+    b"sKey",
+    b"tKey",
+    b"yKey",
+    b"-KEY",
+    b".KEY",
+    b" key",
 ];
 
 /// Parts that make a name one of a credential.
@@ -197,7 +225,14 @@ mod tests {
         names.extend(KEYS.map(|what| [what, b"_key"].concat()));
         for name in names {
             assert!(kind_of(&name).is_some());
-            for name in [name.to_ascii_uppercase(), name.to_ascii_lowercase()] {
+            let mut camel = name.to_ascii_lowercase();
+            if let Some(at) = camel.iter().position(|byte| *byte == b'_') {
+                camel.remove(at);
+                camel[at].make_ascii_uppercase();
+            }
+            let assigned = |name: Vec<u8>| [b"X_", name.as_slice(), b"="].concat();
+            let names = [name.to_ascii_uppercase(), name.to_ascii_lowercase(), camel];
+            for name in names.map(assigned) {
                 let seen = NEEDLES
                     .iter()
                     .any(|needle| memchr::memmem::find(&name, needle).is_some());

@@ -1,0 +1,199 @@
+//! Passwords in URLs, of any scheme.
+
+use std::ops::Range;
+
+use super::shape::{ALNUM, Alphabet, Cursor, LETTERS};
+use super::{About, Credential, Format, Mark, Sighting};
+use crate::credential::{Class, Confidence, Life, Rule};
+use crate::placeholder::is_placeholder;
+use crate::scratch::Scratch;
+
+pub(super) const FORMATS: &[Format] = &[Format {
+    rule: Rule {
+        id: "url-credentials",
+        title: "Password in a URL",
+    },
+    marks: MARKS,
+    about: About {
+        check: "user, password and host; local hosts and template words are less sure",
+        life: "unknown; the job's for `gitlab-ci-token`",
+        classes: &[Class::JobToken, Class::ShortLived, Class::Unknown],
+    },
+    read,
+}];
+
+/// `://` with the last character of a scheme. Any can be the last, so that any scheme is seen.
+const MARKS: &[Mark] = &[
+    Mark::Anywhere(b"a://"),
+    Mark::Anywhere(b"b://"),
+    Mark::Anywhere(b"c://"),
+    Mark::Anywhere(b"d://"),
+    Mark::Anywhere(b"e://"),
+    Mark::Anywhere(b"f://"),
+    Mark::Anywhere(b"g://"),
+    Mark::Anywhere(b"h://"),
+    Mark::Anywhere(b"i://"),
+    Mark::Anywhere(b"j://"),
+    Mark::Anywhere(b"k://"),
+    Mark::Anywhere(b"l://"),
+    Mark::Anywhere(b"m://"),
+    Mark::Anywhere(b"n://"),
+    Mark::Anywhere(b"o://"),
+    Mark::Anywhere(b"p://"),
+    Mark::Anywhere(b"q://"),
+    Mark::Anywhere(b"r://"),
+    Mark::Anywhere(b"s://"),
+    Mark::Anywhere(b"t://"),
+    Mark::Anywhere(b"u://"),
+    Mark::Anywhere(b"v://"),
+    Mark::Anywhere(b"w://"),
+    Mark::Anywhere(b"x://"),
+    Mark::Anywhere(b"y://"),
+    Mark::Anywhere(b"z://"),
+    Mark::Anywhere(b"S://"),
+    Mark::Anywhere(b"P://"),
+    Mark::Anywhere(b"L://"),
+    Mark::Anywhere(b"2://"),
+    Mark::Anywhere(b"3://"),
+    Mark::Anywhere(b"4://"),
+];
+
+/// Bytes of user and password together, at most.
+const USERINFO_MAX: usize = 1024;
+const HOST: Alphabet = ALNUM.and(Alphabet::of(b".-_:[]%"));
+/// What no part before the path holds unescaped.
+const STOPS: Alphabet = Alphabet::of(b"/?#\\\"'`<>{}|^ \t\r\n\0");
+/// What templates are made of may be part of a password that is none: `${NAME}`, `{{name}}`, `<name>`.
+const TEMPLATES: Alphabet = Alphabet::of(b"{}<>");
+
+/// Users that say what the password is, and who issued it. All are fixed words of their platforms.
+const PLATFORM_USERS: &[&[u8]] = &[
+    b"AWS",
+    b"__token__",
+    b"_json_key",
+    b"_json_key_base64",
+    b"ci-job-token",
+    b"gitlab-ci-token",
+    b"oauth2",
+    b"oauth2accesstoken",
+    b"token",
+    b"x-access-token",
+    b"x-token-auth",
+];
+
+/// `user:password`, in a URL or in a header.
+pub(super) struct Userinfo<'t> {
+    pub(super) user: &'t [u8],
+    /// Where the secret is: the password, or the user that stands in for one.
+    pub(super) secret: Range<usize>,
+}
+
+/// Splits at the first colon. `start` is where it begins in the text.
+pub(super) fn split_userinfo(userinfo: &[u8], start: usize) -> Option<Userinfo<'_>> {
+    let colon = memchr::memchr(b':', userinfo)?;
+    let (user, password) = (userinfo.get(..colon)?, userinfo.get(colon..)?.get(1..)?);
+    let behind = start.checked_add(colon)?;
+    // A token may be the user, with a filler or nothing as password.
+    if password.is_empty() || password == b"x-oauth-basic" {
+        return (user.len() >= 16).then_some(Userinfo {
+            user: &[],
+            secret: start..behind,
+        });
+    }
+    let password_at = behind.checked_add(1)?;
+    Some(Userinfo {
+        user,
+        secret: password_at..password_at.checked_add(password.len())?,
+    })
+}
+
+/// What the user's name says of the password.
+pub(super) fn class_of(user: &[u8]) -> (Class, Life) {
+    match user {
+        b"gitlab-ci-token" | b"ci-job-token" => (Class::JobToken, Life::Short),
+        // For tokens of hours; if it is none, the format of that token says so.
+        b"x-access-token" | b"oauth2accesstoken" | b"AWS" => (Class::ShortLived, Life::Short),
+        _ => (Class::Unknown, Life::Unknown),
+    }
+}
+
+/// Adds the user, if it is a fixed word of a platform and says nothing of a person.
+pub(super) fn tell_user(found: Credential, user: &[u8]) -> Credential {
+    if PLATFORM_USERS.contains(&user) {
+        found.fact("user", user)
+    } else {
+        found
+    }
+}
+
+fn read(sighting: &Sighting<'_>, _: &mut Scratch<'_>) -> Option<Credential> {
+    let Sighting { text, at, .. } = *sighting;
+    LETTERS
+        .and(Alphabet::of(b"0123456789"))
+        .has(*text.get(at)?)
+        .then_some(())?;
+    let start = at.checked_add(4)?;
+    let rest = text.get(start..)?;
+    let window = rest.get(..rest.len().min(USERINFO_MAX))?;
+    let userinfo = userinfo(window)?;
+    let split = split_userinfo(userinfo, start)?;
+    let password = text.get(split.secret.clone())?;
+    (!is_template(password) && !is_placeholder(password)).then_some(())?;
+    let host_at = start.checked_add(userinfo.len())?.checked_add(1)?;
+    let host = Cursor::new(text, host_at).run(HOST, 1..=261)?;
+    host.first()
+        .is_some_and(|first| ALNUM.has(*first) || *first == b'[')
+        .then_some(())?;
+    let (class, life) = class_of(split.user);
+    let confidence = if is_weak(password) || is_local(host) {
+        Confidence::Low
+    } else {
+        Confidence::Medium
+    };
+    let found = Credential::new(split.secret, class, life, confidence).fact("host", host);
+    Some(tell_user(found, split.user))
+}
+
+/// What stands before the last `@` of the authority, if it has a colon. Passwords may hold an `@`, and
+/// templates what else would end an authority.
+fn userinfo(window: &[u8]) -> Option<&[u8]> {
+    let stop = window
+        .iter()
+        .position(|byte| STOPS.has(*byte) && !TEMPLATES.has(*byte))
+        .unwrap_or(window.len());
+    let authority = window.get(..stop)?;
+    let at = memchr::memrchr(b'@', authority)?;
+    authority.get(..at)
+}
+
+/// Whether something else is to fill it in.
+fn is_template(password: &[u8]) -> bool {
+    password.iter().any(|byte| TEMPLATES.has(*byte))
+        || password.first() == Some(&b'$')
+        || password.iter().all(|byte| *byte == b'*' || *byte == b'x')
+}
+
+/// Words that documents and local services have as passwords.
+fn is_weak(password: &[u8]) -> bool {
+    const WORDS: [&[u8]; 12] = [
+        b"admin",
+        b"guest",
+        b"mysql",
+        b"pass",
+        b"passwd",
+        b"password",
+        b"postgres",
+        b"pwd",
+        b"root",
+        b"secret",
+        b"test",
+        b"user",
+    ];
+    password.len() < 4 || WORDS.iter().any(|word| password.eq_ignore_ascii_case(word))
+}
+
+/// A service beside the job rather than one on the network.
+fn is_local(host: &[u8]) -> bool {
+    let name = host.split(|byte| *byte == b':').next().unwrap_or_default();
+    name == b"localhost" || name.starts_with(b"127.") || host.starts_with(b"[::1]")
+}
