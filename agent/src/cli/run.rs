@@ -262,12 +262,7 @@ fn conclude(ended: &Ended) -> (u8, bool) {
         },
         summary.denied.saturating_add(summary.names_denied),
         summary.allowed,
-        ended
-            .written
-            .report
-            .parent()
-            .unwrap_or_else(|| Path::new("."))
-            .display(),
+        ended.written.directory.display(),
     );
     if !ended.report.losses.none() {
         eprintln!("cordon: the report is not whole; its first lines say what was lost");
@@ -423,9 +418,9 @@ fn secret(seen: &Seen) -> String {
 /// A line about a job that was left behind.
 fn orphan(id: &str, evidence: &Result<PathBuf, String>) -> String {
     match evidence {
-        Ok(report) => format!(
+        Ok(directory) => format!(
             "ended job {id}, whose cordon had been killed; evidence in `{}`",
-            report.parent().unwrap_or_else(|| Path::new(".")).display()
+            directory.display()
         ),
         Err(why) => format!(
             "job {id}, whose cordon had been killed, could not be ended with evidence; {why}"

@@ -26,7 +26,7 @@ use crate::events::ledger::{Ledger, News};
 use crate::events::ring::Pump;
 use crate::policy::{Mode, Policy, Ruleset, compile};
 use crate::report::signer::SigningKey;
-use crate::report::sink::{BUNDLE_NAME, EvidenceDir, Written};
+use crate::report::sink::{BUNDLE_NAME, EvidenceDir, Reports, Written};
 use crate::report::statement::REPORT_NAME;
 use crate::report::verify::verify;
 use crate::report::{Coverage, Interruption, Layer, Outcome, Report};
@@ -158,7 +158,7 @@ pub(super) async fn end_orphans(
             Ok(Resumed {
                 evidence: Some(evidence),
                 ..
-            }) => Ok(evidence.1.report),
+            }) => Ok(evidence.1.directory),
             Err(error) => Err(chain(&error)),
         };
         tell(News::Orphan { id, evidence });
@@ -223,7 +223,7 @@ async fn end(
             (report, Cleared::Orphan(orphan))
         }
     };
-    let written = evidence.write(&report, key);
+    let written = evidence.write(&Reports::from(&report), key);
     let cleared = match cleared {
         Cleared::Place(place) => host.clear_place(place),
         Cleared::Orphan(orphan) => host.clear_orphan(*orphan),
@@ -270,14 +270,15 @@ fn examine(host: &Host, orphan: &Orphan, key: &SigningKey) -> Known {
     }
 }
 
-/// Whether its cordon was killed after it had written the evidence. A job could have put files
-/// there; only our signature counts.
+/// Whether its cordon was killed after it had written the evidence, of which this bundle is the last.
+/// A job could have put files there; only our signature counts.
 fn has_evidence(record: &Record, key: &SigningKey) -> bool {
     let read = |name| fs::read(&record.evidence.join(name), EVIDENCE_LIMIT).ok();
     let (Some(report), Some(bundle)) = (read(REPORT_NAME), read(BUNDLE_NAME)) else {
         return false;
     };
-    verify(&report, &bundle, key.public()).is_ok_and(|verified| verified.report.job.id == record.id)
+    verify::<Report>(&report, &bundle, key.public())
+        .is_ok_and(|verified| verified.report.job.id == record.id)
 }
 
 /// A job that is being taken over, with all that can be said of it.

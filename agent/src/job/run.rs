@@ -28,7 +28,7 @@ use crate::events::ring::Pump;
 use crate::policy::{Policy, Ruleset, SecretsPolicy};
 use crate::report::build::{Facts, build};
 use crate::report::signer::SigningKey;
-use crate::report::sink::{EvidenceDir, SinkError, Written};
+use crate::report::sink::{EvidenceDir, Reports, SinkError, Written};
 use crate::report::{Coverage, Interruption, JobFacts, Outcome, Platform, Report};
 use crate::sandbox::filter::Judges;
 use crate::sandbox::link::{Init, Message};
@@ -264,7 +264,9 @@ async fn run_placed(
     let dns = watch.end_dns().await;
     watch.finish(host, tell).map_err(RunError::Watch)?;
     let report = report(&job, host, &enforced, place, &watch.ledger, dns, &ran)?;
-    let written = request.evidence.write(&report, &request.key)?;
+    let written = request
+        .evidence
+        .write(&Reports::from(&report), &request.key)?;
     let Ran {
         outcome,
         not_started,

@@ -13,6 +13,7 @@ use cordon_ebpf::abi::ruleset::RuleIndex;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub mod attested;
 pub mod build;
 pub mod envelope;
 pub mod escape;

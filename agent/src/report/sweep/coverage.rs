@@ -3,10 +3,16 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::report::Interruption;
+
 /// What was looked into and what was not.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Coverage {
+    /// Times in which nobody swept, because cordon was killed while the job ran. What had been found
+    /// before is not in this report.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interruptions: Vec<Interruption>,
     /// Processes, each counted once however often it was swept.
     pub processes: Processes,
     /// Processes whose environment and arguments nobody could read, neither at exec nor later, by

@@ -271,6 +271,21 @@ impl Class {
     }
 }
 
+impl Letter {
+    /// The letter.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::A => "A",
+            Self::B => "B",
+            Self::C => "C",
+            Self::D => "D",
+            Self::E => "E",
+            Self::F => "F",
+        }
+    }
+}
+
 impl From<engine::Class> for Class {
     fn from(class: engine::Class) -> Self {
         match class {

@@ -1,5 +1,6 @@
 //! What was wanted, what was done about a finding, and what looked.
 
+use cordon_secrets::{KeyId, Rule};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
@@ -159,4 +160,26 @@ pub struct Scanner {
     pub known_values: u64,
     /// Id of the key of the fingerprints: those of another key cannot be compared.
     pub key_id: String,
+}
+
+impl Scanner {
+    /// This version of cordon, with these rules in the order of their ids, that many values of the
+    /// operator's, and fingerprints under this key.
+    #[must_use]
+    pub fn new(rules: impl Iterator<Item = Rule>, known_values: u64, key: KeyId) -> Self {
+        let mut digest = blake3::Hasher::new();
+        let mut rule_count = 0_u64;
+        for rule in rules {
+            digest.update(rule.id.as_bytes()).update(b"\n");
+            rule_count = rule_count.saturating_add(1);
+        }
+        Self {
+            name: "cordon".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            rule_count,
+            rules_digest: digest.finalize().to_hex().as_str().into(),
+            known_values,
+            key_id: key.to_string(),
+        }
+    }
 }
