@@ -15,6 +15,7 @@ pub mod profile;
 pub mod report;
 pub mod resume;
 pub mod run;
+mod sweep;
 
 /// A kernel edge for CI jobs: default-deny egress, proved by signed evidence.
 #[derive(Debug, Parser)]
@@ -37,6 +38,8 @@ pub enum Command {
     Resume(resume::Args),
     /// Check, explain and suggest profiles
     Profile(profile::Args),
+    /// Look for secrets in the environments and arguments of running processes
+    Sweep(sweep::Args),
     /// Show the evidence of a job
     Report(report::Args),
     /// Make and show signing keys
@@ -88,6 +91,7 @@ impl Cli {
             Command::Run(args) => args.run(config.as_deref()),
             Command::Resume(args) => args.run(config.as_deref()),
             Command::Profile(args) => args.run(config.as_deref()),
+            Command::Sweep(args) => args.run(config.as_deref()),
             Command::Report(args) => args.run(config.as_deref()),
             Command::Key(args) => args.run(config.as_deref()),
             Command::Doctor(args) => args.run(config.as_deref()),

@@ -270,11 +270,11 @@ fn present(dir: &Directory, only: Option<Kind>) -> Result<(bool, bool), Failure>
     })
 }
 
-fn terminal_width() -> usize {
+pub(super) fn terminal_width() -> usize {
     terminal_size::terminal_size().map_or(DEFAULT_WIDTH, |(width, _)| usize::from(width.0))
 }
 
-fn wants_color(choice: ColorChoice) -> bool {
+pub(super) fn wants_color(choice: ColorChoice) -> bool {
     let no_color = || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     match choice {
         ColorChoice::Always => true,

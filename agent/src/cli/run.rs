@@ -28,6 +28,7 @@ use crate::report::escape::escape;
 use crate::report::incident::about;
 use crate::report::signer::SigningKey;
 use crate::report::sink::EvidenceDir;
+use crate::report::sweep::{Taken, line};
 use crate::report::{NameVerdict, Outcome};
 use crate::sandbox::InheritedError;
 use crate::secrets::ledger::Seen;
@@ -35,6 +36,8 @@ use crate::sys::spawn::Account;
 
 /// The job could not be enforced, and was not started.
 pub const NOT_ENFORCED: u8 = 120;
+/// The job was ended, because a process of it carried a secret.
+pub const SECRET: u8 = 119;
 /// A profile, the configuration or an argument is wrong.
 pub const USAGE: u8 = 121;
 /// The kernel, or this build of cordon, lacks what enforcement needs.
@@ -53,6 +56,7 @@ pub const NOT_FOUND: u8 = 127;
 const EXIT_STATUS: &str = "\
 Exit status:
   the command's own, or 128+N if signal N ended it; else
+  119  cordon ended the job, because a process of it carried a secret (`[secrets]` of the profile)
   120  the job could not be enforced and was not started
   121  a profile, the configuration or an argument is wrong; nothing was started
   122  the kernel or this build lacks what enforcement needs; nothing was started
@@ -264,6 +268,12 @@ fn conclude(ended: &Ended) -> (u8, bool) {
         summary.allowed,
         ended.written.directory.display(),
     );
+    if let Some(sweep) = &ended.sweep {
+        eprintln!("cordon: {}", line(sweep));
+        if sweep.action.taken != Taken::None {
+            return (SECRET, true);
+        }
+    }
     if !ended.report.losses.none() {
         eprintln!("cordon: the report is not whole; its first lines say what was lost");
     }

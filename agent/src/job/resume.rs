@@ -28,6 +28,7 @@ use crate::policy::{Mode, Policy, Ruleset, compile};
 use crate::report::signer::SigningKey;
 use crate::report::sink::{BUNDLE_NAME, EvidenceDir, Reports, Written};
 use crate::report::statement::REPORT_NAME;
+use crate::report::sweep::SweepReport;
 use crate::report::verify::verify;
 use crate::report::{Coverage, Interruption, Layer, Outcome, Report};
 use crate::secrets::ledger::Occasion;
@@ -199,19 +200,19 @@ async fn end(
     let lost = orphan.lost.clone();
     let mut taken = Taken::new(known, last_seen)?;
     let evidence = taken.evidence_dir(&id, config)?;
-    let (report, cleared) = match (orphan.into_place(), lost) {
+    let ((report, sweep), cleared) = match (orphan.into_place(), lost) {
         (Ok(place), None) => {
             let report = take_over(host, &place, &mut taken, config, watching, tell).await;
             // A job that cannot be watched is ended all the same, with what is known.
             let report = report.or_else(|error| {
                 let why = format!("the job could not be taken over: {}", chain(&error));
-                bare(host, Some(&place), &mut taken, &why)
+                Ok::<_, RunError>((bare(host, Some(&place), &mut taken, &why)?, None))
             })?;
             (report, Cleared::Place(place))
         }
         (Ok(place), Some(why)) => {
             let why = format!("the kernel's tables are lost: {why}");
-            let report = bare(host, None, &mut taken, &why)?;
+            let report = (bare(host, None, &mut taken, &why)?, None);
             (report, Cleared::Place(place))
         }
         (Err(orphan), lost) => {
@@ -219,11 +220,15 @@ async fn end(
                 || taken.where_it_went().to_owned(),
                 |why| format!("the kernel's tables are lost: {why}"),
             );
-            let report = bare(host, None, &mut taken, &why)?;
+            let report = (bare(host, None, &mut taken, &why)?, None);
             (report, Cleared::Orphan(orphan))
         }
     };
-    let written = evidence.write(&Reports::from(&report), key);
+    let reports = sweep.as_ref().map_or_else(
+        || Reports::from(&report),
+        |sweep| Reports::from((&report, sweep)),
+    );
+    let written = evidence.write(&reports, key);
     let cleared = match cleared {
         Cleared::Place(place) => host.clear_place(place),
         Cleared::Orphan(orphan) => host.clear_orphan(*orphan),
@@ -430,9 +435,9 @@ async fn take_over(
     config: &Config,
     watching: Option<&mut Signals>,
     tell: Tell<'_>,
-) -> Result<Report, RunError> {
+) -> Result<(Report, Option<SweepReport>), RunError> {
     if !taken.known {
-        return bare(host, Some(place), taken, "");
+        return Ok((bare(host, Some(place), taken, "")?, None));
     }
     let (layers, mut proof) = taken.layers();
     proof.push(format!(
@@ -498,8 +503,13 @@ async fn take_over(
         }
     };
     watch.finish(host, tell).map_err(RunError::Watch)?;
+    watch
+        .sweep(Occasion::BeforeSeal, host, place, tell)
+        .map_err(RunError::Watch)?;
     let (job, ran) = (taken.job(config), taken.ran(survivors));
-    run::report(&job, host, &enforced, place, &watch.ledger, dns, &ran)
+    let report = run::report(&job, host, &enforced, place, &watch.ledger, dns, &ran)?;
+    let sweep = run::sweep_report(&job, host, place, &watch, &report)?;
+    Ok((report, sweep))
 }
 
 fn no_ring() -> RunError {

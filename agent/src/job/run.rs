@@ -29,6 +29,7 @@ use crate::policy::{Policy, Ruleset, SecretsPolicy};
 use crate::report::build::{Facts, build};
 use crate::report::signer::SigningKey;
 use crate::report::sink::{EvidenceDir, Reports, SinkError, Written};
+use crate::report::sweep::SweepReport;
 use crate::report::{Coverage, Interruption, JobFacts, Outcome, Platform, Report};
 use crate::sandbox::filter::Judges;
 use crate::sandbox::link::{Init, Message};
@@ -36,10 +37,10 @@ use crate::sandbox::{self, InheritedError, Plan};
 use crate::secrets;
 use crate::secrets::ledger::Occasion;
 use crate::sys::clock::Calendar;
+use crate::sys::sensitive::Slots;
 use crate::sys::signals::Signals;
 use crate::sys::spawn::{self, Account};
 use crate::sys::terminal::Foreground;
-use crate::sys::sensitive::Slots;
 use crate::sys::{fs, privilege, sensitive};
 
 /// Receives what happens while it happens.
@@ -71,9 +72,11 @@ pub struct Ended {
     pub outcome: Outcome,
     /// Why it did not start, for [`Outcome::NotStarted`].
     pub not_started: Option<io::Error>,
-    /// The report.
+    /// The egress report.
     pub report: Report,
-    /// Where it lies.
+    /// The report of the secret sweep.
+    pub sweep: Option<SweepReport>,
+    /// Where they lie.
     pub written: Written,
     /// What could not be cleared away afterwards.
     pub leftovers: Option<enforce::EnforceError>,
@@ -263,10 +266,16 @@ async fn run_placed(
     // No process is left: nothing more can be asked, and what was said is in the ring.
     let dns = watch.end_dns().await;
     watch.finish(host, tell).map_err(RunError::Watch)?;
+    watch
+        .sweep(Occasion::BeforeSeal, host, place, tell)
+        .map_err(RunError::Watch)?;
     let report = report(&job, host, &enforced, place, &watch.ledger, dns, &ran)?;
-    let written = request
-        .evidence
-        .write(&Reports::from(&report), &request.key)?;
+    let sweep = sweep_report(&job, host, place, &watch, &report)?;
+    let reports = sweep.as_ref().map_or_else(
+        || Reports::from(&report),
+        |sweep| Reports::from((&report, sweep)),
+    );
+    let written = request.evidence.write(&reports, &request.key)?;
     let Ran {
         outcome,
         not_started,
@@ -276,6 +285,7 @@ async fn run_placed(
         outcome,
         not_started,
         report,
+        sweep,
         written,
         leftovers: None,
     })
@@ -469,6 +479,30 @@ pub(super) fn report(
     build_report(job, &place.id, coverage, ledger, counted, ran, object)
 }
 
+/// The report of a job's secret sweep; the facts of the job are those of its egress report.
+pub(super) fn sweep_report(
+    job: &Job<'_>,
+    host: &Host,
+    place: &Place,
+    watch: &Watch,
+    egress: &Report,
+) -> Result<Option<SweepReport>, RunError> {
+    let Some(sweeping) = &watch.sweeping else {
+        return Ok(None);
+    };
+    let losses = host.kernel.maps.losses(place.cgroup.id());
+    let facts = secrets::report::Facts {
+        policy: job.policy,
+        acted: sweeping.acted.as_ref(),
+        losses: losses.map_err(|error| RunError::Report(error.into()))?,
+        interruptions: &job.interruptions,
+        job: Some(egress.job.clone()),
+        platform: egress.platform.clone(),
+        calendar: Calendar::now().map_err(|error| RunError::Report(error.into()))?,
+    };
+    Ok(Some(secrets::report::of_job(sweeping, facts)))
+}
+
 /// What the kernel and the listener counted.
 type Counted<'a> = (&'a [(FlowKey, FlowCounters)], Losses, dns::Counts);
 
@@ -505,7 +539,7 @@ pub(super) fn build_report(
     }))
 }
 
-fn platform(object_sha256: String) -> Result<Platform, Box<dyn std::error::Error>> {
+pub(crate) fn platform(object_sha256: String) -> Result<Platform, Box<dyn std::error::Error>> {
     let system = nix::sys::utsname::uname()?;
     Ok(Platform {
         kernel: system.release().to_string_lossy().into_owned(),

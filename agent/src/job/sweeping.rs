@@ -292,7 +292,7 @@ impl Sweeping {
 
     /// Whether the job has stood still for as long as it may.
     #[must_use]
-    pub fn has_thawed(&self) -> bool {
+    pub fn has_waited(&self) -> bool {
         self.frozen
             .is_some_and(|since| since.elapsed() >= self.policy.freeze_for)
     }

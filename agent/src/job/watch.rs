@@ -367,7 +367,7 @@ fn look_after(
     let Some(sweeping) = sweeping else {
         return Ok(());
     };
-    if sweeping.has_thawed() {
+    if sweeping.has_waited() {
         place.cgroup.kill().map_err(io::Error::other)?;
         return Ok(());
     }

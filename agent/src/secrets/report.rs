@@ -14,7 +14,7 @@ use crate::report::sweep::{
     SweepKind, SweepPolicyFacts, SweepReport, SweptProcess, Taken, Unreadable, Variable, Verdict,
     Why, Windows,
 };
-use crate::report::{JobFacts, Platform, ProfileFacts};
+use crate::report::{Interruption, JobFacts, Platform, ProfileFacts};
 use crate::sys::clock::{BootTime, Calendar};
 
 /// What a sweep cannot see, whatever it does.
@@ -40,6 +40,8 @@ pub struct Facts<'a> {
     pub acted: Option<&'a Acted>,
     /// What the kernel could not do.
     pub losses: Losses,
+    /// Times in which nobody swept.
+    pub interruptions: &'a [Interruption],
     /// The job; none if a person asked.
     pub job: Option<JobFacts>,
     /// What ran.
@@ -95,6 +97,7 @@ fn coverage(ledger: &SweepLedger, facts: &Facts<'_>, held: bool) -> Coverage {
     let job_end = facts.job.as_ref().map(|job| job.finished);
     let last: Vec<Sweep> = ledger.last_sweep.iter().map(sweep).collect();
     Coverage {
+        interruptions: facts.interruptions.to_vec(),
         processes: Processes {
             seen: ledger.seen,
             scanned: ledger.scanned,

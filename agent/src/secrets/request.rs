@@ -73,6 +73,7 @@ pub fn sweep(
         policy,
         acted: None,
         losses: Losses::default(),
+        interruptions: &[],
         job: None,
         platform,
         calendar: Calendar::now()?,
