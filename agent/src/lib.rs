@@ -25,6 +25,8 @@ pub mod events;
 pub mod job;
 // Profiles: text to policy to ruleset. Pure.
 pub mod policy;
+// What the host knows of secrets without keeping any: the fingerprint key, the known values.
+pub mod registry;
 // Evidence: the report, its text, its statement and signature.
 pub mod report;
 // What surrounds a command besides its cgroup: namespaces, mounts, a system call filter.

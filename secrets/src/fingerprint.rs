@@ -36,6 +36,11 @@ impl FingerprintKey {
         KeyId(id)
     }
 
+    /// The fingerprint of a value, as that of a detection whose secret it is.
+    pub fn fingerprint(&self, value: &[u8]) -> Fingerprint {
+        self.fingerprints().fingerprint(value)
+    }
+
     /// The key that fingerprints are made with.
     pub(crate) fn fingerprints(&self) -> Keyed {
         Keyed(self.derive(FINGERPRINT))

@@ -58,6 +58,28 @@ impl Locked {
         Ok(Self { mapping })
     }
 
+    /// Fills it with random bytes of the kernel, which waits until it has some.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn fill_random(&mut self) -> io::Result<()> {
+        let mut rest = self.bytes_mut();
+        while !rest.is_empty() {
+            // SAFETY: the kernel writes at most as many bytes as there are.
+            let count = unsafe { libc::getrandom(rest.as_mut_ptr().cast(), rest.len(), 0) };
+            match usize::try_from(count) {
+                Ok(count) => rest = rest.get_mut(count..).unwrap_or_default(),
+                Err(_negative) => {
+                    let error = io::Error::last_os_error();
+                    if error.kind() != io::ErrorKind::Interrupted {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The bytes.
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: the mapping lives as long as `self`, and is written through `&mut self` only.

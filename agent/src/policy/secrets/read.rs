@@ -124,7 +124,7 @@ fn parse_time(text: &str) -> Option<Duration> {
 }
 
 /// A time as it is written in profiles, in the largest unit in which it is whole.
-pub(super) fn show_time(time: Duration) -> String {
+pub(crate) fn show_time(time: Duration) -> String {
     let seconds = time.as_secs();
     let (number, unit) = match (seconds.is_multiple_of(3600), seconds.is_multiple_of(60)) {
         (true, _) => (seconds / 3600, "h"),
@@ -233,7 +233,7 @@ mod tests {
             assert_eq!(parse_time(&show_time(time)), Some(time), "{text}");
         }
         assert_eq!(parse_time("10m"), Some(Duration::from_mins(10)));
-        assert_eq!(show_time(Duration::from_secs(3600)), "1h");
+        assert_eq!(show_time(Duration::from_hours(1)), "1h");
         assert_eq!(show_time(Duration::from_secs(90)), "90s");
         for text in [
             "",

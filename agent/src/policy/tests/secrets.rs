@@ -28,8 +28,8 @@ fn a_profile_that_says_nothing_has_the_defaults() {
     assert_eq!(default.on_finding, OnFinding::Report);
     assert_eq!(default.stance, Stance::OidcOnly);
     assert_eq!(default.interval, Duration::from_secs(10));
-    assert_eq!(default.freeze_for, Duration::from_secs(600));
-    assert_eq!(default.max_lifetime, Duration::from_secs(3600));
+    assert_eq!(default.freeze_for, Duration::from_mins(10));
+    assert_eq!(default.max_lifetime, Duration::from_hours(1));
     assert!(default.holders.admit("/any/program") && default.allow.is_empty());
 }
 
@@ -52,9 +52,9 @@ allow = [
         (read.on_finding, read.stance),
         (OnFinding::Kill, Stance::Lenient)
     );
-    assert_eq!(read.interval, Duration::from_secs(60));
+    assert_eq!(read.interval, Duration::from_mins(1));
     assert_eq!(read.freeze_for, Duration::from_secs(90));
-    assert_eq!(read.max_lifetime, Duration::from_secs(7200));
+    assert_eq!(read.max_lifetime, Duration::from_hours(2));
     assert!(read.holders.admit("/usr/bin/git") && read.holders.admit("/x/node20"));
     assert!(!read.holders.admit("/home/git"));
     let [token, deploy] = read.allow.as_slice() else {
@@ -235,7 +235,7 @@ fn of_several_profiles_the_strictest_holds_bases_included() {
         (OnFinding::Freeze, Stance::Lenient)
     );
     assert_eq!(one.interval, Duration::from_secs(5));
-    assert_eq!(one.max_lifetime, Duration::from_secs(1800));
+    assert_eq!(one.max_lifetime, Duration::from_mins(30));
     let variables: Vec<String> = one.allow.iter().map(ToString::to_string).collect();
     assert_eq!(variables, ["variable BASE", "variable ONE"]);
     assert!(one.holders.admit("/usr/bin/git"));
