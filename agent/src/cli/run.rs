@@ -236,6 +236,7 @@ pub(super) fn code_of(error: &RunError) -> u8 {
         | RunError::Upstream(_)
         | RunError::Enter(_)
         | RunError::Inherited(_)
+        | RunError::Sweep(_)
         | RunError::Start { .. }
         | RunError::File(_) => NOT_ENFORCED,
         RunError::Watch(_) | RunError::Survivors(_) => INTERNAL,

@@ -16,7 +16,7 @@ use crate::job::run;
 use crate::policy::{Library, Mistakes, Policy};
 use crate::report::json;
 use crate::report::sweep::{SweepReport, Verdict, sarif, text};
-use crate::secrets::request::{self, Targets};
+use crate::secrets::request::{self, RequestError, Targets};
 use crate::sys::{privilege, sensitive};
 
 /// Something that must be looked at was found.
@@ -89,8 +89,10 @@ enum Failure {
     NoJob { id: String },
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
-    #[error("processes could not be swept")]
-    Sweep(#[from] io::Error),
+    #[error(transparent)]
+    Sweep(#[from] RequestError),
+    #[error("memory cannot be kept out of core files, or nothing be printed")]
+    System(#[from] io::Error),
     #[error("the report cannot be made")]
     Report(#[source] Box<dyn std::error::Error>),
     #[error("the report cannot be printed")]
@@ -108,7 +110,7 @@ impl Args {
             Ok(policy) => policy,
             Err(mistakes) => return output::mistakes(&mistakes),
         };
-        match self.sweep(&config.host, &policy) {
+        match self.sweep(&config, &policy) {
             Ok(code) => code,
             Err(failure) => {
                 output::complaint(&failure);
@@ -127,13 +129,13 @@ impl Args {
         Policy::load(&self.profile, &library)
     }
 
-    fn sweep(&self, host: &HostConfig, policy: &Policy) -> Result<ExitCode, Failure> {
+    fn sweep(&self, config: &Config, policy: &Policy) -> Result<ExitCode, Failure> {
         privilege::require()?;
         sensitive::shield()?;
-        let targets = self.targets(host)?;
+        let targets = self.targets(&config.host)?;
         let platform = run::platform(object::sha256().to_owned()).map_err(Failure::Report)?;
         let mut progress = Progress::new();
-        let report = request::sweep(host, policy, &targets, platform, &mut |done, all| {
+        let report = request::sweep(config, policy, &targets, platform, &mut |done, all| {
             progress.show(done, all);
         })?;
         progress.clear();

@@ -109,6 +109,9 @@ pub enum RunError {
         #[source]
         source: io::Error,
     },
+    /// Its processes could not be swept for secrets.
+    #[error("the job was not started: it could not be swept for secrets")]
+    Sweep(#[from] secrets::SweepError),
     /// It would have inherited what a job must not have.
     #[error("the job was not started")]
     Inherited(#[from] InheritedError),
@@ -297,11 +300,7 @@ pub(super) fn sweeping(
     policy: SecretsPolicy,
     slots: Option<Slots>,
 ) -> Result<Sweeping, RunError> {
-    let sweeper =
-        secrets::sweeper(&config.host, &policy, slots).map_err(|source| RunError::Start {
-            what: "its secret sweep could not be set up",
-            source,
-        })?;
+    let sweeper = secrets::sweeper(config, &policy, slots)?;
     Ok(Sweeping::new(sweeper, policy))
 }
 

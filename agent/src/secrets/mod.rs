@@ -6,12 +6,14 @@
 
 use std::io;
 
-use cordon_secrets::{AllowEntry, Baseline, Engine, FingerprintKey, KnownSet, Rules, SweepPolicy};
+use cordon_secrets::{AllowEntry, Baseline, BuildError, Engine, Rules, SweepPolicy};
 use sweeper::Sweeper;
 
-use crate::config::HostConfig;
+use crate::config::Config;
 use crate::policy::SecretsPolicy;
 use crate::policy::secrets::{Allowance, Stance};
+use crate::registry::{Registry, RegistryError};
+use crate::sys::fs::{self, FileError};
 use crate::sys::sensitive::Slots;
 
 pub mod ledger;
@@ -20,31 +22,41 @@ pub mod report;
 pub mod request;
 pub mod sweeper;
 
+/// Why a host cannot be swept.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    /// Its key or its registered values cannot be used.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The registered values are of another key.
+    #[error(transparent)]
+    Engine(#[from] BuildError),
+    /// There is no memory that is never swapped.
+    #[error("memory for secrets cannot be had")]
+    Memory(#[source] io::Error),
+    /// The system gave no randomness.
+    #[error(transparent)]
+    Random(#[from] FileError),
+}
+
 /// A sweeper for this host and this policy. `slots` is where the kernel copies to, if there is a job.
 ///
 /// # Errors
-/// The host's key or its registered values cannot be read, or memory cannot be locked.
+/// See [`SweepError`].
 pub fn sweeper(
-    host: &HostConfig,
+    config: &Config,
     policy: &SecretsPolicy,
     slots: Option<Slots>,
-) -> io::Result<Sweeper> {
-    let _later = host;
-    let random = || -> io::Result<[u8; 32]> {
-        let mut bytes = [0; 32];
-        io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
-        Ok(bytes)
-    };
-    let key = FingerprintKey::new(random()?);
-    let known = KnownSet::new(key.id());
-    let engine = Engine::new(&key, &known, &Rules::default()).map_err(io::Error::other)?;
-    Sweeper::new(
-        engine,
-        judged_by(policy),
-        &random()?,
-        known.values().len() as u64,
-        slots,
-    )
+) -> Result<Sweeper, SweepError> {
+    let Registry {
+        key,
+        made: _,
+        known,
+    } = Registry::open(config)?;
+    let engine = Engine::new(&key, &known, &Rules::all())?;
+    let values = known.values().len() as u64;
+    let seed = fs::random_bytes()?;
+    Sweeper::new(engine, judged_by(policy), &seed, values, slots).map_err(SweepError::Memory)
 }
 
 /// The profile's words as the engine judges by them.

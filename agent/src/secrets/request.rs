@@ -10,12 +10,23 @@ use super::procfs::ProcFs;
 use super::report::{Facts, build};
 use super::sweeper::Subject;
 use crate::attribution::{Proc, Processes};
-use crate::config::HostConfig;
+use crate::config::Config;
 use crate::policy::Policy;
 use crate::report::Platform;
 use crate::report::sweep::SweepReport;
 use crate::sys::clock::{BootTime, Calendar};
 use crate::sys::fs;
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// Processes or clock cannot be asked about.
+    #[error("processes cannot be listed")]
+    Proc(#[from] io::Error),
+    /// The host cannot be swept.
+    #[error(transparent)]
+    Sweep(#[from] super::SweepError),
+}
 
 /// What is swept.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -32,13 +43,13 @@ pub enum Targets {
 /// The host's key or registered values cannot be read, memory cannot be locked, or processes cannot be
 /// listed.
 pub fn sweep(
-    host: &HostConfig,
+    config: &Config,
     policy: &Policy,
     targets: &Targets,
     platform: Platform,
     progress: &mut dyn FnMut(usize, usize),
-) -> io::Result<SweepReport> {
-    let mut sweeper = super::sweeper(host, &policy.secrets, None)?;
+) -> Result<SweepReport, RequestError> {
+    let mut sweeper = super::sweeper(config, &policy.secrets, None)?;
     let own = std::process::id();
     let processes = match targets {
         Targets::All => {
