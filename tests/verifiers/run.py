@@ -469,6 +469,36 @@ def check_mixed(tally, evidence, other):
     tally.check(name, done.returncode == 7, f"{done.returncode}: {last_line(done.stderr)}")
 
 
+def check_both(tally, evidence, other):
+    """Both reports in one directory: of one job, of two, and one of them gone."""
+    sample = json.loads(other.sample.read_text())
+    sample["job"]["id"] = "another"
+    changed = evidence.work / "another-job.json"
+    changed.write_text(json.dumps(sample))
+    both = {}
+    for name, file in (("one-job", other.sample), ("two-jobs", changed)):
+        both[name] = evidence.work / name
+        evidence.cordon_ok("report", "sign", file, "--key", evidence.key, "--evidence", both[name])
+        for file in (evidence.kind.report, evidence.kind.bundle):
+            shutil.copy(evidence.good / file, both[name] / file)
+    both["half"] = shutil.copytree(both["one-job"], evidence.work / "half")
+    (both["half"] / evidence.kind.bundle).unlink()
+    expected = [
+        ("one-job", [], 0),
+        ("two-jobs", [], 5),
+        ("two-jobs", ["--only", other.name], 0),
+        ("half", [], 3),
+        ("half", ["--only", other.name], 0),
+        ("half", ["--only", evidence.kind.name], 3),
+    ]
+    for name, only, status in expected:
+        done = run(evidence.cordon, "report", "verify", both[name], "--key", evidence.public, *only)
+        what = " ".join(["cordon report verify", *only, f"exits with {status} for both reports: {name}"])
+        tally.check(what, done.returncode == status, f"{done.returncode}: {last_line(done.stderr)}")
+    gone = run(evidence.cordon, "report", "verify", evidence.good, "--key", evidence.public, "--only", other.name)
+    tally.check(f"a report that must be there and is gone is missed: {other.name}", gone.returncode == 3)
+
+
 SARIF_SCHEMA = """
 const { readFileSync } = require('fs');
 const Ajv = require('ajv');
@@ -552,6 +582,7 @@ def main():
         evidence = Evidence(options.cordon.resolve(), work / kind.name, kind)
         check_kind(tally, evidence, tools, options.allow_missing)
         check_mixed(tally, evidence, other)
+        check_both(tally, evidence, other)
         if kind is SWEEP:
             attempt(tally, "the schema of SARIF", options.allow_missing, lambda: check_sarif(tally, evidence, tools))
     return tally.finish()
