@@ -63,6 +63,18 @@ pub(super) fn around(text: &[u8], word: usize) -> Option<Assignment> {
             .position(|byte| ends_value(*byte))
             .unwrap_or(value.len()),
     };
+    // What something else fills in.
+    let references: [&[u8]; 5] = [b"${", b"$(", b"{{", b"#{", b"<%"];
+    if references
+        .iter()
+        .any(|reference| value.starts_with(reference))
+    {
+        return None;
+    }
+    // A user's password in base64 is a format of its own.
+    if is_basic(value) {
+        return None;
+    }
     let scheme = scheme(value.get(..length)?);
     let mut value = start.saturating_add(scheme)..start.saturating_add(length);
     // A header without quotes: the scheme is a word of its own, the value is the next.
@@ -120,6 +132,13 @@ fn separator(rest: &[u8]) -> Option<(usize, Option<u8>)> {
 const fn ends_value(byte: u8) -> bool {
     byte.is_ascii_whitespace()
         || matches!(byte, b';' | b'&' | b',' | b'"' | b'\'' | b'}' | b'\\' | 0)
+}
+
+/// Whether a value is that of the basic scheme, which is a format by itself.
+pub(super) fn is_basic(value: &[u8]) -> bool {
+    value
+        .get(..6)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic "))
 }
 
 /// How long the authorization scheme is that a value begins with, with the space after it.
