@@ -21,18 +21,22 @@ impl Inspection<'_> {
             if !is_word || hit.at < last {
                 continue;
             }
-            let Some(found) = assignments::around(text.bytes, hit.at) else {
+            let Some(name) = assignments::name_around(text.bytes, hit.at) else {
                 continue;
             };
-            last = found.name.end;
+            last = name.end;
             // The variable's own name is given all of the value.
-            let is_own = found.name.end < text.value;
-            let name = text.bytes.get(found.name.clone()).unwrap_or_default();
-            if let (false, Some(kind)) = (is_own, generic::kind_of(name)) {
+            let is_own = name.end < text.value;
+            let shown = text.bytes.get(name.clone()).unwrap_or_default();
+            let Some(kind) = generic::kind_of(shown).filter(|_kind| !is_own) else {
+                continue;
+            };
+            if let Some(given) = assignments::given(text.bytes, name.end) {
+                last = last.max(given.next);
                 assigned.push(Assigned {
                     kind,
-                    value: found.value,
-                    field: Variable::of(name),
+                    value: given.value,
+                    field: Variable::of(shown),
                 });
             }
         }

@@ -60,8 +60,12 @@ impl Inspection<'_> {
         taken: &mut Taken,
         scratch: &mut Scratch<'_>,
     ) {
-        // If that is the whole value, the name stays its name.
-        let whole = span.start == text.value && span.end == text.bytes.len();
+        // If that is the whole value, but for quotes perhaps, the name stays its name.
+        let is_around = |part: Option<&[u8]>| {
+            part.is_some_and(|part| part.iter().all(|byte| b"\"' \t\r\n".contains(byte)))
+        };
+        let whole = is_around(text.bytes.get(text.value..span.start))
+            && is_around(text.bytes.get(span.end..));
         let part = Part {
             span: span.clone(),
             layer,
