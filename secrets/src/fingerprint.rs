@@ -36,7 +36,7 @@ impl FingerprintKey {
         KeyId(id)
     }
 
-    /// The fingerprint of a value, as that of a detection whose secret it is.
+    /// The fingerprint of a value, as detections of it carry it: to allow a value that is known.
     pub fn fingerprint(&self, value: &[u8]) -> Fingerprint {
         self.fingerprints().fingerprint(value)
     }

@@ -31,7 +31,7 @@ mod survey;
 mod targets;
 mod units;
 
-use inspect::{Facts, Found, Inspection, Naming, Text};
+use inspect::{Facts, Found, Inspection, Naming, Text, Unknown};
 pub use rules::{Rules, UnknownRule};
 pub use scanned::{Scanned, Undecoded};
 use survey::{Seen, Survey};
@@ -215,6 +215,7 @@ impl Engine {
             name: None,
             naming: Naming::Around,
             field: None,
+            unknown: Unknown::Told,
             layers: Layers::default(),
             origin: None,
         };
@@ -312,6 +313,7 @@ impl Scan<'_> {
                 Source::Arguments => Naming::Option,
             },
             field: None,
+            unknown: Unknown::Told,
             layers: Layers::default(),
             origin: None,
         };

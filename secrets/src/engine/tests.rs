@@ -240,6 +240,13 @@ fn fields_of_documents_are_named_values() {
     );
     assert_eq!(
         environ(&format!(r#"CONFIG={{"b":"one\n{TOKEN}\n"}}"#)),
+        ["token 0 CONFIG b"]
+    );
+    assert_eq!(
+        environ(&format!(
+            r#"CONFIG={{"a":"x","b":"\u0074{}"}}"#,
+            &TOKEN[1..]
+        )),
         ["token 0 CONFIG b json"]
     );
     assert_eq!(

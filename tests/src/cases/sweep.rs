@@ -239,8 +239,8 @@ fn odd_environments(environment: &Environment) -> Result<()> {
         planted("github-pat")?.text,
         planted("gitlab-pat")?.text,
         planted("npm-token")?.text,
-        planted("slack-token")?.text,
-        planted("sendgrid-api-key")?.text,
+        planted("slack-bot-token")?.text,
+        planted("sendgrid-key")?.text,
     );
     // 1.9 MiB before the secret: beyond what is copied at exec.
     let text = format!(
@@ -277,8 +277,8 @@ CHANGED={changed} exec -a title sleep 0.1\n"
         "github-pat",
         "gitlab-pat",
         "npm-token",
-        "slack-token",
-        "sendgrid-api-key",
+        "slack-bot-token",
+        "sendgrid-key",
     ] {
         of_rule(&report, rule)?;
     }
@@ -298,15 +298,14 @@ CHANGED={changed} exec -a title sleep 0.1\n"
 fn nothing_leaks(environment: &Environment) -> Result<()> {
     let world = World::new(environment)?;
     let profile = world.profile("empty", "[secrets]\ninterval = \"1s\"\n")?;
-    let secrets: Vec<String> = cases()
+    let secrets: Vec<(String, &str)> = cases()
         .into_iter()
-        .filter(|case| case.expected.is_some() && case.text.len() >= 16)
-        .filter(|case| !case.text.contains(['\'', '\0']))
-        .map(|case| case.text)
+        .filter(|case| case.text.len() >= 16 && !case.text.contains(['\'', '\0']))
+        .filter_map(|case| Some((case.text, case.expected?)))
         .collect();
     ensure!(secrets.len() >= 85, "{} secrets", secrets.len());
     let mut text = String::new();
-    for (index, secret) in secrets.iter().enumerate() {
+    for (index, (secret, _rule)) in secrets.iter().enumerate() {
         text += &format!("export PLANTED_{index}='{secret}'\n/bin/true '{secret}'\n");
     }
     let (ready, go) = (world.path("ready"), world.path("go"));
@@ -351,12 +350,17 @@ fn nothing_leaks(environment: &Environment) -> Result<()> {
             .any(|(name, _)| name.ends_with("secret-sweep.json")),
         "the report was not looked into"
     );
-    for secret in &secrets {
+    for (secret, rule) in &secrets {
         for (name, bytes) in &places {
             // Whole, and its end: no prefix, no rest.
             for part in [secret.as_bytes(), end_of(secret)] {
                 let at = bytes.windows(part.len()).position(|window| window == part);
-                ensure!(at.is_none(), "a secret lies in {name} at {at:?}");
+                ensure!(
+                    at.is_none(),
+                    "{} bytes of a {rule} of {} lie in {name} at {at:?}",
+                    part.len(),
+                    secret.len()
+                );
             }
         }
     }
