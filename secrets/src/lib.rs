@@ -23,6 +23,7 @@ mod memory;
 mod pairs;
 mod placeholder;
 mod policy;
+mod residue;
 #[cfg(feature = "sample")]
 pub mod sample;
 mod scratch;
