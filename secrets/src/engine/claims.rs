@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::credential::{Checksum, Class, Confidence, Fact, Rule};
 use crate::formats::Credential;
-use crate::residue::{Lifetime, wipe_stack};
+use crate::plain::Lifetime;
 
 /// A format's word that there is a credential.
 pub(super) struct Claim {
@@ -34,15 +34,12 @@ impl Claim {
             checksum,
             facts,
         } = credential;
-        // The format has read the secret; what follows is kept.
-        let life = Lifetime::of(life);
-        wipe_stack();
         Self {
             span: span.start.saturating_add(base)..span.end.saturating_add(base),
             order,
             rule,
             class,
-            life,
+            life: Lifetime::of(life),
             confidence,
             checksum,
             facts,

@@ -17,7 +17,7 @@ use crate::formats::Format;
 use crate::identity::Identity;
 use crate::known::{KnownSet, Search};
 use crate::memory::{Findings, Memory};
-use crate::residue::{Label, wipe_stack};
+use crate::plain::Label;
 use crate::scratch::Scratch;
 use crate::{generic, known, pairs};
 
@@ -332,8 +332,6 @@ impl Scan<'_> {
             return None;
         }
         let variable = self.variable(name, &found, scratch);
-        // All of the unit is read; what is built from here on is kept.
-        wipe_stack();
         let variable = variable.get();
         let source = self.block.source;
         let detections = found.into_iter().map(|found| {

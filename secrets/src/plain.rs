@@ -1,26 +1,14 @@
-//! Keeps what is left of secrets on the stack from getting anywhere.
+//! Values of which every byte is set.
 //!
-//! A function that reads a secret leaves parts of it in its stack frame. That is harmless where it is: the stack of a
-//! process that locks its memory reaches no disk. But the next function that builds a value there, say an `Option`
-//! that is `None`, leaves what it does not set as it was, and a move of that value takes it to the heap. So the stack
-//! is overwritten after secrets were read and before values are built that are kept; and values that are kept have
-//! no parts that are not set.
+//! A function that reads a secret leaves parts of it in its stack frame. The next function that builds a value there,
+//! say an enum without its largest variant, leaves the bytes that it does not set as they were, and a move takes them
+//! to the heap with the rest. `tests/heap.rs` has seen it. So what is kept on the heap while secrets are read is made
+//! of parts that are always set.
 
 use std::sync::Arc;
 
 use crate::credential::Life;
 use crate::detection::Variable;
-
-/// Words that are overwritten: 16 KiB. Hashing takes the most, some four.
-const WORDS: usize = 2048;
-
-/// Overwrites what functions that have returned left on the stack.
-#[inline(never)]
-pub(crate) fn wipe_stack() {
-    let words = [0_u64; WORDS];
-    // It must be written, since somebody might look.
-    std::hint::black_box(&words);
-}
 
 /// A [`Life`] of which every part is set.
 #[derive(Clone, Copy)]
