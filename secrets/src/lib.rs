@@ -22,7 +22,9 @@ mod known;
 mod memory;
 mod pairs;
 mod placeholder;
+mod plain;
 mod policy;
+
 #[cfg(feature = "sample")]
 pub mod sample;
 mod scratch;

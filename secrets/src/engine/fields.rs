@@ -12,6 +12,8 @@ use crate::json::{Fields, Value};
 pub(super) struct Field<'t> {
     /// Its key, as written.
     pub(super) name: &'t [u8],
+    /// Where that begins in the text that the document is in.
+    pub(super) name_at: usize,
     /// What is between the quotes, as written.
     pub(super) value: &'t [u8],
     /// Where that begins in the text that the document is in.
@@ -29,6 +31,7 @@ pub(super) fn of(text: Text<'_>) -> Vec<Field<'_>> {
         .filter_map(|field| match field.value {
             Value::Text(value) => Some(Field {
                 name: field.key.raw,
+                name_at: field.key.at,
                 value: value.raw,
                 at: value.at,
             }),
@@ -48,6 +51,11 @@ impl Field<'_> {
     /// Where its value is in the text that the document is in.
     pub(super) fn span(&self) -> Range<usize> {
         self.at..self.at.saturating_add(self.value.len())
+    }
+
+    /// Where its name is.
+    pub(super) fn name_span(&self) -> Range<usize> {
+        self.name_at..self.name_at.saturating_add(self.name.len())
     }
 
     /// Whether it is written with escapes.

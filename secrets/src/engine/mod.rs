@@ -17,6 +17,7 @@ use crate::formats::Format;
 use crate::identity::Identity;
 use crate::known::{KnownSet, Search};
 use crate::memory::{Findings, Memory};
+use crate::plain::Label;
 use crate::scratch::Scratch;
 use crate::{generic, known, pairs};
 
@@ -331,6 +332,7 @@ impl Scan<'_> {
             return None;
         }
         let variable = self.variable(name, &found, scratch);
+        let variable = variable.get();
         let source = self.block.source;
         let detections = found.into_iter().map(|found| {
             let second = unit.second.is_some_and(|second| found.at >= second);
@@ -342,7 +344,7 @@ impl Scan<'_> {
                 } else {
                     variable.clone()
                 },
-                field: found.field.clone(),
+                field: found.field.get(),
             };
             detection(found, place)
         });
@@ -354,16 +356,14 @@ impl Scan<'_> {
     }
 
     /// The name of a unit's variable, as it can be shown.
-    fn variable(
-        &self,
-        name: Option<&[u8]>,
-        found: &[Found],
-        scratch: &mut Scratch<'_>,
-    ) -> Variable {
+    fn variable(&self, name: Option<&[u8]>, found: &[Found], scratch: &mut Scratch<'_>) -> Label {
         let Some(name) = name.filter(|_name| !found.is_empty()) else {
-            return Variable::None;
+            return Label::none();
         };
-        Variable::of(name).unless(|name| self.engine.credential_in(name, scratch).is_some())
+        if self.engine.credential_in(name, scratch).is_some() {
+            return Label::withheld();
+        }
+        Label::of(name)
     }
 
     /// Gives the findings of a unit, which may be known from elsewhere.
@@ -403,7 +403,7 @@ fn detection(found: Found, place: Where) -> Detection {
         class,
         confidence,
         checksum,
-        life,
+        life: life.get(),
         facts: Arc::from(facts),
         place,
         layers,

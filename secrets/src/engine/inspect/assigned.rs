@@ -3,13 +3,13 @@
 use std::ops::Range;
 
 use super::{Inspection, Naming, Text};
-use crate::credential::{Checksum, Class, Life};
-use crate::detection::Variable;
+use crate::credential::{Checksum, Class};
 use crate::engine::assignments;
 use crate::engine::claims::{Claim, Taken};
 use crate::engine::survey::Seen;
 use crate::engine::targets::Target;
 use crate::generic::{self, Kind};
+use crate::plain::Lifetime;
 use crate::scratch::Scratch;
 
 impl Inspection<'_> {
@@ -36,7 +36,7 @@ impl Inspection<'_> {
                 assigned.push(Assigned {
                     kind,
                     value: given.value,
-                    field: Variable::of(shown),
+                    field: name,
                 });
             }
         }
@@ -70,7 +70,7 @@ impl Inspection<'_> {
                     order: usize::MAX,
                     rule,
                     class: Class::Unknown,
-                    life: Life::Unknown,
+                    life: Lifetime::UNKNOWN,
                     confidence,
                     checksum: Checksum::None,
                     facts: Vec::new(),
@@ -86,8 +86,8 @@ impl Inspection<'_> {
 pub(super) struct Assigned {
     pub(super) kind: Kind,
     pub(super) value: Range<usize>,
-    /// The name, where it is not the variable's.
-    pub(super) field: Variable,
+    /// Where its name is, if that is not the variable's; else empty.
+    pub(super) field: Range<usize>,
 }
 
 /// The text's own value under its own name.
@@ -111,6 +111,6 @@ pub(super) fn own_name(text: Text<'_>) -> Option<Assigned> {
     Some(Assigned {
         kind: kind?,
         value,
-        field: Variable::None,
+        field: 0..0,
     })
 }

@@ -3,14 +3,15 @@
 use super::assigned::Assigned;
 use super::layers::Part;
 use super::{Inspection, Naming, Text};
-use crate::credential::{Checksum, Confidence, Fact, Life};
+use crate::credential::{Checksum, Confidence, Fact};
 use crate::decode::base64;
-use crate::detection::{Layer, Variable};
+use crate::detection::Layer;
 use crate::engine::claims::{Claim, Taken, settle};
 use crate::engine::fields::{self, Field};
 use crate::engine::survey::Seen;
 use crate::engine::targets::Target;
 use crate::formats::Sighting;
+use crate::plain::Lifetime;
 use crate::scratch::Scratch;
 use crate::{generic, known};
 
@@ -112,15 +113,14 @@ impl Inspection<'_> {
     ) {
         let before = claims.len();
         self.named_value(field.name, field.value, field.at, claims, scratch);
-        let shown = Variable::of(field.name);
         for claim in claims.iter_mut().skip(before) {
-            claim.field = shown.clone();
+            claim.field = field.name_span();
         }
         if let Some(kind) = generic::kind_of(field.name) {
             assigned.push(Assigned {
                 kind,
                 value: field.span(),
-                field: shown,
+                field: field.name_span(),
             });
         }
     }
@@ -178,11 +178,11 @@ impl Inspection<'_> {
                 span,
                 rule: known::RULE,
                 class: digest.class,
-                life: Life::Unknown,
+                life: Lifetime::UNKNOWN,
                 confidence: Confidence::High,
                 checksum: Checksum::None,
                 facts: vec![label],
-                field: Variable::None,
+                field: 0..0,
             })
         });
         settle(claims.collect(), &mut Taken::default())

@@ -4,10 +4,11 @@ use super::claims::{Claim, Taken, settle};
 use super::scanned::Undecoded;
 use super::survey::Seen;
 use super::{Engine, fields};
-use crate::credential::{Checksum, Class, Confidence, Fact, Life, Rule};
-use crate::detection::{Layers, LengthClass, Variable};
+use crate::credential::{Checksum, Class, Confidence, Fact, Rule};
+use crate::detection::{Layers, LengthClass};
 use crate::fingerprint::Fingerprint;
 use crate::generic;
+use crate::plain::{Label, Lifetime};
 use crate::scratch::Scratch;
 
 mod assigned;
@@ -71,14 +72,14 @@ pub(super) struct Found {
     pub(super) at: usize,
     pub(super) rule: Rule,
     pub(super) class: Class,
-    pub(super) life: Life,
+    pub(super) life: Lifetime,
     pub(super) confidence: Confidence,
     pub(super) checksum: Checksum,
     pub(super) facts: Vec<Fact>,
     pub(super) layers: Layers,
     pub(super) length: LengthClass,
     pub(super) fingerprint: Fingerprint,
-    pub(super) field: Variable,
+    pub(super) field: Label,
     /// Whether the name of the variable has too much in common with it.
     pub(super) in_name: bool,
 }
@@ -138,7 +139,7 @@ impl<'e> Inspection<'e> {
         };
         for claim in &mut claims {
             if let Some(field) = fields::around(&fields, claim.span.start) {
-                claim.field = Variable::of(field.name);
+                claim.field = field.name_span();
             }
         }
         let mut assigned = Vec::new();
@@ -195,13 +196,11 @@ impl<'e> Inspection<'e> {
         }
         let at = text.origin.unwrap_or(claim.span.start);
         let in_name = at < self.value || shares(secret, self.variable);
-        let field = match (claim.field, text.field) {
-            (Variable::None, Some(name)) => Variable::of(name),
-            (field, _) => field,
-        };
-        let field = field.unless(|name| {
-            shares(secret, name) || self.engine.credential_in(name, scratch).is_some()
-        });
+        let own = text
+            .bytes
+            .get(claim.field.clone())
+            .filter(|name| !name.is_empty());
+        let field = self.label(own.or(text.field), secret, scratch);
         let facts = self.admit(claim.facts, secret, scratch);
         self.found.push(Found {
             at,
@@ -219,6 +218,17 @@ impl<'e> Inspection<'e> {
         });
     }
 
+    /// A name as it can be shown beside a secret.
+    fn label(&self, name: Option<&[u8]>, secret: &[u8], scratch: &mut Scratch<'_>) -> Label {
+        let Some(name) = name else {
+            return Label::none();
+        };
+        if shares(secret, name) || self.engine.credential_in(name, scratch).is_some() {
+            return Label::withheld();
+        }
+        Label::of(name)
+    }
+
     /// The facts that can be shown.
     fn admit(&self, mut facts: Vec<Fact>, secret: &[u8], scratch: &mut Scratch<'_>) -> Vec<Fact> {
         if self.facts == Facts::Ignored {
@@ -226,7 +236,7 @@ impl<'e> Inspection<'e> {
         }
         facts.retain_mut(|fact| {
             let text = fact.text.as_bytes();
-            let shown = Variable::of(text).name().is_some()
+            let shown = Label::is_fit(text)
                 && !shares(secret, text)
                 && self.engine.credential_in(text, scratch).is_none();
             if !shown {
