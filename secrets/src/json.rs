@@ -270,11 +270,6 @@ fn integer(number: &[u8]) -> Option<i64> {
 }
 
 impl Text<'_> {
-    /// Whether it is written without escapes: what is there is what is meant.
-    pub(crate) fn is_plain(&self) -> bool {
-        memchr::memchr(b'\\', self.raw).is_none()
-    }
-
     /// What is meant, in memory of the caller. `None` if it does not fit or an escape is wrong.
     pub(crate) fn unescape<'m>(&self, into: &'m mut [u8]) -> Option<&'m [u8]> {
         let mut rest = self.raw;
@@ -400,13 +395,24 @@ mod tests {
     }
 
     #[test]
+    fn only_fields_of_the_outermost_object_are_at_the_top() {
+        let text = br#"{"in": {"a": "1", "n": 1}, "list": ["x"], "a": "2", "n": 2.5}"#;
+        let fields = || Fields::of(text, 0, text.len());
+        let a: Vec<&[u8]> = fields()
+            .filter_map(|field| Some(field.top("a")?.raw))
+            .collect();
+        let n: Vec<i64> = fields().filter_map(|field| field.top_number("n")).collect();
+        assert_eq!((a, n), (vec![&b"2"[..]], vec![2]));
+        assert!(fields().all(|field| field.top("list").is_none() && field.top("n").is_none()));
+    }
+
+    #[test]
     fn escapes_mean_what_rfc_8259_says() {
         let text = Text {
             raw: br#"a\n\"\\\/\u0041\u00e9\ud83d\ude00"#,
             at: 0,
         };
         let mut memory = [0; 64];
-        assert!(!text.is_plain());
         assert_eq!(
             text.unescape(&mut memory),
             Some("a\n\"\\/A\u{e9}\u{1f600}".as_bytes())

@@ -62,12 +62,13 @@ fn aws(cases: &mut Vec<Case>) {
     cases.push(Case::found(rule, line, "in a file of credentials"));
     let json = format!(r#"{{"SecretAccessKey": "{key}"}}"#);
     cases.push(Case::found(rule, json, "in an answer of STS"));
-    let nothing = Case::nothing("0a1b2c3d4e5f60718293a4b5c6d7e8f901a2b3c4", "a commit");
-    cases.push(nothing.named("AWS_SECRET_ACCESS_KEY"));
     cases.push(Case::nothing(
         key,
         "forty characters that nothing is said of",
     ));
+    let like_an_id = format!("AKIA{}", &secret(&mut random)[4..]);
+    let nothing = Case::nothing(like_an_id, "begins like an id and is none");
+    cases.push(nothing.named("BUILD_ID"));
     let example = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
     cases.push(
         Case::nothing(example, "the one of the documentation").named("AWS_SECRET_ACCESS_KEY"),

@@ -174,6 +174,18 @@ fn jwt(cases: &mut Vec<Case>) {
         ),
         (r#"{"sub":"someone"}"#, "without expiry"),
         (
+            r#"{"iss":"https://id.example.com","iat":1790000000,"exp":1790003600}"#,
+            "for an hour",
+        ),
+        (
+            r#"{"iss":"https://id.example.com","iat":1790000000,"exp":1821536000.5}"#,
+            "for a year",
+        ),
+        (
+            r#"{"iss":"https://gitlab.com.example","exp":1790003600}"#,
+            "of an issuer that begins like a known one",
+        ),
+        (
             r#"{"iss":"supabase","role":"authenticated","exp":1790000300}"#,
             "a user of an application",
         ),

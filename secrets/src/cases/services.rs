@@ -46,7 +46,7 @@ fn chat(cases: &mut Vec<Case>) {
     }
     let no_id = format!(
         "{}.{}.{}",
-        base64_url(b"1not-a-number-at-a"),
+        base64_url(b"17not-a-number-at1"),
         random.text(BASE64_URL, 6),
         random.text(BASE64_URL, 38)
     );
@@ -84,7 +84,7 @@ fn encoded_json(cases: &mut Vec<Case>) {
     let token = format!("ops_{}", base64_url(account.as_bytes()));
     let rule = "onepassword-service-account";
     cases.push(Case::found(rule, token.clone(), "alone"));
-    cases.push(Case::nothing(&token[..token.len() - 9], "cut off"));
+    cases.push(Case::nothing(&token[..60], "cut off"));
 
     let rule = "grafana-cloud";
     let policy = format!(

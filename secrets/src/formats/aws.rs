@@ -31,15 +31,7 @@ pub(super) const FORMATS: &[Format] = &[
             title: "AWS secret access key",
         },
         marks: &[
-            Mark::Named(&[
-                "AWS_SECRET_ACCESS_KEY",
-                "AWS_SECRET_KEY",
-                "AWS_SECRET",
-                "INPUT_AWS-SECRET-ACCESS-KEY",
-                "PLUGIN_AWS_SECRET_ACCESS_KEY",
-                "PLUGIN_SECRET_KEY",
-                "TF_VAR_AWS_SECRET_ACCESS_KEY",
-            ]),
+            Mark::Named(SECRET_NAMES),
             Mark::Anywhere(b"ecret_access_key"),
             Mark::Anywhere(b"ECRET_ACCESS_KEY"),
             Mark::Anywhere(b"ecretAccessKey"),
@@ -59,7 +51,7 @@ pub(super) const FORMATS: &[Format] = &[
             title: "AWS session token",
         },
         marks: &[
-            Mark::Named(&["AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"]),
+            Mark::Named(TOKEN_NAMES),
             Mark::Anywhere(b"IQoJb3JpZ2lu"),
             Mark::Anywhere(b"FwoGZXIvYXdz"),
             Mark::Anywhere(b"FQoGZXIvYXdz"),
@@ -98,6 +90,17 @@ pub(super) const FORMATS: &[Format] = &[
         read: bedrock_short,
     },
 ];
+
+const SECRET_NAMES: &[&str] = &[
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SECRET_KEY",
+    "AWS_SECRET",
+    "INPUT_AWS-SECRET-ACCESS-KEY",
+    "PLUGIN_AWS_SECRET_ACCESS_KEY",
+    "PLUGIN_SECRET_KEY",
+    "TF_VAR_AWS_SECRET_ACCESS_KEY",
+];
+const TOKEN_NAMES: &[&str] = &["AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"];
 
 /// Long-term, STS, STS bearer, context-specific. Other prefixes name users and roles, not keys.
 const KEY_IDS: &[Mark] = &[
@@ -172,7 +175,7 @@ const BETWEEN: Alphabet = Alphabet::of(b" \t\"':=\\>");
 const NEAR: usize = 128;
 
 fn secret_key(sighting: &Sighting<'_>, _: &mut Scratch<'_>) -> Option<Credential> {
-    let Sighting { text, at, name } = *sighting;
+    let Sighting { text, at, .. } = *sighting;
     let mut cursor = Cursor::new(text, at);
     let is_id = id_at(sighting);
     if let Some(id) = is_id {
@@ -192,7 +195,7 @@ fn secret_key(sighting: &Sighting<'_>, _: &mut Scratch<'_>) -> Option<Credential
         ends(text, cursor.at(), BASE64).then_some(start..cursor.at())?
     } else {
         // By its name; elsewhere a mark is part of something else.
-        (at == 0 && name.is_some()).then_some(())?;
+        sighting.is_named(SECRET_NAMES).then_some(())?;
         whole(text, BASE64, SECRET..=SECRET)?
     };
     looks_random(text.get(span.clone())?).then_some(())?;
@@ -258,6 +261,7 @@ fn session_token(sighting: &Sighting<'_>, _: &mut Scratch<'_>) -> Option<Credent
         ends(text, cursor.at(), BASE64_URL).then_some(())?;
         at..cursor.at()
     } else {
+        sighting.is_named(TOKEN_NAMES).then_some(())?;
         whole(text, BASE64.and(PADDING), 100..=4096)?
     };
     let token = text.get(span.clone())?;

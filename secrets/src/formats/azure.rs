@@ -85,12 +85,7 @@ pub(super) const FORMATS: &[Format] = &[
         marks: &[
             Mark::Anywhere(b"AccountKey="),
             Mark::Anywhere(b"SharedAccessKey="),
-            Mark::Named(&[
-                "AZURE_STORAGE_KEY",
-                "AZURE_STORAGE_ACCOUNT_KEY",
-                "AZURE_STORAGE_ACCESS_KEY",
-                "ARM_ACCESS_KEY",
-            ]),
+            Mark::Named(ACCOUNT_KEY_NAMES),
         ],
         about: About {
             check: "base64 of 32 or 64 bytes",
@@ -101,17 +96,25 @@ pub(super) const FORMATS: &[Format] = &[
     },
 ];
 
+const CLIENT_SECRET_NAMES: &[&str] = &[
+    "AZURE_CLIENT_SECRET",
+    "ARM_CLIENT_SECRET",
+    "AAD_CLIENT_SECRET",
+    "AZURE_AD_CLIENT_SECRET",
+    "SERVICEPRINCIPALKEY",
+];
+const ACCOUNT_KEY_NAMES: &[&str] = &[
+    "AZURE_STORAGE_KEY",
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_ACCESS_KEY",
+    "ARM_ACCESS_KEY",
+];
+
 /// `8Q~` is in the middle of a secret and three bytes long, so it is looked for with what can follow.
 macro_rules! signature_8 {
     ($($next:literal)+) => {
         &[
-            Mark::Named(&[
-                "AZURE_CLIENT_SECRET",
-                "ARM_CLIENT_SECRET",
-                "AAD_CLIENT_SECRET",
-                "AZURE_AD_CLIENT_SECRET",
-                "SERVICEPRINCIPALKEY",
-            ]),
+            Mark::Named(CLIENT_SECRET_NAMES),
             Mark::Anywhere(b"lientSecret"),
             Mark::Anywhere(b"lient_secret"),
             Mark::Anywhere(b"LIENT_SECRET"),
@@ -138,7 +141,7 @@ const BETWEEN: Alphabet = Alphabet::of(b" \t\"':=\\>");
 
 /// Three characters, a digit, `Q~`; forty in all with `8`, thirty-seven with `7`.
 fn client_secret(sighting: &Sighting<'_>, _: &mut Scratch<'_>) -> Option<Credential> {
-    let Sighting { text, at, name } = *sighting;
+    let Sighting { text, at, .. } = *sighting;
     let mut cursor = Cursor::new(text, at);
     let keys = [&b"lientSecret"[..], b"lient_secret", b"LIENT_SECRET"];
     let (span, is_named) = if cursor.literal(b"8Q~").is_some() {
@@ -153,7 +156,7 @@ fn client_secret(sighting: &Sighting<'_>, _: &mut Scratch<'_>) -> Option<Credent
         cursor.run(SECRET, 34..=44)?;
         (start..cursor.at(), false)
     } else {
-        (at == 0 && name.is_some()).then_some(())?;
+        sighting.is_named(CLIENT_SECRET_NAMES).then_some(())?;
         (whole(text, SECRET, 32..=44)?, true)
     };
     let secret = text.get(span.clone())?;
@@ -343,7 +346,7 @@ fn moment(value: &[u8]) -> Option<i64> {
 
 /// Base64 of 64 bytes (storage, databases) or 32 (messaging, devices).
 fn account_key(sighting: &Sighting<'_>, _: &mut Scratch<'_>) -> Option<Credential> {
-    let Sighting { text, at, name } = *sighting;
+    let Sighting { text, at, .. } = *sighting;
     let mut cursor = Cursor::new(text, at);
     let span: Range<usize> = if cursor.literal(b"AccountKey=").is_some()
         || cursor.literal(b"SharedAccessKey=").is_some()
@@ -353,7 +356,7 @@ fn account_key(sighting: &Sighting<'_>, _: &mut Scratch<'_>) -> Option<Credentia
         cursor.pass(PADDING, 2);
         ends(text, cursor.at(), BASE64.and(PADDING)).then_some(start..cursor.at())?
     } else {
-        (at == 0 && name.is_some()).then_some(())?;
+        sighting.is_named(ACCOUNT_KEY_NAMES).then_some(())?;
         whole(text, BASE64.and(PADDING), 88..=88)?
     };
     let key = text.get(span.clone())?;

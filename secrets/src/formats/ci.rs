@@ -62,6 +62,26 @@ pub(super) const FORMATS: &[Format] = &[
     },
     Format {
         rule: Rule {
+            id: "actions-job-token",
+            title: "GitHub Actions token of a job, by name",
+        },
+        marks: &[Mark::Named(&[
+            "ACTIONS_RUNTIME_TOKEN",
+            "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+        ])],
+        about: About {
+            check: "name, shape; a JWT is `jwt`",
+            life: "the job's",
+            classes: &[Class::JobToken],
+        },
+        read: |sighting, _| {
+            // Today it is one, which says more of itself.
+            let is_jwt = sighting.text.trim_ascii().starts_with(b"eyJ");
+            (!is_jwt).then(|| by_name(sighting, Class::JobToken, Life::Short))?
+        },
+    },
+    Format {
+        rule: Rule {
             id: "gitlab-job-token-legacy",
             title: "GitLab CI job token, by name",
         },

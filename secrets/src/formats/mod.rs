@@ -42,12 +42,20 @@ mod url;
 pub(crate) struct Format {
     pub(crate) rule: Rule,
     pub(crate) marks: &'static [Mark],
+    #[cfg_attr(not(test), expect(dead_code, reason = "a test makes the table of it"))]
     pub(crate) about: About,
     pub(crate) read: fn(&Sighting<'_>, &mut Scratch<'_>) -> Option<Credential>,
 }
 
 /// What the table of rules (docs/secret-formats.md) says of a format.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        reason = "a test makes the table of it; the engine has no use for words"
+    )
+)]
 pub(crate) struct About {
     /// What is checked, in a few words.
     pub(crate) check: &'static str,

@@ -136,11 +136,6 @@ impl<'t> Cursor<'t> {
         self.text.get(self.at..).unwrap_or_default()
     }
 
-    /// The next byte, unread.
-    pub(crate) fn peek(&self) -> Option<u8> {
-        self.text.get(self.at).copied()
-    }
-
     /// Exactly these bytes.
     pub(crate) fn literal(&mut self, bytes: &[u8]) -> Option<()> {
         self.rest().starts_with(bytes).then_some(())?;

@@ -95,6 +95,11 @@ const NAMED: &[Named] = &[
     Named("snowflake-pat", "SNOWFLAKE_PAT", &[Of(BASE64_URL, 220)]),
     Named("gitlab-job-token-legacy", "CI_JOB_TOKEN", &[Of(ALNUM, 20)]),
     Named(
+        "actions-job-token",
+        "ACTIONS_RUNTIME_TOKEN",
+        &[Of(BASE64_URL, 120)],
+    ),
+    Named(
         "gitlab-deploy-password",
         "CI_DEPLOY_PASSWORD",
         &[Of(ALNUM, 20)],
@@ -134,8 +139,7 @@ pub(super) fn cases() -> Vec<Case> {
         let masked = "x".repeat(text.len());
         cases.push(Case::nothing(masked, "masked").named(variable));
         if !text.starts_with("cio") {
-            let longer = format!("{text} {text}");
-            cases.push(Case::nothing(longer, "more than one word").named(variable));
+            cases.push(Case::nothing("/run/secrets/token", "a path").named(variable));
             cases.push(Case::nothing(text, "no name says what it is").named("CACHE_KEY"));
         }
     }

@@ -61,6 +61,13 @@ fn an_identity_token_is_short_lived_and_names_its_issuer() {
         (without.class, without.life),
         (Class::Unknown, Life::Unknown)
     );
+    for (why, class) in [
+        ("for an hour", Class::ShortLived),
+        ("for a year", Class::Static),
+        ("begins like a known one", Class::Unknown),
+    ] {
+        assert_eq!(one(None, &text_of("jwt", why)).1.class, class, "{why}");
+    }
 }
 
 #[test]
@@ -141,6 +148,15 @@ fn a_secret_key_beside_its_id_is_found_and_has_its_class() {
                 .all(|one| one.credential.class == Class::Static)
         );
     }
+}
+
+#[test]
+fn a_commit_beside_an_id_or_in_the_place_of_a_key_is_no_secret_key() {
+    let id = text_of("aws-access-key-id", "account is inside");
+    let commit = "0a1b2c3d4e5f60718293a4b5c6d7e8f901a2b3c4";
+    let (rule, _) = one(None, &format!("{id} {commit}"));
+    assert_eq!(rule, "aws-access-key-id");
+    assert!(all(Some("AWS_SECRET_ACCESS_KEY"), commit.as_bytes()).is_empty());
 }
 
 #[test]
