@@ -74,7 +74,7 @@ impl<V: Clone> Cache<V> {
     /// How many identities there is room for.
     #[cfg(test)]
     pub(crate) fn room(&self) -> usize {
-        self.lines.len() * WAYS
+        self.lines.len().saturating_mul(WAYS)
     }
 
     /// What is known of an identity.

@@ -138,6 +138,7 @@ const fn row(first: u64, second: u64, rows: u32) -> u64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "tests")]
 mod tests {
     use proptest::prelude::*;
 
