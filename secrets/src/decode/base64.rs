@@ -148,6 +148,11 @@ fn low_byte(bits: u32) -> u8 {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::arithmetic_side_effects,
+    clippy::string_slice,
+    reason = "tests"
+)]
 pub(crate) mod tests {
     use proptest::prelude::*;
 

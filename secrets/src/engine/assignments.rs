@@ -173,6 +173,7 @@ fn is_scheme(word: &[u8]) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::string_slice, reason = "tests")]
 mod tests {
     use super::*;
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use blake3::Hasher;
 
 use crate::block::{Block, Source};
+use crate::cache::Answer;
 use crate::credential::Rule;
 use crate::detection::{Detection, Layers, Variable, Where};
 use crate::fingerprint::{FingerprintKey, KeyId, Keyed};
@@ -245,9 +246,14 @@ impl Scan<'_> {
             let identity = self
                 .memory
                 .identify_entry(self.block.source, unit.of(self.block.bytes));
-            if let Some(known) = self.memory.entry(identity) {
+            let known = match self.memory.entry(identity) {
+                Answer::Unknown => None,
+                Answer::Empty => Some(None),
+                Answer::Value(findings) => Some(Some(findings)),
+            };
+            if let Some(findings) = known {
                 self.scanned.seen = self.scanned.seen.saturating_add(unit.entries());
-                if let Some(findings) = known {
+                if let Some(findings) = findings {
                     self.give(unit, &findings);
                 }
                 continue;
@@ -417,4 +423,9 @@ fn number(size: usize) -> u64 {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::arithmetic_side_effects,
+    clippy::string_slice,
+    reason = "tests"
+)]
 mod tests;

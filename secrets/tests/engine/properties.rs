@@ -1,11 +1,10 @@
 //! What holds for any block.
 
-mod common;
-
-use common::{World, entry, positive};
 use cordon_secrets::sample::{self, Hostile, Numbers};
 use cordon_secrets::{Detection, Source};
 use proptest::prelude::*;
+
+use crate::{World, entry, positive};
 
 /// What a detection says, but for where it is and what its pair says of it.
 fn essence(it: &Detection) -> String {

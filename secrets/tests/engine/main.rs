@@ -1,6 +1,14 @@
-//! What the tests share: an engine with all rules, and memory that must come back zeroed.
+//! The engine as its users have it: with all rules, and memory that must come back zeroed.
 
-#![allow(dead_code, reason = "not every test uses all of it")]
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::tests_outside_test_module,
+    clippy::unwrap_used,
+    reason = "all of it is tests"
+)]
+
+mod cases;
+mod properties;
 
 use cordon_secrets::cases::{Case, cases};
 use cordon_secrets::{
@@ -8,25 +16,25 @@ use cordon_secrets::{
     Source,
 };
 
-pub(crate) fn key() -> FingerprintKey {
+fn key() -> FingerprintKey {
     FingerprintKey::new([1; 32])
 }
 
 /// Bytes of scratch.
 const ROOM: usize = 1 << 17;
 
-pub(crate) struct World {
-    pub(crate) engine: Engine,
-    pub(crate) memory: Memory,
+struct World {
+    engine: Engine,
+    memory: Memory,
     room: Vec<u8>,
 }
 
 impl World {
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         Self::knowing(&KnownSet::new(key().id()))
     }
 
-    pub(crate) fn knowing(known: &KnownSet) -> Self {
+    fn knowing(known: &KnownSet) -> Self {
         Self {
             engine: Engine::new(&key(), known, &Rules::all()).unwrap(),
             memory: Memory::new(
@@ -40,7 +48,7 @@ impl World {
         }
     }
 
-    pub(crate) fn scan(&mut self, source: Source, bytes: &[u8]) -> (Vec<Detection>, Scanned) {
+    fn scan(&mut self, source: Source, bytes: &[u8]) -> (Vec<Detection>, Scanned) {
         let mut found = Vec::new();
         let block = Block {
             source,
@@ -51,7 +59,7 @@ impl World {
         let scanned = self
             .engine
             .scan(&mut self.memory, &mut scratch, &block, &mut |it| {
-                found.push(it)
+                found.push(it);
             });
         assert!(
             self.room.iter().all(|byte| *byte == 0),
@@ -61,14 +69,14 @@ impl World {
     }
 
     /// Without anything that is remembered.
-    pub(crate) fn fresh(&mut self, source: Source, bytes: &[u8]) -> (Vec<Detection>, Scanned) {
+    fn fresh(&mut self, source: Source, bytes: &[u8]) -> (Vec<Detection>, Scanned) {
         self.memory.forget();
         self.scan(source, bytes)
     }
 }
 
 /// The cases in which a rule finds something.
-pub(crate) fn positive() -> impl Iterator<Item = (Case, &'static str)> {
+fn positive() -> impl Iterator<Item = (Case, &'static str)> {
     cases().into_iter().filter_map(|case| {
         let rule = case.expected?;
         Some((case, rule))
@@ -76,6 +84,6 @@ pub(crate) fn positive() -> impl Iterator<Item = (Case, &'static str)> {
 }
 
 /// A case as an environment variable.
-pub(crate) fn entry(case: &Case, text: &str) -> Vec<u8> {
+fn entry(case: &Case, text: &str) -> Vec<u8> {
     format!("{}={text}\0", case.variable.unwrap_or("SOMETHING")).into_bytes()
 }

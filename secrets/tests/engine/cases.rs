@@ -1,10 +1,9 @@
 //! The labelled cases, through the whole engine.
 
-mod common;
-
-use common::{World, entry, key, positive};
 use cordon_secrets::cases::{Case, cases};
 use cordon_secrets::{Class, Detection, Layer, Source, sample};
+
+use crate::{World, entry, key, positive};
 
 /// Cases in which no format is to find anything, and in which a name and a random value are enough to say so.
 const UNKNOWN: [&str; 4] = [
