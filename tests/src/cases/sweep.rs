@@ -370,14 +370,15 @@ fn nothing_leaks(environment: &Environment) -> Result<()> {
     Ok(())
 }
 
-/// Of a token, enough of its middle that chance does not make it; ends can be those of every key. Other texts
-/// have parts that are no secrets, as names of hosts: they are looked for whole.
+/// Of a token, enough of its middle that chance does not make it; ends can be those of every key. Other texts,
+/// and long tokens, have parts that are no secrets, as names of hosts: they are looked for whole.
 fn middle_of(secret: &str) -> &[u8] {
     let bytes = secret.as_bytes();
     let of_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.+/=".contains(byte);
     let middle = bytes.len() / 2;
     let part = bytes.get(middle.saturating_sub(6)..middle + 6);
-    part.filter(|_| bytes.iter().all(of_token)).unwrap_or(bytes)
+    part.filter(|_| bytes.len() <= 80 && bytes.iter().all(of_token))
+        .unwrap_or(bytes)
 }
 
 /// All memory of a process that it can write, by mapping.
