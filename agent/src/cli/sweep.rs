@@ -133,7 +133,7 @@ impl Args {
         privilege::require()?;
         sensitive::shield()?;
         let targets = self.targets(&config.host)?;
-        let platform = run::platform(object::sha256().to_owned()).map_err(Failure::Report)?;
+        let platform = run::platform(object::sha256()).map_err(Failure::Report)?;
         let mut progress = Progress::new();
         let report = request::sweep(config, policy, &targets, platform, &mut |done, all| {
             progress.show(done, all);

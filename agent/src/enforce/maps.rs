@@ -58,6 +58,9 @@ const RING_BYTES: u32 = 262_144;
 const NO_PREALLOC: u32 = 1;
 /// `BPF_F_MMAPABLE`: the agent reads and zeroes it in place.
 const MMAPABLE: u32 = 1 << 10;
+/// Bytes of one slot.
+#[expect(clippy::cast_possible_truncation, reason = "16 KiB and a word")]
+const SLOT_SIZE: u32 = size_of::<Slot>() as u32;
 /// `BPF_MAP_TYPE_ARRAY`
 const ARRAY: u32 = 2;
 /// `BPF_MAP_TYPE_RINGBUF`
@@ -256,13 +259,7 @@ impl Maps {
             .and_then(TryInto::try_into)
             .map_err(failed("create", "RECORDS"))?;
 
-        let captures = aya_obj::Map::new_from_params(
-            ARRAY,
-            size_of::<u32>() as u32,
-            size_of::<Slot>() as u32,
-            SLOTS,
-            MMAPABLE,
-        );
+        let captures = aya_obj::Map::new_from_params(ARRAY, 4, SLOT_SIZE, SLOTS, MMAPABLE);
         let captures = MapData::create(captures, "cordon_captures", None)
             .map_err(failed("create", "CAPTURES"))?;
         let slots = slots(&captures)?;

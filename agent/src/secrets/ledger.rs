@@ -98,7 +98,7 @@ pub struct Row {
     pub in_proc: bool,
     /// Who had it.
     pub processes: BTreeMap<Chain, Sight>,
-    /// Sights in processes beyond [`PROCESSES_PER_ROW`].
+    /// Sights in processes for which there is no room here.
     pub omitted: u64,
 }
 

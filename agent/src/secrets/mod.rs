@@ -1,7 +1,7 @@
 //! The secret sweep: what processes carry in their environments and arguments, read while they live.
 //!
 //! [`cordon_secrets`] finds; here is what brings it the bytes and keeps what it says. Bytes come from the
-//! kernel's copies at exec ([`Slots`](crate::sys::sensitive::Slots)) and from `/proc` ([`procfs`]), into
+//! kernel's copies at exec ([`Slots`]) and from `/proc` ([`procfs`]), into
 //! locked memory, and are zeroed after they were scanned. The [`ledger`] holds none of them.
 
 use std::io;
@@ -92,6 +92,6 @@ fn entry(allowance: &Allowance) -> AllowEntry {
         fingerprint: allowance.fingerprint,
         reason: allowance.reason.clone(),
         // The last day counts.
-        expires: allowance.end().map(|end| end.as_second()),
+        expires: allowance.end().map(jiff::Timestamp::as_second),
     }
 }

@@ -220,7 +220,7 @@ fn state_of(stat: &str) -> Option<char> {
     after_name(stat)?.trim_start().chars().next()
 }
 
-/// A numeric field of `stat`, numbered as in proc_pid_stat(5): the state is 3.
+/// A numeric field of `stat`, numbered as in `proc_pid_stat(5)`: the state is 3.
 fn field(stat: &str, number: usize) -> Option<u64> {
     let index = number.checked_sub(3)?;
     after_name(stat)?

@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "memory mappings")]
 
+use std::mem::offset_of;
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
@@ -136,35 +137,43 @@ impl Slots {
     ///
     /// Until [`release`](Self::release) the kernel leaves it alone.
     pub fn data(&self, index: u16) -> Option<&[u8]> {
-        let slot = self.slot(index)?;
+        let data = self.data_of(index)?;
         // SAFETY: inside the mapping, which lives as long as `self`; the kernel gave the slot away and
         // does not write before it is released, for which `&mut self` is needed.
-        Some(unsafe { std::slice::from_raw_parts((&raw const (*slot).data).cast(), SLOT_BYTES) })
+        Some(unsafe { std::slice::from_raw_parts(data, SLOT_BYTES) })
     }
 
     /// Zeroes a slot and gives it back to the kernel.
     pub fn release(&mut self, index: u16) {
-        let Some(slot) = self.slot(index) else {
+        let (Some(state), Some(data)) = (self.state_of(index), self.data_of(index)) else {
             return;
         };
         // SAFETY: as in `data`, and nobody in this process looks at it: `&mut self`.
-        let data = unsafe {
-            std::slice::from_raw_parts_mut((&raw mut (*slot).data).cast::<u8>(), SLOT_BYTES)
-        };
+        let data = unsafe { std::slice::from_raw_parts_mut(data, SLOT_BYTES) };
         zero(data);
         // SAFETY: an aligned word inside the mapping, which the kernel changes atomically as well.
-        let state = unsafe { AtomicU64::from_ptr(&raw mut (*slot).state) };
+        let state = unsafe { AtomicU64::from_ptr(state) };
         // After the zeroes.
         state.store(FREE, Ordering::Release);
     }
 
-    fn slot(&self, index: u16) -> Option<*mut Slot> {
-        if u32::from(index) >= SLOTS {
-            return None;
-        }
-        // SAFETY: the mapping is an array of so many slots.
-        Some(unsafe { self.mapping.data().cast::<Slot>().add(usize::from(index)) })
+    fn state_of(&self, index: u16) -> Option<*mut u64> {
+        let at = offset(index)?.checked_add(offset_of!(Slot, state))?;
+        // SAFETY: inside the mapping, which is an array of so many slots.
+        Some(unsafe { self.mapping.start.as_ptr().byte_add(at) }.cast())
     }
+
+    fn data_of(&self, index: u16) -> Option<*mut u8> {
+        let at = offset(index)?.checked_add(offset_of!(Slot, data))?;
+        // SAFETY: inside the mapping, which is an array of so many slots.
+        Some(unsafe { self.mapping.start.as_ptr().byte_add(at) }.cast())
+    }
+}
+
+/// Where a slot begins. `None` for a number that none has.
+fn offset(index: u16) -> Option<usize> {
+    let is_one = u32::from(index) < SLOTS;
+    is_one.then(|| size_of::<Slot>().saturating_mul(usize::from(index)))
 }
 
 impl Drop for Slots {

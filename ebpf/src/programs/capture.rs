@@ -61,7 +61,7 @@ pub(crate) fn hold(job: u64) -> bool {
 #[inline(always)]
 pub(crate) unsafe fn copy(ctx: &BtfTracePointContext, job: u64, capture: &mut Capture) {
     *capture = Capture::default();
-    let task: *const *const u8 = ctx.arg(0);
+    let task: *const *const u64 = ctx.arg(0);
     // SAFETY: the verifier knows the argument as a task_struct and checks the loads against the
     // kernel's BTF; a process that executes has memory.
     let (arguments, environment, end) = unsafe {
@@ -71,7 +71,7 @@ pub(crate) unsafe fn copy(ctx: &BtfTracePointContext, job: u64, capture: &mut Ca
         if mm.is_null() {
             return;
         }
-        let word = |offset: u64| mm.add(offset as usize).cast::<u64>().read_volatile();
+        let word = |offset: u64| mm.byte_add(offset as usize).read_volatile();
         (
             word(OFFSET_MM_ARG_START.load()),
             word(OFFSET_MM_ENV_START.load()),
@@ -174,7 +174,7 @@ unsafe fn copy_pages(to: *mut u8, from: u64, wanted: u64) -> u64 {
             helper::bpf_probe_read_user(
                 to.add(offset as usize).cast(),
                 size as u32,
-                from.wrapping_add(offset) as *const _,
+                from.wrapping_add(offset) as *const c_void,
             )
         };
         if failed != 0 {

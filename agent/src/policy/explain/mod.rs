@@ -89,7 +89,7 @@ fn deciding_rule(ruleset: &Ruleset, question: &Question) -> Option<usize> {
         Some(grants) => decide(&Lease(grants), &to, 0),
         None => decide(ruleset, &to, 0),
     };
-    decision.reason.allows().then(|| decision.rule as usize)
+    decision.reason.allows().then_some(decision.rule as usize)
 }
 
 /// The tables of a job that has looked up one name and nothing else.
