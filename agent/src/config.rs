@@ -15,7 +15,7 @@ pub const DEFAULT_PATH: &str = "/etc/cordon/config.toml";
 
 const ROOT: Schema = Schema {
     what: "the host settings",
-    keys: &["host", "dns"],
+    keys: &["host", "dns", "secrets"],
     later: &[("grant", "which repositories may use which profiles")],
 };
 
@@ -48,6 +48,12 @@ const DNS: Schema = Schema {
     later: &[],
 };
 
+const SECRETS: Schema = Schema {
+    what: "`[secrets]`",
+    keys: &["key", "known"],
+    later: &[],
+};
+
 /// The settings of a host.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Config {
@@ -55,6 +61,8 @@ pub struct Config {
     pub host: HostConfig,
     /// How names are looked up.
     pub dns: DnsConfig,
+    /// Where is kept what the sweep for secrets needs.
+    pub secrets: SecretsConfig,
 }
 
 /// Where things are on the host.
@@ -183,7 +191,34 @@ impl Default for DnsConfig {
     }
 }
 
+/// Where is kept what the sweep for secrets needs. Nothing here turns it off.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct SecretsConfig {
+    /// The key of fingerprints; `None` is `keys/fingerprint.key` below `state_dir`.
+    pub key: Option<PathBuf>,
+    /// The list of known values; `None` is `secrets/known` below `state_dir`.
+    pub known: Option<PathBuf>,
+}
+
 impl Config {
+    /// The key of fingerprints: the one that is set, else `keys/fingerprint.key` below `state_dir`.
+    #[must_use]
+    pub fn fingerprint_key(&self) -> PathBuf {
+        match &self.secrets.key {
+            Some(path) => path.clone(),
+            None => self.host.state_dir.join("keys/fingerprint.key"),
+        }
+    }
+
+    /// The list of known values: the one that is set, else `secrets/known` below `state_dir`.
+    #[must_use]
+    pub fn known_values(&self) -> PathBuf {
+        match &self.secrets.known {
+            Some(path) => path.clone(),
+            None => self.host.state_dir.join("secrets/known"),
+        }
+    }
+
     /// Loads the settings from a file that must exist, or from the usual place, or else takes the
     /// defaults.
     ///
@@ -215,6 +250,7 @@ impl Config {
         let (config, mistakes) = Reader::run(&source, &ROOT, |reader, table| Self {
             host: read_host(reader, table),
             dns: read_dns(reader, table),
+            secrets: read_secrets(reader, table),
         });
         Mistakes::check(mistakes)?;
         Ok(config)
@@ -292,6 +328,16 @@ fn read_wildcard(reader: &mut Reader, table: Table<'_>) -> WildcardLimits {
     }
 }
 
+fn read_secrets(reader: &mut Reader, root: Table<'_>) -> SecretsConfig {
+    let Some(table) = reader.child(root, "secrets", &SECRETS) else {
+        return SecretsConfig::default();
+    };
+    SecretsConfig {
+        key: read_path(reader, table, "key"),
+        known: read_path(reader, table, "known"),
+    }
+}
+
 fn read_number(
     reader: &mut Reader,
     table: Table<'_>,
@@ -329,6 +375,8 @@ ttl_floor = 0
 timeout_ms = 500
 wildcard_label = 63
 wildcard_names_per_minute = 7
+[secrets]
+known = "/etc/cordon/known"
 "#;
         let config = Config::parse("config.toml", text.as_bytes()).unwrap();
         assert_eq!(config.host.cgroup_root, Some("/sys/fs/cgroup/test".into()));
@@ -336,6 +384,11 @@ wildcard_names_per_minute = 7
             config.host.signing_key(),
             Path::new("/srv/cordon/keys/report.pem")
         );
+        assert_eq!(
+            config.fingerprint_key(),
+            Path::new("/srv/cordon/keys/fingerprint.key")
+        );
+        assert_eq!(config.known_values(), Path::new("/etc/cordon/known"));
         assert_eq!(config.host.unix_sockets, UnixSockets::Any);
         assert_eq!(config.host.run_dir, Path::new("/run/cordon"));
         assert_eq!((config.dns.ttl_floor, config.dns.timeout_ms), (0, 500));
@@ -368,6 +421,9 @@ upstream = []
 ca = "/etc/ca.pem"
 wildcard_label = 0
 wildcard_names = 100001
+[secrets]
+key = "fingerprint.key"
+sweep = false
 [[grant]]
 "#;
         let mistakes = Config::parse("config.toml", text.as_bytes()).unwrap_err();
@@ -385,6 +441,8 @@ wildcard_names = 100001
                 "`ca` is for encrypted servers, and `upstream` names none",
                 "`wildcard_label` must be 1 to 63",
                 "`wildcard_names` must be 1 to 100000",
+                "`key` must be an absolute path",
+                "unknown key `sweep` in `[secrets]`",
                 "not yet: `grant` (which repositories may use which profiles)",
             ]
         );

@@ -25,9 +25,13 @@ pub mod events;
 pub mod job;
 // Profiles: text to policy to ruleset. Pure.
 pub mod policy;
+// What the host knows of secrets without keeping any: the fingerprint key, the known values.
+pub mod registry;
 // Evidence: the report, its text, its statement and signature.
 pub mod report;
 // What surrounds a command besides its cgroup: namespaces, mounts, a system call filter.
 pub mod sandbox;
+// The secret sweep: what processes carry, scanned while they live.
+pub mod secrets;
 // System calls and files: the only unsafe code, and errors that name call and path.
 pub mod sys;

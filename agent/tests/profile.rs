@@ -85,6 +85,43 @@ reason = "release metadata"
     }
 
     #[test]
+    fn check_shows_what_is_done_about_secrets_and_warns_of_what_has_expired() {
+        let secrets = r#"
+[secrets]
+on_finding = "freeze"
+freeze_for = "90s"
+holders = ["git", "/usr/bin/node"]
+[[secrets.allow]]
+variable = "GITHUB_TOKEN"
+class = "job-token"
+reason = "the checkout"
+[[secrets.allow]]
+process = "deploy"
+reason = "until the move"
+expires = "2001-02-03"
+"#;
+        let directory = place(&[("job.toml", &format!("{PROFILE}{secrets}"))]);
+        let output = cordon(directory.path(), &["check", "job.toml"]);
+        assert_eq!(code(&output), 0);
+        let text = stdout(&output);
+        for line in [
+            "secrets oidc-only: a finding freezes the job, which is killed after 90s; swept every \
+             10s, short-lived is at most 1h\n",
+            "holders /usr/bin/node, git\n",
+            "expect 0  variable GITHUB_TOKEN, class job-token (job.toml:10)  # the checkout\n",
+            "expect 1  process deploy, expired 2001-02-03 (job.toml:14)  # until the move\n",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+        let warnings = stderr(&output);
+        assert_eq!(warnings.lines().count(), 1, "{warnings}");
+        assert!(
+            warnings.starts_with("cordon: warning: job.toml:14: ") && warnings.contains("expired"),
+            "{warnings}"
+        );
+    }
+
+    #[test]
     fn check_shows_mistakes_of_all_files_and_ends_with_64() {
         let directory = place(&[
             ("a.toml", "colour = 1\n"),

@@ -4,8 +4,7 @@
 //! agent with its own copy (`cordon profile explain`, the tests' naive model).
 
 use crate::abi::address::Address;
-use crate::abi::flow::NO_RULE;
-use crate::abi::ruleset::{Grant, Grants};
+use crate::abi::ruleset::{Grant, Grants, NO_RULE, RuleIndex};
 use crate::abi::verdict::Reason;
 use crate::shown::Verify;
 use crate::shown::name::NameRule;
@@ -17,7 +16,7 @@ pub trait Tables {
     /// Grants of the longest allowed range that holds this address.
     fn net(&self, address: &Address) -> Option<&Grants>;
     /// What one rule alone grants of this address, learned from DNS.
-    fn held(&self, address: &Address, rule: u16) -> Option<&Grants>;
+    fn held(&self, address: &Address, rule: RuleIndex) -> Option<&Grants>;
 }
 
 /// Whose socket waits at a loopback destination.
@@ -50,7 +49,7 @@ pub struct Decision {
     /// The reason; [`Reason::allows`] says which way it goes.
     pub reason: Reason,
     /// The rule that allows, or [`NO_RULE`].
-    pub rule: u16,
+    pub rule: RuleIndex,
     /// What the connection must show an allowed name in; nothing if the address is enough.
     pub verify: Verify,
 }
@@ -207,7 +206,7 @@ mod tests {
                 .max_by_key(|(_, bits, _)| *bits)
                 .map(|(.., grants)| grants)
         }
-        fn held(&self, address: &Address, rule: u16) -> Option<&Grants> {
+        fn held(&self, address: &Address, rule: RuleIndex) -> Option<&Grants> {
             let lease = self.leases.get(address)?;
             let named = |grant: &Grant| grant.rule == rule;
             // What the agent keeps by rule is the rule's part of the lease.
@@ -249,7 +248,7 @@ mod tests {
             0u16..6,
             0u16..6,
             prop_oneof![Just(TCP), Just(UDP)],
-            0u16..4,
+            0u32..4,
             0u64..6,
             verify,
         )
@@ -261,6 +260,7 @@ mod tests {
                     rule,
                     protocol,
                     verify: Verify(verify),
+                    reserved: [0; 6],
                 },
             )
     }
@@ -324,10 +324,10 @@ mod tests {
     }
 
     fn rules() -> impl Strategy<Value = NameRules> {
-        let rule = (0u16..5, 0u8..4).prop_map(|(rule, labels)| NameRule {
+        let rule = (0u32..5, 0u8..4).prop_map(|(rule, labels)| NameRule {
             rule,
             labels,
-            reserved: 0,
+            reserved: [0; 3],
         });
         proptest::collection::vec(rule, 0..=RULES_MAX)
             .prop_map(|list| NameRules::new(&list).unwrap())
@@ -405,6 +405,7 @@ mod tests {
             rule: 0,
             protocol: TCP,
             verify: Verify::NONE,
+            reserved: [0; 6],
         };
         let mut model = Model::default();
         let address = Address::from_v4([192, 0, 2, 1]);

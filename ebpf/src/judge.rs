@@ -10,12 +10,15 @@ use cordon_ebpf::abi::job::{Job, SocketRole};
 use cordon_ebpf::abi::record::{
     Call, CallRefused, Connection, Hook, RecordHeader, RecordKind, SocketRefused, Unserved,
 };
-use cordon_ebpf::abi::ruleset::{Grants, HeldKey, ResolverKey};
+use cordon_ebpf::abi::ruleset::{Grants, HeldKey, ResolverKey, RuleIndex};
 use cordon_ebpf::abi::verdict::{Reason, Verdict};
 use cordon_ebpf::decide::{Decision, Destination, Listener, Tables, decide};
 
 use crate::kernel::{self, Ends};
-use crate::maps::{Cell, FLOWS, HELD, JOBS, LEASES, LOSSES, NETS, RECORDS, RESOLVERS, UNSERVED};
+use crate::maps::{
+    Cell, FLOWS, HELD, JOBS, LEASES, LOSSES, NETS, RECORDS, RESOLVERS, UNSERVED, UNSWEPT,
+};
+use crate::programs::process::OFFSET_TASK_TGID;
 
 /// What a program returns to let pass.
 pub(crate) const PASS: i32 = 1;
@@ -43,11 +46,11 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn held(&self, address: &Address, rule: u16) -> Option<&Grants> {
+    fn held(&self, address: &Address, rule: RuleIndex) -> Option<&Grants> {
         let key = HeldKey {
             address: *address,
             rule,
-            reserved: [0; 3],
+            reserved: 0,
         };
         // SAFETY: as above.
         unsafe { HELD.get_value(&self.job, &key).map(grants) }
@@ -66,6 +69,45 @@ fn grants(cell: &Cell<Grants>) -> &Grants {
 pub(crate) fn job(id: u64) -> Option<Job> {
     // SAFETY: copied at once; the agent only inserts and removes.
     unsafe { JOBS.get(id) }.copied()
+}
+
+/// The process on whose CPU the program runs: for what is sent by a call, the sender. Packet hooks of 6.1
+/// have no helper that tells.
+#[inline(always)]
+fn running() -> Option<u32> {
+    let mut tgid = 0u32;
+    // SAFETY: the helper gives the running task, and the other one fails on what it cannot read.
+    let failed = unsafe {
+        let task = helper::bpf_get_current_task() + OFFSET_TASK_TGID.load();
+        helper::bpf_probe_read_kernel((&raw mut tgid).cast(), 4, task as *const c_void)
+    };
+    if failed == 0 { Some(tgid) } else { None }
+}
+
+/// What [`closed`] and [`barred`] say where nothing is.
+pub(crate) const NOT_BARRED: Reason = Reason(0);
+
+/// Why nothing of a job may pass at all, if that is so.
+#[inline(always)]
+pub(crate) fn closed(job: &Job) -> Reason {
+    if job.closed == 0 {
+        NOT_BARRED
+    } else {
+        Reason::CLOSED
+    }
+}
+
+/// Why nothing that the running process sends may leave, if that is so.
+#[inline(always)]
+pub(crate) fn barred(job: &Job) -> Reason {
+    if job.closed != 0 || job.hold == 0 {
+        return closed(job);
+    }
+    match running() {
+        // SAFETY: only looked for.
+        Some(tgid) if unsafe { UNSWEPT.get(tgid) }.is_none() => NOT_BARRED,
+        _ => Reason::NOT_SWEPT,
+    }
 }
 
 /// Decides where `ends` lead.

@@ -1,12 +1,13 @@
 //! Every map, once. What one job can fill is bounded by maps of its own, so that no job can use up
 //! what another needs.
 
-use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{
     Array, HashMap, HashOfMaps, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SkStorage,
 };
 use aya_ebpf::macros::btf_map;
 use cordon_ebpf::abi::address::Address;
+use cordon_ebpf::abi::capture::{SLOTS, Slot, Unswept};
 use cordon_ebpf::abi::flow::{FlowCounters, FlowKey};
 use cordon_ebpf::abi::job::{DnsClient, DnsClientKey, Job, KeptKey, Losses, Socket, Stream};
 use cordon_ebpf::abi::record::{Exec, Moved, RecordHeader};
@@ -14,6 +15,7 @@ use cordon_ebpf::abi::ruleset::{Grants, HeldKey, Resolver, ResolverKey};
 use cordon_ebpf::shown::name::{KEY_BYTES, NameRules};
 
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
+const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 
 /// Jobs at once. Beyond: the agent cannot publish, the job does not start.
 pub(crate) const JOBS_MAX: usize = 1024;
@@ -39,6 +41,10 @@ impl InCell for NameRules {
     type Words = [u64; size_of::<Self>() / 8];
 }
 
+impl InCell for Slot {
+    type Words = [u64; size_of::<Self>() / 8];
+}
+
 impl InCell for FlowCounters {
     type Words = [u64; size_of::<Self>() / 8];
 }
@@ -53,6 +59,9 @@ pub(crate) type Held = HashMap<HeldKey, Cell<Grants>, 65536, NO_PREALLOC>;
 pub(crate) type Names = LpmTrie<[u8; KEY_BYTES], Cell<NameRules>, 131_072>;
 /// Counters by destination and verdict. Full: counted in [`Losses::flows`].
 pub(crate) type Flows = HashMap<FlowKey, Cell<FlowCounters>, 16384, NO_PREALLOC>;
+/// What processes were started with, for the agent to read and to zero. Full: counted in
+/// [`Losses::captures`].
+pub(crate) type Captures = Array<Cell<Slot>, { SLOTS as usize }, MMAPABLE>;
 /// Records to the agent. Full: counted in [`Losses::records`].
 pub(crate) type Records = RingBuf<RecordHeader, 262_144>;
 
@@ -77,6 +86,15 @@ pub(crate) static FLOWS: HashOfMaps<u64, Flows, JOBS_MAX> = HashOfMaps::new();
 /// cgroup id -> ring of the job.
 #[btf_map]
 pub(crate) static RECORDS: HashOfMaps<u64, Records, JOBS_MAX> = HashOfMaps::new();
+/// cgroup id -> what the job's processes were started with.
+#[btf_map]
+pub(crate) static CAPTURES: HashOfMaps<u64, Captures, JOBS_MAX> = HashOfMaps::new();
+/// The slot this CPU looked at last.
+#[btf_map]
+pub(crate) static CURSOR: PerCpuArray<u32, 1> = PerCpuArray::new();
+/// Process that waits to be swept -> its job. No packet of it leaves.
+#[btf_map]
+pub(crate) static UNSWEPT: HashMap<u32, Unswept, 65536, NO_PREALLOC> = HashMap::new();
 /// cgroup id -> what could not be itemised.
 #[btf_map]
 pub(crate) static LOSSES: HashMap<u64, Losses, JOBS_MAX> = HashMap::new();

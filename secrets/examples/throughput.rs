@@ -3,7 +3,13 @@
 //! One thread; megabytes for each second of its own processor time, the best of several runs, since other
 //! programs share the processor and its caches. A word as argument chooses the lines that hold it.
 
-#![expect(clippy::print_stdout, reason = "it prints figures")]
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::cast_precision_loss,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "it measures and prints figures"
+)]
 
 use cordon_secrets::sample::{self, Hostile};
 use cordon_secrets::{
@@ -42,7 +48,7 @@ fn main() {
             value.as_bytes(),
             0,
         );
-        assert!(registered.is_ok());
+        registered.unwrap();
     }
     show(
         "unique, 100 known values",
@@ -63,10 +69,7 @@ fn main() {
 }
 
 fn engine(key: &FingerprintKey, known: &KnownSet) -> Engine {
-    match Engine::new(key, known, &Rules::all()) {
-        Ok(engine) => engine,
-        Err(error) => panic!("{error}"),
-    }
+    Engine::new(key, known, &Rules::all()).unwrap()
 }
 
 /// Scans all blocks with an empty memory, several times. A hostile entry is forgotten each time, or only the first
@@ -120,6 +123,6 @@ fn show(what: &str, engine: &Engine, blocks: &[Vec<u8>]) {
 /// Processor time of this thread, in seconds.
 fn now() -> f64 {
     let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID);
-    let time = time.map_or_else(|error| panic!("{error}"), std::convert::identity);
+    let time = time.unwrap();
     time.tv_sec() as f64 + time.tv_nsec() as f64 / 1e9
 }

@@ -21,6 +21,17 @@ pub(crate) struct Cache<V> {
     most: usize,
 }
 
+/// What a table knows of an identity.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Answer<V> {
+    /// Nothing.
+    Unknown,
+    /// That it has no value.
+    Empty,
+    /// Its value.
+    Value(V),
+}
+
 /// Three identities with the numbers of their values, the one seen last in front: 64 bytes.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
@@ -63,11 +74,22 @@ impl<V: Clone> Cache<V> {
     /// How many identities there is room for.
     #[cfg(test)]
     pub(crate) fn room(&self) -> usize {
-        self.lines.len() * WAYS
+        self.lines.len().saturating_mul(WAYS)
     }
 
-    /// What is known of an identity: nothing, that it has no value, or its value.
-    pub(crate) fn find(&mut self, identity: Identity) -> Option<Option<V>> {
+    /// What is known of an identity.
+    pub(crate) fn find(&mut self, identity: Identity) -> Answer<V> {
+        match self.number(identity) {
+            None => Answer::Unknown,
+            Some(0) => Answer::Empty,
+            Some(number) => self
+                .value(identity, number)
+                .map_or(Answer::Unknown, Answer::Value),
+        }
+    }
+
+    /// The number of an identity's value, or 0 if it has none.
+    fn number(&mut self, identity: Identity) -> Option<u32> {
         let Line {
             identities,
             numbers,
@@ -84,12 +106,14 @@ impl<V: Clone> Cache<V> {
         } else {
             return None;
         };
-        if number == 0 {
-            return Some(None);
-        }
+        Some(number)
+    }
+
+    /// The value with a number, if it is still there.
+    fn value(&self, identity: Identity, number: u32) -> Option<V> {
         let at = usize::try_from(number.wrapping_sub(self.first)).ok()?;
         let (owner, _weight, value) = self.values.get(at)?;
-        (*owner == identity).then(|| Some(value.clone()))
+        (*owner == identity).then(|| value.clone())
     }
 
     /// Keeps an identity, with a value of some weight or without one.
@@ -153,17 +177,21 @@ mod tests {
     fn what_is_kept_is_found_with_its_value() {
         let mut cache = Cache::new(1000, 1000);
         for number in 0..100 {
-            assert_eq!(cache.find(identity(number)), None);
+            assert_eq!(cache.find(identity(number)), Answer::Unknown);
             cache.keep(identity(number), (number % 3 == 0).then_some((number, 1)));
         }
         for number in 0..100 {
-            let value = (number % 3 == 0).then_some(number);
-            assert_eq!(cache.find(identity(number)), Some(value), "{number}");
+            let expected = if number % 3 == 0 {
+                Answer::Value(number)
+            } else {
+                Answer::Empty
+            };
+            assert_eq!(cache.find(identity(number)), expected, "{number}");
         }
         cache.keep(identity(1), Some((7, 1)));
-        assert_eq!(cache.find(identity(1)), Some(Some(7)));
+        assert_eq!(cache.find(identity(1)), Answer::Value(7));
         cache.clear();
-        assert!((0..100).all(|number| cache.find(identity(number)).is_none()));
+        assert!((0..100).all(|number| cache.find(identity(number)) == Answer::Unknown));
     }
 
     #[test]
@@ -172,10 +200,10 @@ mod tests {
         cache.keep(identity(0), Some((0, 1)));
         for number in 1..50 {
             cache.keep(identity(number), None);
-            assert_eq!(cache.find(identity(0)), Some(Some(0)), "{number}");
+            assert_eq!(cache.find(identity(0)), Answer::Value(0), "{number}");
         }
         let known = (1..50)
-            .filter(|number| cache.find(identity(*number)).is_some())
+            .filter(|number| cache.find(identity(*number)) != Answer::Unknown)
             .count();
         assert!((1..=cache.room()).contains(&known), "{known}");
     }
@@ -188,13 +216,17 @@ mod tests {
         }
         assert_eq!(cache.values.len(), 2);
         for number in 0..100 {
-            let value = (number >= 98).then_some(Some(number));
+            let value = if number >= 98 {
+                Answer::Value(number)
+            } else {
+                Answer::Unknown
+            };
             assert_eq!(cache.find(identity(number)), value, "{number}");
         }
         cache.keep(identity(0), Some((0, 1000)));
         assert_eq!(
             cache.find(identity(0)),
-            Some(Some(0)),
+            Answer::Value(0),
             "one is kept, however heavy"
         );
         assert_eq!(cache.values.len(), 1);
@@ -206,7 +238,7 @@ mod tests {
         cache.first = u32::MAX - 1;
         for number in 0..10 {
             cache.keep(identity(number), Some((number, 4)));
-            assert_eq!(cache.find(identity(number)), Some(Some(number)));
+            assert_eq!(cache.find(identity(number)), Answer::Value(number));
         }
     }
 }

@@ -62,26 +62,6 @@ impl Variable {
     /// Longer names are not shown. Names that people write are shorter.
     pub(crate) const LONGEST: usize = 128;
 
-    /// A name as it can be shown.
-    pub(crate) fn of(name: &[u8]) -> Self {
-        let printable = name
-            .iter()
-            .all(|byte| byte.is_ascii_graphic() || *byte == b' ');
-        match std::str::from_utf8(name) {
-            Ok("") => Self::None,
-            Ok(name) if printable && name.len() <= Self::LONGEST => Self::Named(Arc::from(name)),
-            _ => Self::Unprintable,
-        }
-    }
-
-    /// Withheld, if there is such a reason.
-    pub(crate) fn unless(self, reason: impl FnOnce(&[u8]) -> bool) -> Self {
-        match &self {
-            Self::Named(name) if reason(name.as_bytes()) => Self::Withheld,
-            _ => self,
-        }
-    }
-
     /// The name, where it is safe to show.
     pub fn name(&self) -> Option<&str> {
         match self {

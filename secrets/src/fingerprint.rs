@@ -36,6 +36,11 @@ impl FingerprintKey {
         KeyId(id)
     }
 
+    /// The fingerprint of a value, as detections of it carry it: to allow a value that is known.
+    pub fn fingerprint(&self, value: &[u8]) -> Fingerprint {
+        self.fingerprints().fingerprint(value)
+    }
+
     /// The key that fingerprints are made with.
     pub(crate) fn fingerprints(&self) -> Keyed {
         Keyed(self.derive(FINGERPRINT))

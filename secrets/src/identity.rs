@@ -163,6 +163,7 @@ const fn halves(number: u128) -> [u64; 2] {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "tests")]
 mod tests {
     use std::collections::BTreeSet;
 

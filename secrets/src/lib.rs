@@ -22,7 +22,9 @@ mod known;
 mod memory;
 mod pairs;
 mod placeholder;
+mod plain;
 mod policy;
+
 #[cfg(feature = "sample")]
 pub mod sample;
 mod scratch;
@@ -34,8 +36,9 @@ pub use engine::{BuildError, Engine, Rules, Scanned, Undecoded, UnknownRule, Wit
 pub use fingerprint::{Fingerprint, FingerprintKey, KeyId};
 pub use known::{FileError, KnownSet, KnownValue, Mistake, RegisterError};
 pub use memory::{Bounds, Memory};
+pub use placeholder::is_placeholder;
 pub use policy::{
-    AllowEntry, Baseline, Glob, GlobError, Holder, Judgement, Outcome, Place, Reason, Severity,
-    Stale, SweepPolicy, Tree, Usage,
+    AllowEntry, Baseline, Glob, GlobError, Judgement, Outcome, PatternError, Place, ProgramPattern,
+    Reason, Severity, Stale, SweepPolicy, Tree, Usage, VariablePattern,
 };
 pub use scratch::Scratch;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::block::{Block, Source};
-use crate::cache::Cache;
+use crate::cache::{Answer, Cache};
 use crate::detection::Detection;
 use crate::engine::{Scanned, Undecoded};
 use crate::identity::{Identities, Identity};
@@ -96,7 +96,10 @@ impl Memory {
 
     /// What a whole block gave.
     pub(crate) fn block(&mut self, identity: Identity) -> Option<Arc<(Scanned, Arc<[Detection]>)>> {
-        self.blocks.find(identity).flatten()
+        match self.blocks.find(identity) {
+            Answer::Value(kept) => Some(kept),
+            Answer::Unknown | Answer::Empty => None,
+        }
     }
 
     pub(crate) fn keep_block(
@@ -110,8 +113,8 @@ impl Memory {
         self.blocks.keep(identity, Some((value, weight)));
     }
 
-    /// What an entry gave: nothing known, nothing found, or something.
-    pub(crate) fn entry(&mut self, identity: Identity) -> Option<Option<Arc<Findings>>> {
+    /// What an entry gave.
+    pub(crate) fn entry(&mut self, identity: Identity) -> Answer<Arc<Findings>> {
         self.entries.find(identity)
     }
 
@@ -142,9 +145,9 @@ mod tests {
         let entry = memory.identify_entry(Source::Environ, b"A=1");
         memory.keep_entry(entry, None);
         memory.serve([1; 16]);
-        assert!(memory.entry(entry).is_some());
+        assert!(matches!(memory.entry(entry), Answer::Empty));
         memory.serve([2; 16]);
-        assert!(memory.entry(entry).is_none());
+        assert!(matches!(memory.entry(entry), Answer::Unknown));
     }
 
     #[test]

@@ -133,7 +133,7 @@ mod tests {
             place: Where {
                 source: Source::Environ,
                 entry,
-                variable: Variable::of(variable.as_bytes()),
+                variable: Variable::Named(Arc::from(variable)),
                 field: Variable::None,
             },
             layers: Layers::default(),

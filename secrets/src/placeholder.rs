@@ -84,7 +84,7 @@ const LONGEST: usize = 256;
 
 /// Whether this is a placeholder rather than a secret. `secret` is the secret itself, with or without its
 /// prefix, and not what surrounds it: the password of a URL, not the URL.
-pub(crate) fn is_placeholder(secret: &[u8]) -> bool {
+pub fn is_placeholder(secret: &[u8]) -> bool {
     let text = secret.trim_ascii();
     if text.is_empty() || is_reference(text) {
         return true;

@@ -81,7 +81,7 @@ mod tests {
                 panic!("early");
             })
         }));
-        assert!(outcome.is_err());
+        outcome.unwrap_err();
         assert_eq!(memory, [0; 8]);
     }
 

@@ -5,10 +5,10 @@
 
 CORDON is the binary, WORKDIR a directory for keys and evidence (emptied first). Each check is one
 line; the last line counts them, and the exit status is 0 only if none failed. Needs no root. What
-has to be fetched (Debian's cosign package, PyPI's securesystemslib, npm's @sigstore/verify) is
-unpacked under --tools (default: target/tools/verifiers) and used again; nothing is installed on the
-host. A verifier that cannot be had counts as failed, or with --allow-missing as skipped; the one
-that needs node and npm is skipped where these are not installed.
+has to be fetched (Debian's cosign package, PyPI's securesystemslib, npm's @sigstore/verify, and the
+schema of SARIF with npm's ajv) is unpacked under --tools (default: target/tools/verifiers) and used
+again; nothing is installed on the host. A verifier that cannot be had counts as failed, or with
+--allow-missing as skipped; those that need node and npm are skipped where these are not installed.
 """
 
 import argparse
@@ -19,13 +19,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-SAMPLE = ROOT / "agent/src/report/golden/egress-report.json"
-REPORT = "egress-report.json"
-BUNDLE = "egress.sigstore.json"
-PREDICATE = "https://in-toto.io/attestation/runtime-trace/v0.1"
+SARIF = "secret-sweep.sarif"
 # The Debian release whose cosign runs on every supported one: it needs only libc6 2.34.
 COSIGN_SUITE = "trixie"
 # An address where nothing listens: a verifier that looks for the network does not get far.
@@ -36,8 +34,45 @@ ENVELOPE_SPOILS = ("flipped-payload", "flipped-signature", "wrong-key")
 STATEMENT_SPOILS = ("wrong-type", "wrong-report")
 
 
+class Kind(NamedTuple):
+    """A kind of report: its files, its type, and a fact in the sample with one that is false."""
+
+    name: str
+    report: str
+    bundle: str
+    predicate: str
+    fact: bytes
+    falsehood: bytes
+
+    @property
+    def sample(self):
+        return ROOT / "agent/src/report/golden" / self.report
+
+
+EGRESS = Kind(
+    "egress",
+    "egress-report.json",
+    "egress.sigstore.json",
+    "https://in-toto.io/attestation/runtime-trace/v0.1",
+    b'"attempts": 3',
+    b'"attempts": 2',
+)
+SWEEP = Kind(
+    "sweep",
+    "secret-sweep.json",
+    "secret-sweep.sigstore.json",
+    "urn:cordon:attestation:secret-sweep:v1",
+    b'"times": 3',
+    b'"times": 2',
+)
+
+
 class Missing(Exception):
     """A verifier that cannot be had, and why."""
+
+
+class NoNode(Missing):
+    """A verifier that needs node and npm, which are not on this machine."""
 
 
 class Tally:
@@ -93,20 +128,27 @@ def tool(name):
     return name
 
 
+def node():
+    if not (shutil.which("node") and shutil.which("npm")):
+        raise NoNode
+
+
 # === evidence ===
 
 
 class Evidence:
     """Directories of evidence: a good one, and one spoilt in each way."""
 
-    def __init__(self, cordon, work):
+    def __init__(self, cordon, work, kind):
         self.cordon = cordon
         self.work = work
+        self.kind = kind
+        work.mkdir(parents=True)
         self.key, self.public = self.make_key("host")
         _, self.other_public = self.make_key("other")
         self.good = work / "good"
-        self.cordon_ok("report", "sign", SAMPLE, "--key", self.key, "--evidence", self.good)
-        self.bundle = json.loads((self.good / BUNDLE).read_text())
+        self.cordon_ok("report", "sign", self.kind.sample, "--key", self.key, "--evidence", self.good)
+        self.bundle = json.loads((self.good / self.kind.bundle).read_text())
 
     def make_key(self, name):
         private = self.work / f"{name}.pem"
@@ -131,14 +173,14 @@ class Evidence:
         if how == "wrong-key":
             return self.good, self.other_public
         bundle = json.loads(json.dumps(self.bundle))
-        report = (self.good / REPORT).read_bytes()
+        report = (self.good / self.kind.report).read_bytes()
         envelope = bundle["dsseEnvelope"]
         if how == "flipped-payload":
             envelope["payload"] = flip(envelope["payload"])
         elif how == "flipped-signature":
             envelope["signatures"][0]["sig"] = flip(envelope["signatures"][0]["sig"])
         elif how == "wrong-report":
-            report = report.replace(b'"attempts": 3', b'"attempts": 2', 1)
+            report = report.replace(self.kind.fact, self.kind.falsehood, 1)
         elif how == "wrong-type":
             self.sign_again(bundle, predicateType="https://slsa.dev/provenance/v1")
         elif how == "two-signatures":
@@ -155,9 +197,9 @@ class Evidence:
     def store(self, name, report, bundle):
         directory = self.work / name
         directory.mkdir()
-        (directory / REPORT).write_bytes(report)
+        (directory / self.kind.report).write_bytes(report)
         if bundle is not None:
-            (directory / BUNDLE).write_text(bundle)
+            (directory / self.kind.bundle).write_text(bundle)
         return directory
 
     def sign_again(self, bundle, **changes):
@@ -196,7 +238,7 @@ def openssl(evidence, _tools):
     tool("openssl")
 
     def verify(directory, key):
-        bundle = json.loads((directory / BUNDLE).read_text())
+        bundle = json.loads((directory / evidence.kind.bundle).read_text())
         envelope = bundle["dsseEnvelope"]
         message, signature = evidence.work / "pae", evidence.work / "sig"
         message.write_bytes(pae(envelope["payloadType"], evidence.payload(bundle)))
@@ -215,7 +257,7 @@ def cosign(evidence, tools):
     return cosign_with(evidence, tools, lambda directory, root: [
         "--new-bundle-format",
         f"--trusted-root={root}",
-        f"--bundle={directory / BUNDLE}",
+        f"--bundle={directory / evidence.kind.bundle}",
     ])
 
 
@@ -224,7 +266,7 @@ def cosign_raw(evidence, tools):
 
     def arguments(directory, _root):
         envelope = evidence.work / "envelope.json"
-        envelope.write_text(json.dumps(json.loads((directory / BUNDLE).read_text())["dsseEnvelope"]))
+        envelope.write_text(json.dumps(json.loads((directory / evidence.kind.bundle).read_text())["dsseEnvelope"]))
         return [f"--signature={envelope}"]
 
     return cosign_with(evidence, tools, arguments)
@@ -251,8 +293,8 @@ def cosign_with(evidence, tools, arguments):
             f"--key={key}",
             "--insecure-ignore-tlog=true",
             *arguments(directory, root),
-            f"--type={PREDICATE}",
-            directory / REPORT,
+            f"--type={evidence.kind.predicate}",
+            directory / evidence.kind.report,
             env={"HOME": str(home), **NO_NETWORK},
         )
 
@@ -347,7 +389,7 @@ def securesystemslib(evidence, tools):
         obtain(python, "-m", "pip", "install", "-q", "securesystemslib[crypto]")
 
     def verify(directory, key):
-        return run(python, "-c", SECURESYSTEMSLIB, directory / BUNDLE, key, evidence.key_id, env=NO_NETWORK)
+        return run(python, "-c", SECURESYSTEMSLIB, directory / evidence.kind.bundle, key, evidence.key_id, env=NO_NETWORK)
 
     return verify
 
@@ -366,16 +408,16 @@ verifier.verify(toSignedEntity(bundleFromJSON(JSON.parse(readFileSync(bundleFile
 """
 
 
-def sigstore_js(_evidence, tools):
+def sigstore_js(evidence, tools):
     base = tools / "npm"
-    tool("node"), tool("npm")
+    node()
     if not (base / "node_modules/@sigstore/verify").exists():
         print("      installing @sigstore/verify into a folder of its own ...", flush=True)
         base.mkdir(parents=True, exist_ok=True)
         (base / "package.json").write_text('{"private": true}')
         packages = ("@sigstore/verify@3", "@sigstore/bundle@4")
         obtain("npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", *packages, cwd=base)
-    return lambda directory, key: run("node", "-e", SIGSTORE_JS, directory / BUNDLE, key, cwd=base, env=NO_NETWORK)
+    return lambda directory, key: run("node", "-e", SIGSTORE_JS, directory / evidence.kind.bundle, key, cwd=base, env=NO_NETWORK)
 
 
 # === checks ===
@@ -406,7 +448,7 @@ def check_own_statuses(tally, evidence, directories):
     directories = dict(directories)
     for how in expected.keys() - directories.keys():
         directories[how] = evidence.spoilt(how)
-    report = (evidence.good / REPORT).read_bytes()
+    report = (evidence.good / evidence.kind.report).read_bytes()
     directories["no-bundle"] = evidence.store("no-bundle", report, None), evidence.public
     directories["no-directory"] = evidence.work / "nowhere", evidence.public
     directories["no-key"] = evidence.good, evidence.work / "nowhere.pub"
@@ -414,6 +456,95 @@ def check_own_statuses(tally, evidence, directories):
     for how, status in expected.items():
         done = verify(*directories[how])
         tally.check(f"cordon report verify exits with {status} for: {how}", done.returncode == status, f"{done.returncode}: {last_line(done.stderr)}")
+
+
+def check_mixed(tally, evidence, other):
+    """Evidence of one kind under the names of the other: signed by the right key, and refused."""
+    directory = evidence.work / "mixed"
+    directory.mkdir()
+    shutil.copy(evidence.good / evidence.kind.report, directory / other.report)
+    shutil.copy(evidence.good / evidence.kind.bundle, directory / other.bundle)
+    done = own(evidence, None)(directory, evidence.public)
+    name = f"cordon report verify exits with 7 for: {evidence.kind.name} in place of {other.name}"
+    tally.check(name, done.returncode == 7, f"{done.returncode}: {last_line(done.stderr)}")
+
+
+def check_both(tally, evidence, other):
+    """Both reports in one directory: of one job, of two, and one of them gone."""
+    sample = json.loads(other.sample.read_text())
+    sample["job"]["id"] = "another"
+    changed = evidence.work / "another-job.json"
+    changed.write_text(json.dumps(sample))
+    both = {}
+    for name, file in (("one-job", other.sample), ("two-jobs", changed)):
+        both[name] = evidence.work / name
+        evidence.cordon_ok("report", "sign", file, "--key", evidence.key, "--evidence", both[name])
+        for file in (evidence.kind.report, evidence.kind.bundle):
+            shutil.copy(evidence.good / file, both[name] / file)
+    both["half"] = shutil.copytree(both["one-job"], evidence.work / "half")
+    (both["half"] / evidence.kind.bundle).unlink()
+    expected = [
+        ("one-job", [], 0),
+        ("two-jobs", [], 5),
+        ("two-jobs", ["--only", other.name], 0),
+        ("half", [], 3),
+        ("half", ["--only", other.name], 0),
+        ("half", ["--only", evidence.kind.name], 3),
+    ]
+    for name, only, status in expected:
+        done = run(evidence.cordon, "report", "verify", both[name], "--key", evidence.public, *only)
+        what = " ".join(["cordon report verify", *only, f"exits with {status} for both reports: {name}"])
+        tally.check(what, done.returncode == status, f"{done.returncode}: {last_line(done.stderr)}")
+    gone = run(evidence.cordon, "report", "verify", evidence.good, "--key", evidence.public, "--only", other.name)
+    tally.check(f"a report that must be there and is gone is missed: {other.name}", gone.returncode == 3)
+
+
+SARIF_SCHEMA = """
+const { readFileSync } = require('fs');
+const Ajv = require('ajv');
+const ajv = new Ajv({ schemaId: 'auto', allErrors: true });
+ajv.addMetaSchema(require('ajv/lib/refs/json-schema-draft-04.json'));
+const schema = require('@microsoft/jest-sarif/lib/schemas/sarif-2.1.0-rtm.5.json');
+if (!ajv.validate(schema, JSON.parse(readFileSync(process.argv.slice(-1)[0])))) {
+  for (const error of ajv.errors) console.error(`${error.dataPath} ${error.message}`);
+  process.exit(1);
+}
+"""
+
+
+def sarif_schema(tools):
+    """SARIF's own JSON schema, out of a package of the format's authors, with npm's ajv."""
+    base = tools / "sarif"
+    node()
+    if not (base / "node_modules/@microsoft/jest-sarif").exists():
+        print("      installing @microsoft/jest-sarif and ajv into a folder of its own ...", flush=True)
+        base.mkdir(parents=True, exist_ok=True)
+        (base / "package.json").write_text('{"private": true}')
+        packages = ("@microsoft/jest-sarif@1.0.0-beta.0", "ajv@6")
+        obtain("npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", *packages, cwd=base)
+    return lambda file: run("node", "-e", SARIF_SCHEMA, file, cwd=base, env=NO_NETWORK)
+
+
+def check_sarif(tally, evidence, tools):
+    validate = sarif_schema(tools)
+    file = evidence.good / SARIF
+    done = validate(file)
+    tally.check("the schema of SARIF accepts the findings", done.returncode == 0, last_line(done.stderr + done.stdout))
+    printed = evidence.cordon_ok("report", "sarif", evidence.good)
+    tally.check("cordon report sarif prints what is in the directory", printed == file.read_text())
+    spoils = {
+        "no tool name": lambda run: run["tool"]["driver"].pop("name"),
+        "unknown level": lambda run: run["results"][0].update(level="fatal"),
+        "no message": lambda run: run["results"][0].update(message={}),
+        "line 0": lambda run: run["results"][0]["locations"][0]["physicalLocation"]["region"].update(startLine=0),
+        "unknown key": lambda run: run["results"][0].update(secret="x"),
+    }
+    for how, spoil in spoils.items():
+        document = json.loads(file.read_text())
+        spoil(document["runs"][0])
+        spoilt = evidence.work / "spoilt.sarif"
+        spoilt.write_text(json.dumps(document))
+        tally.check(f"the schema of SARIF refuses: {how}", validate(spoilt).returncode != 0, "it was accepted")
 
 
 def check_fingerprint(tally, evidence):
@@ -427,8 +558,8 @@ def check_fingerprint(tally, evidence):
 
 def check_determinism(tally, evidence):
     again = evidence.work / "again"
-    evidence.cordon_ok("report", "sign", SAMPLE, "--key", evidence.key, "--evidence", again)
-    same = all((again / name).read_bytes() == (evidence.good / name).read_bytes() for name in (REPORT, BUNDLE))
+    evidence.cordon_ok("report", "sign", evidence.kind.sample, "--key", evidence.key, "--evidence", again)
+    same = all((again / name).read_bytes() == (evidence.good / name).read_bytes() for name in (evidence.kind.report, evidence.kind.bundle))
     tally.check("the same report and key give the same bytes", same)
 
 
@@ -442,39 +573,53 @@ def main():
 
     work = options.workdir.resolve() / "verifiers"
     shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
     tools = options.tools.resolve()
     tools.mkdir(parents=True, exist_ok=True)
 
     tally = Tally()
-    evidence = Evidence(options.cordon.resolve(), work)
+    for kind, other in ((EGRESS, SWEEP), (SWEEP, EGRESS)):
+        print(f"      === {kind.report}", flush=True)
+        evidence = Evidence(options.cordon.resolve(), work / kind.name, kind)
+        check_kind(tally, evidence, tools, options.allow_missing)
+        check_mixed(tally, evidence, other)
+        check_both(tally, evidence, other)
+        if kind is SWEEP:
+            attempt(tally, "the schema of SARIF", options.allow_missing, lambda: check_sarif(tally, evidence, tools))
+    return tally.finish()
+
+
+def check_kind(tally, evidence, tools, allow_missing):
     directories = {how: evidence.spoilt(how) for how in ENVELOPE_SPOILS + STATEMENT_SPOILS}
 
-    def attempt(name, check):
-        try:
-            check()
-        except Missing as missing:
-            if options.allow_missing:
-                tally.skip(name, missing)
-            else:
-                tally.check(f"{name} can be had", False, missing)
-
     def verifier(name, make, spoils):
-        attempt(name, lambda: check_verifier(tally, name, make(evidence, tools), evidence, directories, spoils))
+        attempt(
+            tally,
+            name,
+            allow_missing,
+            lambda: check_verifier(tally, name, make(evidence, tools), evidence, directories, spoils),
+        )
 
     check_own_statuses(tally, evidence, directories)
     check_determinism(tally, evidence)
-    attempt("ssh-keygen", lambda: check_fingerprint(tally, evidence))
+    attempt(tally, "ssh-keygen", allow_missing, lambda: check_fingerprint(tally, evidence))
     verifier("cordon report verify", own, ENVELOPE_SPOILS + STATEMENT_SPOILS)
     verifier("openssl", openssl, ENVELOPE_SPOILS)
     verifier("cosign (bundle)", cosign, (*ENVELOPE_SPOILS, "wrong-report"))
     verifier("cosign (raw envelope)", cosign_raw, ENVELOPE_SPOILS + STATEMENT_SPOILS)
     verifier("securesystemslib", securesystemslib, ENVELOPE_SPOILS)
-    if shutil.which("node") and shutil.which("npm"):
-        verifier("sigstore-js", sigstore_js, ENVELOPE_SPOILS)
-    else:
-        tally.skip("sigstore-js", "no node and npm here")
-    return tally.finish()
+    verifier("sigstore-js", sigstore_js, ENVELOPE_SPOILS)
+
+
+def attempt(tally, name, allow_missing, check):
+    try:
+        check()
+    except NoNode:
+        tally.skip(name, "no node and npm here")
+    except Missing as missing:
+        if allow_missing:
+            tally.skip(name, missing)
+        else:
+            tally.check(f"{name} can be had", False, missing)
 
 
 if __name__ == "__main__":

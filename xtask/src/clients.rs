@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use crate::exec::become_program;
-use crate::{build, privilege, setup};
+use crate::{build, foreign, privilege, setup, workspace};
 
 #[path = "../../tests/src/clients/needs.rs"]
 mod needs;
@@ -61,13 +61,19 @@ fn words() -> Vec<&'static str> {
 /// Installs what is missing. What cannot be had is told, and its clients are then reported as not run.
 fn install(options: &Options) {
     let is_left_out = |word: &str| options.skip.iter().any(|skipped| skipped == word);
+    let is_there = |tool: &needs::Tool| tool.is_there() || workspace::program(tool.file).is_some();
     let missing = needs::TOOLS
         .iter()
-        .filter(|tool| !tool.is_there() && !tool.big.is_some_and(is_left_out));
+        .filter(|tool| !is_there(tool) && !tool.big.is_some_and(is_left_out));
     for tool in missing {
-        eprintln!("`{}` is missing: package {}", tool.name, tool.package);
-        if let Err(error) = setup::install(&[tool.package]) {
-            eprintln!("cannot install {}: {error:#}", tool.package);
+        let package = tool.package();
+        eprintln!("`{}` is missing: package {package}", tool.name);
+        let installed = match tool.release {
+            Some(_) => foreign::install(tool.file),
+            None => setup::install(&[tool.package]),
+        };
+        if let Err(error) = installed {
+            eprintln!("cannot install {package}: {error:#}");
         }
     }
 }

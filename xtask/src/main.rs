@@ -22,6 +22,7 @@ mod clients;
 mod demo;
 mod escape;
 mod exec;
+mod foreign;
 mod fuzz;
 mod lint;
 mod privilege;

@@ -168,6 +168,14 @@ impl Cgroup {
         }
     }
 
+    /// Has every process in it and below it stand still.
+    ///
+    /// # Errors
+    /// They cannot be frozen.
+    pub fn freeze(&self) -> Result<(), CgroupError> {
+        Ok(fs::write_existing(&self.path.join("cgroup.freeze"), b"1")?)
+    }
+
     /// Removes it and everything below it. It must hold no process; one that is gone already is
     /// fine.
     ///

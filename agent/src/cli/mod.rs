@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::sandbox::init;
@@ -15,6 +16,8 @@ pub mod profile;
 pub mod report;
 pub mod resume;
 pub mod run;
+pub mod secrets;
+pub mod sweep;
 
 /// A kernel edge for CI jobs: default-deny egress, proved by signed evidence.
 #[derive(Debug, Parser)]
@@ -37,10 +40,14 @@ pub enum Command {
     Resume(resume::Args),
     /// Check, explain and suggest profiles
     Profile(profile::Args),
+    /// Look for secrets in the environments and arguments of running processes
+    Sweep(sweep::Args),
     /// Show the evidence of a job
     Report(report::Args),
     /// Make and show signing keys
     Key(key::Args),
+    /// Register values that must not be in a job, and fingerprint those that may
+    Secrets(secrets::Args),
     /// Say whether this host can enforce, and what it lacks
     Doctor(doctor::Args),
     /// Show what of cordon is in the kernel, and replace it under way
@@ -61,19 +68,42 @@ pub fn main() -> ExitCode {
 
 /// Says what is wrong with the command line (or gives the help that was asked for).
 fn refuse(error: &clap::Error) -> ExitCode {
+    // `run` has codes of its own, so that they are not taken for the command's; `secrets` does not
+    // repeat what it does not understand.
+    let command = std::env::args_os()
+        .skip(1)
+        .find(|word| word == "run" || word == "profile" || word == "secrets");
+    let is = |name: &str| command.as_ref().is_some_and(|word| word == name);
+    if is("secrets") && quotes_arguments(error.kind()) {
+        output::complaint(&NotQuoted);
+        return ExitCode::from(USAGE);
+    }
     // Nobody is left to tell that the terminal is gone.
     drop(error.print());
     if !error.use_stderr() {
         return ExitCode::SUCCESS;
     }
-    // `run` has codes of its own, so that they are not taken for the command's.
-    let is_run = std::env::args_os()
-        .skip(1)
-        .find(|word| word == "run" || word == "profile");
-    match is_run {
-        Some(word) if word == "run" => ExitCode::from(run::USAGE),
-        _ => ExitCode::from(USAGE),
-    }
+    ExitCode::from(if is("run") { run::USAGE } else { USAGE })
+}
+
+/// An argument of `cordon secrets` that could be a value.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "an argument of `cordon secrets` is not known or not valid; `cordon secrets --help` has those that \
+     are. If it was a secret, change that: arguments are visible to every process of the host"
+)]
+struct NotQuoted;
+
+/// Whether the words for an error hold arguments that were given.
+fn quotes_arguments(kind: ErrorKind) -> bool {
+    !matches!(
+        kind,
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+            | ErrorKind::DisplayVersion
+            | ErrorKind::MissingRequiredArgument
+            | ErrorKind::MissingSubcommand
+    )
 }
 
 /// The command line is wrong.
@@ -88,8 +118,10 @@ impl Cli {
             Command::Run(args) => args.run(config.as_deref()),
             Command::Resume(args) => args.run(config.as_deref()),
             Command::Profile(args) => args.run(config.as_deref()),
+            Command::Sweep(args) => args.run(config.as_deref()),
             Command::Report(args) => args.run(config.as_deref()),
             Command::Key(args) => args.run(config.as_deref()),
+            Command::Secrets(args) => args.run(config.as_deref()),
             Command::Doctor(args) => args.run(config.as_deref()),
             Command::Host(args) => args.run(config.as_deref()),
         }

@@ -71,6 +71,17 @@ pub(super) fn complaint(error: &dyn Error) {
     tell("error", &line);
 }
 
+/// Asks for something at the terminal; the answer follows on the same line.
+pub(super) fn ask(what: &str) {
+    // Nobody is left to ask that standard error is gone.
+    drop(write!(io::stderr().lock(), "cordon: {what}"));
+}
+
+/// Prints something that is wrong and stops nothing.
+pub(super) fn warning(text: &str) {
+    tell("warning", text);
+}
+
 /// Prints something to try or to know.
 pub(super) fn hint(text: &str) {
     tell("hint", text);

@@ -4,12 +4,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use jiff::Timestamp;
 
 use super::output;
 use crate::config::Config;
 use crate::policy::explain::{Explanation, Question, explain};
+use crate::policy::secrets::{OnFinding, show_time};
 use crate::policy::suggest::suggest;
-use crate::policy::{CompileError, Library, Mistakes, Mode, Policy, Ruleset, Verify, compile};
+use crate::policy::{
+    CompileError, Library, Mistakes, Mode, Policy, Ruleset, SecretsPolicy, Verify, compile,
+};
 use crate::report::{Report, SCHEMA};
 use crate::sys::fs;
 
@@ -33,7 +37,7 @@ pub struct Args {
 enum Command {
     /// Print what profiles allow, or every mistake in them
     ///
-    /// Exit status: 0 if all are good, 64 if one is not.
+    /// Allowances that have expired are warned of. Exit status: 0 if all are good, 64 if one is not.
     Check {
         /// Files, or names of profiles
         #[arg(required = true, value_name = "FILE|NAME")]
@@ -122,7 +126,10 @@ fn check(profiles: &[String], library: &Library) -> ExitCode {
     let mut text = String::new();
     for profile in profiles {
         match load(profile, library) {
-            Ok((policy, ruleset)) => text.push_str(&describe(&policy, &ruleset)),
+            Ok((policy, ruleset)) => {
+                text.push_str(&describe(&policy, &ruleset));
+                warn_of_expired(&policy.secrets);
+            }
             Err(unusable) => code = unusable.show(),
         }
     }
@@ -158,7 +165,64 @@ fn describe(policy: &Policy, ruleset: &Ruleset) -> String {
             reason.unwrap_or_default()
         ));
     }
+    describe_secrets(&policy.secrets, &mut lines);
     lines.join("\n") + "\n\n"
+}
+
+/// What is looked for, what a finding does, and what is expected all the same.
+fn describe_secrets(secrets: &SecretsPolicy, lines: &mut Vec<String>) {
+    let SecretsPolicy {
+        on_finding,
+        stance,
+        interval,
+        freeze_for,
+        max_lifetime,
+        holders,
+        allow,
+    } = secrets;
+    let act = match on_finding {
+        OnFinding::Report => "findings are reported".to_owned(),
+        OnFinding::Freeze => format!(
+            "a finding freezes the job, which is killed after {}",
+            show_time(*freeze_for)
+        ),
+        OnFinding::Kill => "a finding kills the job".to_owned(),
+    };
+    lines.push(format!(
+        "secrets {}: {act}; swept every {}, short-lived is at most {}",
+        stance.name(),
+        show_time(*interval),
+        show_time(*max_lifetime),
+    ));
+    for list in &holders.lists {
+        let list: Vec<String> = list.iter().map(ToString::to_string).collect();
+        lines.push(format!("holders {}", list.join(", ")));
+    }
+    for (index, allowance) in allow.iter().enumerate() {
+        let until = match allowance.expires {
+            Some(day) if allowance.has_expired(Timestamp::now()) => format!(", expired {day}"),
+            Some(day) => format!(", until {day}"),
+            None => String::new(),
+        };
+        lines.push(format!(
+            "expect {index:<3}{allowance}{until} ({})  # {}",
+            allowance.origin, allowance.reason
+        ));
+    }
+}
+
+/// Allowances that do not apply any more are no mistake: a profile must not stop working overnight.
+fn warn_of_expired(secrets: &SecretsPolicy) {
+    let now = Timestamp::now();
+    for allowance in &secrets.allow {
+        if let Some(day) = allowance.expires.filter(|_day| allowance.has_expired(now)) {
+            output::warning(&format!(
+                "{}: the allowance of {allowance} expired on {day} and does not apply; remove it, or \
+                 give it a later day",
+                allowance.origin
+            ));
+        }
+    }
 }
 
 fn meaning(mode: Mode) -> &'static str {

@@ -147,11 +147,7 @@ fn conclude(resumed: &Resumed) -> ExitCode {
         Some((report, written)) => eprintln!(
             "cordon: job {id} has ended; recording was interrupted, {}; evidence in `{}`",
             text::coverage(&report.coverage),
-            written
-                .report
-                .parent()
-                .unwrap_or_else(|| Path::new("."))
-                .display()
+            written.directory.display()
         ),
     }
     if let Some(leftovers) = &resumed.leftovers {

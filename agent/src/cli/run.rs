@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use cordon_secrets::Variable;
+
 use crate::config::Config;
 use crate::dns::BindError;
 use crate::enforce::{self, chain, kernel};
@@ -26,12 +28,16 @@ use crate::report::escape::escape;
 use crate::report::incident::about;
 use crate::report::signer::SigningKey;
 use crate::report::sink::EvidenceDir;
+use crate::report::sweep::{Taken, line};
 use crate::report::{NameVerdict, Outcome};
 use crate::sandbox::InheritedError;
+use crate::secrets::ledger::Seen;
 use crate::sys::spawn::Account;
 
 /// The job could not be enforced, and was not started.
 pub const NOT_ENFORCED: u8 = 120;
+/// The job was ended, because a process of it carried a secret.
+pub const SECRET: u8 = 119;
 /// A profile, the configuration or an argument is wrong.
 pub const USAGE: u8 = 121;
 /// The kernel, or this build of cordon, lacks what enforcement needs.
@@ -50,6 +56,7 @@ pub const NOT_FOUND: u8 = 127;
 const EXIT_STATUS: &str = "\
 Exit status:
   the command's own, or 128+N if signal N ended it; else
+  119  cordon ended the job, because a process of it carried a secret (`[secrets]` of the profile)
   120  the job could not be enforced and was not started
   121  a profile, the configuration or an argument is wrong; nothing was started
   122  the kernel or this build lacks what enforcement needs; nothing was started
@@ -229,6 +236,7 @@ pub(super) fn code_of(error: &RunError) -> u8 {
         | RunError::Upstream(_)
         | RunError::Enter(_)
         | RunError::Inherited(_)
+        | RunError::Sweep(_)
         | RunError::Start { .. }
         | RunError::File(_) => NOT_ENFORCED,
         RunError::Watch(_) | RunError::Survivors(_) => INTERNAL,
@@ -259,13 +267,14 @@ fn conclude(ended: &Ended) -> (u8, bool) {
         },
         summary.denied.saturating_add(summary.names_denied),
         summary.allowed,
-        ended
-            .written
-            .report
-            .parent()
-            .unwrap_or_else(|| Path::new("."))
-            .display(),
+        ended.written.directory.display(),
     );
+    if let Some(sweep) = &ended.sweep {
+        eprintln!("cordon: {}", line(sweep));
+        if sweep.action.taken != Taken::None {
+            return (SECRET, true);
+        }
+    }
     if !ended.report.losses.none() {
         eprintln!("cordon: the report is not whole; its first lines say what was lost");
     }
@@ -353,6 +362,7 @@ pub(super) fn describe(news: &News, mode: Mode) -> String {
                 Incident::Unserved { .. } => format!("{verb} {}, by {by}", escape(&what)),
             }
         }
+        News::Secret(seen) => secret(seen),
         News::TakenOver { id } => format!("took over job {id}"),
         News::Orphan { id, evidence } => orphan(id, evidence),
         News::Name { key, chain } => {
@@ -394,12 +404,34 @@ pub(super) fn describe(news: &News, mode: Mode) -> String {
     }
 }
 
+/// A line about a credential that a process should not have.
+fn secret(seen: &Seen) -> String {
+    let Seen {
+        detection,
+        judgement: _,
+        chain,
+    } = seen;
+    let place = &detection.place;
+    let variable = match &place.variable {
+        Variable::None => String::new(),
+        variable => format!(" {}", escape(&variable.to_string())),
+    };
+    format!(
+        "secret: {} ({}) in the {}{variable} of {}; fingerprint {}",
+        detection.rule.title,
+        detection.rule.id,
+        place.source.name(),
+        who(&chain.executables),
+        detection.fingerprint
+    )
+}
+
 /// A line about a job that was left behind.
 fn orphan(id: &str, evidence: &Result<PathBuf, String>) -> String {
     match evidence {
-        Ok(report) => format!(
+        Ok(directory) => format!(
             "ended job {id}, whose cordon had been killed; evidence in `{}`",
-            report.parent().unwrap_or_else(|| Path::new(".")).display()
+            directory.display()
         ),
         Err(why) => format!(
             "job {id}, whose cordon had been killed, could not be ended with evidence; {why}"

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use cordon_ebpf::abi::ruleset::RuleIndex;
 use cordon_ebpf::abi::verdict::Mode;
 use hickory_proto::op::Message;
 use hickory_proto::rr::rdata::HTTPS;
@@ -23,7 +24,7 @@ pub(super) const MAX_ADDRESSES: usize = 512;
 /// What decides about an answer.
 pub(super) struct Terms<'a> {
     /// Rules that allow the asked name.
-    pub rules: &'a [u16],
+    pub rules: &'a [RuleIndex],
     /// Says which of them allow addresses that are not public.
     pub policy: &'a dyn NamePolicy,
     /// Audit mode keeps what enforce mode removes.
@@ -115,9 +116,9 @@ pub(super) fn filter(
 }
 
 /// The rules by which the asked name may have this address.
-fn rules_for(address: IpAddr, terms: &Terms<'_>) -> Vec<u16> {
+fn rules_for(address: IpAddr, terms: &Terms<'_>) -> Vec<RuleIndex> {
     let public = AddressClass::of(address) == AddressClass::Public && !terms.own.contains(&address);
-    let allows = |rule: &&u16| public || terms.policy.allows_private(&[**rule]);
+    let allows = |rule: &&RuleIndex| public || terms.policy.allows_private(&[**rule]);
     terms.rules.iter().filter(allows).copied().collect()
 }
 
@@ -179,13 +180,13 @@ pub(super) fn address_of(record: &Record) -> Option<IpAddr> {
 pub fn fuzz_answer(bytes: &[u8]) {
     struct Any;
     impl NamePolicy for Any {
-        fn rules_for_name(&self, _name: &str) -> Vec<u16> {
+        fn rules_for_name(&self, _name: &str) -> Vec<RuleIndex> {
             vec![0]
         }
-        fn wildcard_part<'a>(&self, _rule: u16, _name: &'a str) -> Option<&'a str> {
+        fn wildcard_part<'a>(&self, _rule: RuleIndex, _name: &'a str) -> Option<&'a str> {
             None
         }
-        fn allows_private(&self, _rules: &[u16]) -> bool {
+        fn allows_private(&self, _rules: &[RuleIndex]) -> bool {
             false
         }
     }
@@ -251,13 +252,13 @@ mod tests {
     /// Rule 7 allows private addresses.
     struct Policy;
     impl NamePolicy for Policy {
-        fn rules_for_name(&self, _name: &str) -> Vec<u16> {
+        fn rules_for_name(&self, _name: &str) -> Vec<RuleIndex> {
             panic!("the name was admitted before")
         }
-        fn wildcard_part<'a>(&self, _rule: u16, _name: &'a str) -> Option<&'a str> {
+        fn wildcard_part<'a>(&self, _rule: RuleIndex, _name: &'a str) -> Option<&'a str> {
             panic!("the name was admitted before")
         }
-        fn allows_private(&self, rules: &[u16]) -> bool {
+        fn allows_private(&self, rules: &[RuleIndex]) -> bool {
             rules.iter().all(|rule| *rule == 7)
         }
     }
@@ -280,7 +281,7 @@ mod tests {
 
     fn run(
         kind: RecordType,
-        rules: &[u16],
+        rules: &[RuleIndex],
         mode: Mode,
         answers: &[Record],
     ) -> Result<Given, Withheld> {
@@ -300,7 +301,7 @@ mod tests {
         filter(&asked, answers, &terms)
     }
 
-    fn enforce(rules: &[u16], answers: &[Record]) -> Result<Given, Withheld> {
+    fn enforce(rules: &[RuleIndex], answers: &[Record]) -> Result<Given, Withheld> {
         run(RecordType::A, rules, Mode::ENFORCE, answers)
     }
 
@@ -532,7 +533,7 @@ mod tests {
         #[test]
         fn every_address_given_has_a_lease_that_outlives_it(
             hosts in proptest::collection::vec((any::<u32>(), 0u32..100), 0..20),
-            rules in proptest::collection::vec(prop_oneof![Just(0u16), Just(7u16)], 1..3),
+            rules in proptest::collection::vec(prop_oneof![Just(0u32), Just(7u32)], 1..3),
         ) {
             let answers: Vec<Record> = hosts
                 .iter()

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use std::{fmt, io};
 
+use cordon_ebpf::abi::ruleset::RuleIndex;
 use cordon_ebpf::abi::verdict::Mode;
 use cordon_ebpf::abi::{TCP, UDP};
 use hickory_proto::op::ResponseCode;
@@ -128,12 +129,12 @@ impl Drop for Entry<'_> {
 struct Judged {
     reply: Reply,
     verdict: NameVerdict,
-    rule: Option<u16>,
+    rule: Option<RuleIndex>,
     addresses: Vec<IpAddr>,
 }
 
 impl Judged {
-    fn new(verdict: NameVerdict, rules: &[u16], reply: Reply) -> Self {
+    fn new(verdict: NameVerdict, rules: &[RuleIndex], reply: Reply) -> Self {
         Self {
             reply,
             verdict,
@@ -142,7 +143,7 @@ impl Judged {
         }
     }
 
-    fn failed(verdict: NameVerdict, rules: &[u16], reproach: Reproach) -> Self {
+    fn failed(verdict: NameVerdict, rules: &[RuleIndex], reproach: Reproach) -> Self {
         let reply = Reply::refusal(ResponseCode::ServFail, reproach);
         Self::new(verdict, rules, reply)
     }
@@ -228,14 +229,14 @@ impl Resolution {
         }
     }
 
-    fn refuse(&self, refusal: Refusal, rules: &[u16]) -> Judged {
+    fn refuse(&self, refusal: Refusal, rules: &[RuleIndex]) -> Judged {
         let reply = Reply::refusal(ResponseCode::Refused, refusal.reproach(&self.profile));
         Judged::new(refusal.verdict(), rules, reply)
     }
 
     /// Whether the name is within what its wildcard is for. A name that a rule spells out is; of
     /// several wildcards the first one counts, which is also the one that reports name.
-    fn limit(&self, asked: &Asked, rules: &[u16]) -> Result<(), Refusal> {
+    fn limit(&self, asked: &Asked, rules: &[RuleIndex]) -> Result<(), Refusal> {
         let mut wildcards = Vec::new();
         for rule in rules {
             let Some(part) = self.ruleset.wildcard_part(*rule, &asked.name) else {
@@ -275,7 +276,7 @@ impl Resolution {
         Judged::new(verdict, rule.as_slice(), reply)
     }
 
-    async fn forward(&self, asked: &Asked, rules: &[u16]) -> Judged {
+    async fn forward(&self, asked: &Asked, rules: &[RuleIndex]) -> Judged {
         match Box::pin(self.upstream.resolve(&asked.name, asked.kind)).await {
             Ok(resolved) => self.give(asked, rules, resolved),
             Err(error) => {
@@ -287,7 +288,7 @@ impl Resolution {
     }
 
     /// Leases what may be given, then gives it.
-    fn give(&self, asked: &Asked, rules: &[u16], resolved: Resolved) -> Judged {
+    fn give(&self, asked: &Asked, rules: &[RuleIndex], resolved: Resolved) -> Judged {
         let own = match self.own(&resolved.answers) {
             Ok(own) => own,
             Err(error) => {
@@ -331,7 +332,7 @@ impl Resolution {
     }
 
     /// The answer where nothing may be given.
-    fn withhold(&self, asked: &Asked, rules: &[u16], withheld: &Withheld) -> Judged {
+    fn withhold(&self, asked: &Asked, rules: &[RuleIndex], withheld: &Withheld) -> Judged {
         match withheld {
             Withheld::Rebinding(addresses) => {
                 info!(dns.name = %asked.name, addresses = ?addresses, "answer withheld: not public");
@@ -384,7 +385,7 @@ async fn ask_embedded(namespace: &File, asked: &Asked, id: u16) -> Judged {
 }
 
 /// The answer whose leases are in the kernel.
-fn deliver(asked: &Asked, rules: &[u16], given: Given, resolved: Resolved) -> Judged {
+fn deliver(asked: &Asked, rules: &[RuleIndex], given: Given, resolved: Resolved) -> Judged {
     let Given {
         records,
         leases,

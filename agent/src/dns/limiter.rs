@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use cordon_ebpf::abi::ruleset::RuleIndex;
 use serde::{Deserialize, Serialize};
 
 /// How long a name counts as new.
@@ -69,7 +70,7 @@ impl Beyond {
 #[derive(Debug)]
 pub(super) struct Limiter {
     limits: WildcardLimits,
-    rules: BTreeMap<u16, Asked>,
+    rules: BTreeMap<RuleIndex, Asked>,
 }
 
 #[derive(Debug, Default)]
@@ -93,7 +94,12 @@ impl Limiter {
     ///
     /// # Errors
     /// It is beyond a limit, which leaves everything as it was.
-    pub(super) fn admit(&mut self, rule: u16, part: &str, now: Duration) -> Result<(), Beyond> {
+    pub(super) fn admit(
+        &mut self,
+        rule: RuleIndex,
+        part: &str,
+        now: Duration,
+    ) -> Result<(), Beyond> {
         let WildcardLimits {
             label,
             length,
@@ -189,13 +195,13 @@ mod tests {
         /// Compared with one that remembers everything.
         #[test]
         fn no_sequence_gets_more_than_the_limits(
-            asked in proptest::collection::vec((0u16..3, "[a-c]{1,4}", 0u32..40), 1..200),
+            asked in proptest::collection::vec((0u32..3, "[a-c]{1,4}", 0u32..40), 1..200),
             names in 1u32..12,
             rate in 1u32..8,
         ) {
             let mut limiter = limiter(names, rate);
             let mut now = Duration::ZERO;
-            let mut admitted: Vec<(u16, String, Duration)> = Vec::new();
+            let mut admitted: Vec<(RuleIndex, String, Duration)> = Vec::new();
             for (rule, part, later) in asked {
                 now = now.saturating_add(SECOND.saturating_mul(later));
                 let of_rule = || admitted.iter().filter(|(of, ..)| *of == rule);

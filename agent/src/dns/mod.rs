@@ -18,6 +18,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use cordon_ebpf::abi::ruleset::RuleIndex;
+
 use crate::report::NameVerdict;
 
 mod address_class;
@@ -52,13 +54,13 @@ pub use upstream::{TrustError, Upstream, UpstreamError};
 pub trait NamePolicy: Send + Sync + 'static {
     /// Indices of the rules that allow `name` (lower-case ASCII, no final dot), in order; none: it
     /// is denied.
-    fn rules_for_name(&self, name: &str) -> Vec<u16>;
+    fn rules_for_name(&self, name: &str) -> Vec<RuleIndex>;
     /// What the wildcard of a rule that allows `name` stands for in it; `None` if the rule spells
     /// the name out.
-    fn wildcard_part<'a>(&self, rule: u16, name: &'a str) -> Option<&'a str>;
+    fn wildcard_part<'a>(&self, rule: RuleIndex, name: &'a str) -> Option<&'a str>;
     /// Whether every one of these rules lets its names have addresses that are not public. Asked
     /// for one rule at a time: a rule that says so does not say it for the others.
-    fn allows_private(&self, rules: &[u16]) -> bool;
+    fn allows_private(&self, rules: &[RuleIndex]) -> bool;
 }
 
 /// One address a name was resolved to, with all rules it was allowed by.
@@ -70,7 +72,7 @@ pub struct Lease {
     pub address: IpAddr,
     /// Indices of the policy's rules that allow the name, in order; empty in audit mode for a name
     /// no rule allows (then nothing is granted, but the name is remembered for reports).
-    pub rules: Vec<u16>,
+    pub rules: Vec<RuleIndex>,
     /// Seconds from now until it runs out: the answer's TTL, not below the configured floor.
     pub seconds: u32,
 }
@@ -133,7 +135,7 @@ pub struct Question {
     /// What the listener did.
     pub verdict: NameVerdict,
     /// First rule that allows the name.
-    pub rule: Option<u16>,
+    pub rule: Option<RuleIndex>,
     /// Addresses answered.
     pub addresses: Vec<IpAddr>,
     /// Process that asked, if known.

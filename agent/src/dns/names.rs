@@ -1,17 +1,19 @@
 //! How a compiled policy answers for names.
 
+use cordon_ebpf::abi::ruleset::RuleIndex;
+
 use super::NamePolicy;
 use crate::policy::pattern::Depth;
 use crate::policy::{DomainName, Endpoint, Ruleset};
 
 impl NamePolicy for Ruleset {
-    fn rules_for_name(&self, name: &str) -> Vec<u16> {
+    fn rules_for_name(&self, name: &str) -> Vec<RuleIndex> {
         // A name that is none has no rule.
         DomainName::parse(name).map_or_else(|_| Vec::new(), |name| self.rules_for_name(&name))
     }
 
-    fn wildcard_part<'a>(&self, rule: u16, name: &'a str) -> Option<&'a str> {
-        let Endpoint::Host(pattern) = &self.rules.get(usize::from(rule))?.endpoint else {
+    fn wildcard_part<'a>(&self, rule: RuleIndex, name: &'a str) -> Option<&'a str> {
+        let Endpoint::Host(pattern) = &self.rules.get(rule as usize)?.endpoint else {
             return None;
         };
         if pattern.depth() == Depth::Exact {
@@ -21,7 +23,7 @@ impl NamePolicy for Ruleset {
         front.strip_suffix('.')
     }
 
-    fn allows_private(&self, rules: &[u16]) -> bool {
+    fn allows_private(&self, rules: &[RuleIndex]) -> bool {
         self.allows_private(rules)
     }
 }

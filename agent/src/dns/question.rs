@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use cordon_ebpf::abi::ruleset::RuleIndex;
 use cordon_ebpf::abi::verdict::Mode;
 use hickory_proto::op::{Header, LowerQuery, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RecordType};
@@ -73,7 +74,7 @@ pub(super) enum Act {
     /// Ask upstream. No rules: audit mode, and no rule allows the name.
     Forward {
         /// Rules that allow the name.
-        rules: Vec<u16>,
+        rules: Vec<RuleIndex>,
     },
     /// Say which names the address is leased for, without asking anybody.
     Reverse(IpAddr),
@@ -83,7 +84,7 @@ pub(super) enum Act {
 
 impl Act {
     /// Rules that allow the name.
-    pub(super) fn rules(&self) -> &[u16] {
+    pub(super) fn rules(&self) -> &[RuleIndex] {
         match self {
             Self::Forward { rules } => rules,
             Self::Reverse(_) | Self::Refuse(_) => &[],
@@ -222,13 +223,13 @@ fn decimal(byte: u8) -> [char; 3] {
 pub fn fuzz_query(bytes: &[u8]) {
     struct Nothing;
     impl NamePolicy for Nothing {
-        fn rules_for_name(&self, _name: &str) -> Vec<u16> {
+        fn rules_for_name(&self, _name: &str) -> Vec<RuleIndex> {
             Vec::new()
         }
-        fn wildcard_part<'a>(&self, _rule: u16, _name: &'a str) -> Option<&'a str> {
+        fn wildcard_part<'a>(&self, _rule: RuleIndex, _name: &'a str) -> Option<&'a str> {
             None
         }
-        fn allows_private(&self, _rules: &[u16]) -> bool {
+        fn allows_private(&self, _rules: &[RuleIndex]) -> bool {
             false
         }
     }
@@ -256,13 +257,13 @@ mod tests {
 
     struct Allow(&'static str);
     impl NamePolicy for Allow {
-        fn rules_for_name(&self, name: &str) -> Vec<u16> {
+        fn rules_for_name(&self, name: &str) -> Vec<RuleIndex> {
             if name == self.0 { vec![3] } else { Vec::new() }
         }
-        fn wildcard_part<'a>(&self, _rule: u16, _name: &'a str) -> Option<&'a str> {
+        fn wildcard_part<'a>(&self, _rule: RuleIndex, _name: &'a str) -> Option<&'a str> {
             None
         }
-        fn allows_private(&self, _rules: &[u16]) -> bool {
+        fn allows_private(&self, _rules: &[RuleIndex]) -> bool {
             false
         }
     }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use cordon_ebpf::abi::ruleset::RuleIndex;
 use hickory_proto::rr::Name;
 
 use super::Lease;
@@ -29,7 +30,7 @@ pub(super) struct Held {
 #[derive(Clone, Copy, Debug)]
 struct Life {
     until: Duration,
-    rule: Option<u16>,
+    rule: Option<RuleIndex>,
 }
 
 /// A name an address is leased for.
@@ -38,7 +39,7 @@ pub(super) struct Known {
     /// The name that was asked for the lease.
     pub name: String,
     /// The first rule that allows it.
-    pub rule: Option<u16>,
+    pub rule: Option<RuleIndex>,
     /// Seconds the lease still lasts.
     pub seconds: u32,
 }

@@ -108,7 +108,8 @@ pub const HOOKS: [Hook; 45] = [
     ),
     tracepoint(
         "sched_process_exec",
-        "a job's processes stay the job's, whatever their cgroup; process chains",
+        "a job's processes stay the job's, whatever their cgroup; process chains; copies their \
+         arguments and environment for the sweep",
     ),
     tracepoint(
         "sched_process_exit",
@@ -251,12 +252,16 @@ pub const LSM_REMEDY: &str = "boot the kernel with `bpf` added to `lsm=` (the li
                               /sys/kernel/security/lsm; it needs CONFIG_BPF_LSM)";
 
 /// Constants of the object, with the kernel structure member each is the offset of.
-pub const OFFSETS: [(&str, &str, &str); 8] = [
+pub const OFFSETS: [(&str, &str, &str); 12] = [
     ("OFFSET_TASK_PID", "task_struct", "pid"),
     ("OFFSET_TASK_TGID", "task_struct", "tgid"),
     ("OFFSET_TASK_SIGNAL", "task_struct", "signal"),
     ("OFFSET_SIGNAL_LIVE", "signal_struct", "live"),
     ("OFFSET_BINPRM_FILENAME", "linux_binprm", "filename"),
+    ("OFFSET_TASK_MM", "task_struct", "mm"),
+    ("OFFSET_MM_ARG_START", "mm_struct", "arg_start"),
+    ("OFFSET_MM_ENV_START", "mm_struct", "env_start"),
+    ("OFFSET_MM_ENV_END", "mm_struct", "env_end"),
     ("OFFSET_SKB_HEAD", "sk_buff", "head"),
     ("OFFSET_SKB_END", "sk_buff", "end"),
     ("OFFSET_SHARED_INFO_FLAGS", "skb_shared_info", "flags"),

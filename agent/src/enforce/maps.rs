@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, HashMap, HashOfMaps, LpmTrie, Map, MapData, MapError, RingBuf, SkStorage};
 use cordon_ebpf::abi::address::Address;
+use cordon_ebpf::abi::capture::{SLOTS, Slot, Unswept};
 use cordon_ebpf::abi::flow::{FlowCounters, FlowKey};
 use cordon_ebpf::abi::job::{DnsClient, DnsClientKey, Job, KeptKey, Losses, Socket, SocketRole};
 use cordon_ebpf::abi::ruleset::{Grant, Grants, HeldKey, Resolver, ResolverKey};
@@ -18,9 +19,10 @@ use crate::events::ring::Ring;
 use crate::policy::{Ruleset, merge_grants};
 use crate::sys::clock::BootTime;
 use crate::sys::pod::Wire;
+use crate::sys::sensitive::Slots;
 
 /// Names of all maps that are pinned.
-pub const NAMES: [&str; 15] = [
+pub const NAMES: [&str; 17] = [
     "JOBS",
     "LEASES",
     "NETS",
@@ -28,6 +30,8 @@ pub const NAMES: [&str; 15] = [
     "NAMES",
     "FLOWS",
     "RECORDS",
+    "CAPTURES",
+    "UNSWEPT",
     "LOSSES",
     "RESOLVERS",
     "DNS_CLIENTS",
@@ -38,7 +42,7 @@ pub const NAMES: [&str; 15] = [
     "OWNERS",
 ];
 
-/// Addresses one job can hold leases of. 264 bytes each, allocated as needed.
+/// Addresses one job can hold leases of. 392 bytes each, allocated as needed.
 const LEASES_PER_JOB: u32 = 65_536;
 /// The same by address and rule, for rules that ask for a name.
 const HELD_PER_JOB: u32 = 65_536;
@@ -52,6 +56,10 @@ const FLOWS_PER_JOB: u32 = 16_384;
 const RING_BYTES: u32 = 262_144;
 /// `BPF_F_NO_PREALLOC`: the inner maps take memory as they fill.
 const NO_PREALLOC: u32 = 1;
+/// `BPF_F_MMAPABLE`: the agent reads and zeroes it in place.
+const MMAPABLE: u32 = 1 << 10;
+/// `BPF_MAP_TYPE_ARRAY`
+const ARRAY: u32 = 2;
 /// `BPF_MAP_TYPE_RINGBUF`
 const RINGBUF: u32 = 27;
 
@@ -65,6 +73,7 @@ pub fn inner_entries(outer: &str) -> Option<u32> {
         "NAMES" => Some(NAMES_PER_JOB),
         "FLOWS" => Some(FLOWS_PER_JOB),
         "RECORDS" => Some(RING_BYTES),
+        "CAPTURES" => Some(SLOTS),
         _ => None,
     }
 }
@@ -116,6 +125,8 @@ pub struct Maps {
     names: HashOfMaps<MapData, u64, NameMap>,
     flows: HashOfMaps<MapData, u64, FlowMap>,
     records: HashOfMaps<MapData, u64, RingBuf<MapData>>,
+    captures: HashOfMaps<MapData, u64, MapData>,
+    unswept: HashMap<MapData, u32, Wire<Unswept>>,
     losses: HashMap<MapData, u64, Wire<Losses>>,
     resolvers: HashMap<MapData, Wire<ResolverKey>, Wire<Resolver>>,
     dns_clients: Arc<HashMap<MapData, Wire<DnsClientKey>, Wire<DnsClient>>>,
@@ -144,6 +155,8 @@ pub struct JobMaps {
     flows: FlowMap,
     /// Its ring, until the pump takes it.
     pub records: Option<Ring>,
+    /// What its processes were started with, until the sweep takes it.
+    pub slots: Option<Slots>,
 }
 
 impl Maps {
@@ -169,6 +182,8 @@ impl Maps {
             names: take!("NAMES"),
             flows: take!("FLOWS"),
             records: take!("RECORDS"),
+            captures: take!("CAPTURES"),
+            unswept: take!("UNSWEPT"),
             losses: take!("LOSSES"),
             resolvers: take!("RESOLVERS"),
             dns_clients: Arc::new(take!("DNS_CLIENTS")),
@@ -241,6 +256,20 @@ impl Maps {
             .and_then(TryInto::try_into)
             .map_err(failed("create", "RECORDS"))?;
 
+        let captures = aya_obj::Map::new_from_params(
+            ARRAY,
+            size_of::<u32>() as u32,
+            size_of::<Slot>() as u32,
+            SLOTS,
+            MMAPABLE,
+        );
+        let captures = MapData::create(captures, "cordon_captures", None)
+            .map_err(failed("create", "CAPTURES"))?;
+        let slots = slots(&captures)?;
+
+        self.captures
+            .insert(job, &captures, 0)
+            .map_err(failed("publish", "CAPTURES"))?;
         self.nets
             .insert(job, &nets, 0)
             .map_err(failed("publish", "NETS"))?;
@@ -264,7 +293,9 @@ impl Maps {
             .map_err(failed("publish", "LOSSES"))?;
         let entry = Job {
             mode: ruleset.mode.into(),
-            reserved: [0; 7],
+            closed: 0,
+            hold: 0,
+            reserved: [0; 5],
             ruleset: ruleset.digest.short(),
         };
         self.jobs
@@ -279,6 +310,7 @@ impl Maps {
             leases,
             flows,
             records: Some(Ring(ring)),
+            slots: Some(slots),
         })
     }
 
@@ -294,6 +326,10 @@ impl Maps {
             .records
             .get(&job, 0)
             .map_err(failed("open", "RECORDS"))?;
+        let captures = self
+            .captures
+            .get(&job, 0)
+            .map_err(failed("open", "CAPTURES"))?;
         let leases = Arc::new(Leases {
             tables: Mutex::new(LeaseTables { leases, held }),
             ruleset: Arc::clone(ruleset),
@@ -303,6 +339,7 @@ impl Maps {
             leases,
             flows,
             records: Some(Ring(ring)),
+            slots: Some(slots(&captures)?),
         })
     }
 
@@ -316,6 +353,51 @@ impl Maps {
             Err(MapError::KeyNotFound) => Ok(None),
             Err(error) => Err(failed("read", "JOBS")(error)),
         }
+    }
+
+    /// From now on, processes of a job are stopped at exec, and nothing they send leaves, until
+    /// [`swept`](Self::swept).
+    ///
+    /// # Errors
+    /// The job is not in force, or the map cannot be written.
+    pub fn hold(&mut self, job: u64) -> Result<(), MapsError> {
+        self.change(job, |entry| entry.hold = 1)
+    }
+
+    /// From now on nothing of a job leaves, whatever its rules say.
+    ///
+    /// # Errors
+    /// As [`hold`](Self::hold).
+    pub fn close(&mut self, job: u64) -> Result<(), MapsError> {
+        self.change(job, |entry| entry.closed = 1)
+    }
+
+    fn change(&mut self, job: u64, change: impl FnOnce(&mut Job)) -> Result<(), MapsError> {
+        let Wire(mut entry) = self.jobs.get(&job, 0).map_err(failed("read", "JOBS"))?;
+        change(&mut entry);
+        // 2: only where there is one.
+        self.jobs
+            .insert(job, Wire(entry), 2)
+            .map_err(failed("change", "JOBS"))
+    }
+
+    /// Processes of a job that have not been swept since their last exec, with the boot time (ns) of it.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn unswept(&self, job: u64) -> Result<Vec<(u32, u64)>, MapsError> {
+        self.unswept
+            .iter()
+            .filter(|entry| !matches!(entry, Ok((_, Wire(of))) if of.job != job))
+            .map(|entry| entry.map(|(tgid, Wire(of))| (tgid, of.since)))
+            .collect::<Result<_, _>>()
+            .map_err(failed("list", "UNSWEPT"))
+    }
+
+    /// A process was swept: what it sends may leave again.
+    pub fn swept(&mut self, tgid: u32) {
+        // Not there is as good as removed.
+        let _gone = self.unswept.remove(&tgid);
     }
 
     /// Sends a job's DNS in one network namespace to its listener.
@@ -448,6 +530,7 @@ impl Maps {
             ("LEASES", self.leases.remove(&job)),
             ("FLOWS", self.flows.remove(&job)),
             ("RECORDS", self.records.remove(&job)),
+            ("CAPTURES", self.captures.remove(&job)),
             ("LOSSES", self.losses.remove(&job)),
         ]);
         let errors: Vec<MapsError> = results
@@ -462,6 +545,13 @@ impl Maps {
             Err(errors)
         }
     }
+}
+
+/// A job's slots, in this process' memory.
+fn slots(captures: &MapData) -> Result<Slots, MapsError> {
+    Slots::map(captures.fd())
+        .map_err(MapError::IoError)
+        .map_err(failed("map", "CAPTURES"))
 }
 
 fn is_not_found(error: &MapError) -> bool {
@@ -557,7 +647,7 @@ impl LeaseTables {
             let key = HeldKey {
                 address,
                 rule: *rule,
-                reserved: [0; 3],
+                reserved: 0,
             };
             let grants = ruleset.grants_for_rules(&[*rule], expires);
             if merge_into(&mut self.held, Wire(key), &grants, now, lease)?.is_err() {

@@ -7,16 +7,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use cordon_ebpf::abi::flow::{FlowKey, NO_RULE};
+use cordon_ebpf::abi::flow::FlowKey;
 use cordon_ebpf::abi::record::{
     Call, CallRefused, Connection, Hook, Moved, NameRefused, SocketRefused, Unserved,
 };
+use cordon_ebpf::abi::ruleset::{NO_RULE, RuleIndex};
 use cordon_ebpf::abi::verdict::{Reason, Verdict};
 
 use super::decode::{DecodeError, Event, text};
 use crate::attribution::{Chain, Living, Processes};
 use crate::dns::Question;
 use crate::report::NameVerdict;
+use crate::secrets::ledger::Seen;
 
 /// Different process chains kept for one line of the report.
 const CHAINS_PER_LINE: usize = 8;
@@ -42,7 +44,7 @@ pub struct Who {
 #[derive(Clone, Debug)]
 pub struct NameLine {
     /// First rule that allows it.
-    pub rule: Option<u16>,
+    pub rule: Option<RuleIndex>,
     /// How often.
     pub count: u64,
     /// Boot time of the first, ns.
@@ -146,6 +148,8 @@ pub enum News {
         /// Who.
         chain: Chain,
     },
+    /// A credential, in a place where it was not seen before.
+    Secret(Box<Seen>),
     /// A name.
     Name {
         /// The name and what became of it.
@@ -182,7 +186,7 @@ pub struct Ledger {
     /// Names asked.
     pub names: BTreeMap<NameKey, NameLine>,
     /// Rules of which it was told that their wildcard's limits were hit.
-    limited: BTreeSet<Option<u16>>,
+    limited: BTreeSet<Option<RuleIndex>>,
     /// Names by the addresses they were answered with.
     names_of: BTreeMap<IpAddr, BTreeSet<String>>,
     /// What could not be kept.
@@ -229,6 +233,12 @@ impl Ledger {
                 None
             }
         }
+    }
+
+    /// A process and its ancestors.
+    #[must_use]
+    pub fn chain_of(&self, process: u32, living: &impl Living) -> Chain {
+        self.processes.chain(process, living)
     }
 
     /// Takes one DNS question, asked at boot time `now` (ns).
@@ -326,7 +336,7 @@ impl Ledger {
             protocol: record.protocol,
             verdict: record.verdict,
             reason: record.reason,
-            reserved: 0,
+            reserved: [0; 7],
             rule: record.rule,
         };
         let chain = self.chain(record.header.tgid, &record.comm, living);
@@ -353,7 +363,7 @@ impl Ledger {
             protocol: record.protocol,
             verdict: record.verdict,
             reason: record.reason,
-            reserved: 0,
+            reserved: [0; 7],
             rule: NO_RULE,
         };
         let chain = self.chain(record.header.tgid, &[0; 16], living);
@@ -518,8 +528,8 @@ fn line<'a, K: Ord>(
 #[cfg(test)]
 mod tests {
     use cordon_ebpf::abi::address::Address;
-    use cordon_ebpf::abi::flow::NO_RULE;
     use cordon_ebpf::abi::record::{RecordHeader, RecordKind};
+    use cordon_ebpf::abi::ruleset::NO_RULE;
 
     use super::*;
 

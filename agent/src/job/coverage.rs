@@ -22,10 +22,10 @@ const ANY_UNIX: &str = "\
     connection; only well-known sockets of container engines, buses and resolvers are hidden.";
 
 const NAMES: &str = "\
-    The name a connection shows is checked on port 443 (TLS) and 80 (HTTP), and where a rule says so. On other \
-    ports, allowing one site of an address allows all of them. In TLS the name is what the client says: \
-    another site behind the same front end (fronting), a name inside an encrypted hello (ECH), and which \
-    certificate the server showed are not seen.";
+    The name a connection shows is checked on TCP port 443 (TLS) and 80 (HTTP), and where a rule says so. On \
+    other ports, and over UDP (QUIC), allowing one site of an address allows all of them. In TLS the name is \
+    what the client says: another site behind the same front end (fronting), a name inside an encrypted \
+    hello (ECH), and which certificate the server showed are not seen.";
 
 const STREAMS: &str = "\
     Standard input, output and error lead to whoever started cordon. What passes there is not judged.";

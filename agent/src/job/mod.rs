@@ -11,4 +11,5 @@ pub mod namespaces;
 pub mod record;
 pub mod resume;
 pub mod run;
+pub mod sweeping;
 pub mod watch;

@@ -26,10 +26,12 @@ use crate::events::ledger::{Ledger, News};
 use crate::events::ring::Pump;
 use crate::policy::{Mode, Policy, Ruleset, compile};
 use crate::report::signer::SigningKey;
-use crate::report::sink::{BUNDLE_NAME, EvidenceDir, Written};
+use crate::report::sink::{BUNDLE_NAME, EvidenceDir, Reports, Written};
 use crate::report::statement::REPORT_NAME;
+use crate::report::sweep::SweepReport;
 use crate::report::verify::verify;
 use crate::report::{Coverage, Interruption, Layer, Outcome, Report};
+use crate::secrets::ledger::Occasion;
 use crate::sys::signals::Signals;
 use crate::sys::{fs, netns, privilege};
 
@@ -157,7 +159,7 @@ pub(super) async fn end_orphans(
             Ok(Resumed {
                 evidence: Some(evidence),
                 ..
-            }) => Ok(evidence.1.report),
+            }) => Ok(evidence.1.directory),
             Err(error) => Err(chain(&error)),
         };
         tell(News::Orphan { id, evidence });
@@ -198,19 +200,19 @@ async fn end(
     let lost = orphan.lost.clone();
     let mut taken = Taken::new(known, last_seen)?;
     let evidence = taken.evidence_dir(&id, config)?;
-    let (report, cleared) = match (orphan.into_place(), lost) {
+    let ((report, sweep), cleared) = match (orphan.into_place(), lost) {
         (Ok(place), None) => {
             let report = take_over(host, &place, &mut taken, config, watching, tell).await;
             // A job that cannot be watched is ended all the same, with what is known.
             let report = report.or_else(|error| {
                 let why = format!("the job could not be taken over: {}", chain(&error));
-                bare(host, Some(&place), &mut taken, &why)
+                Ok::<_, RunError>((bare(host, Some(&place), &mut taken, &why)?, None))
             })?;
             (report, Cleared::Place(place))
         }
         (Ok(place), Some(why)) => {
             let why = format!("the kernel's tables are lost: {why}");
-            let report = bare(host, None, &mut taken, &why)?;
+            let report = (bare(host, None, &mut taken, &why)?, None);
             (report, Cleared::Place(place))
         }
         (Err(orphan), lost) => {
@@ -218,11 +220,15 @@ async fn end(
                 || taken.where_it_went().to_owned(),
                 |why| format!("the kernel's tables are lost: {why}"),
             );
-            let report = bare(host, None, &mut taken, &why)?;
+            let report = (bare(host, None, &mut taken, &why)?, None);
             (report, Cleared::Orphan(orphan))
         }
     };
-    let written = evidence.write(&report, key);
+    let reports = sweep.as_ref().map_or_else(
+        || Reports::from(&report),
+        |sweep| Reports::from((&report, sweep)),
+    );
+    let written = evidence.write(&reports, key);
     let cleared = match cleared {
         Cleared::Place(place) => host.clear_place(place),
         Cleared::Orphan(orphan) => host.clear_orphan(*orphan),
@@ -269,14 +275,15 @@ fn examine(host: &Host, orphan: &Orphan, key: &SigningKey) -> Known {
     }
 }
 
-/// Whether its cordon was killed after it had written the evidence. A job could have put files
-/// there; only our signature counts.
+/// Whether its cordon was killed after it had written the evidence, of which this bundle is the last.
+/// A job could have put files there; only our signature counts.
 fn has_evidence(record: &Record, key: &SigningKey) -> bool {
     let read = |name| fs::read(&record.evidence.join(name), EVIDENCE_LIMIT).ok();
     let (Some(report), Some(bundle)) = (read(REPORT_NAME), read(BUNDLE_NAME)) else {
         return false;
     };
-    verify(&report, &bundle, key.public()).is_ok_and(|verified| verified.report.job.id == record.id)
+    verify::<Report>(&report, &bundle, key.public())
+        .is_ok_and(|verified| verified.report.job.id == record.id)
 }
 
 /// A job that is being taken over, with all that can be said of it.
@@ -428,9 +435,9 @@ async fn take_over(
     config: &Config,
     watching: Option<&mut Signals>,
     tell: Tell<'_>,
-) -> Result<Report, RunError> {
+) -> Result<(Report, Option<SweepReport>), RunError> {
     if !taken.known {
-        return bare(host, Some(place), taken, "");
+        return Ok((bare(host, Some(place), taken, "")?, None));
     }
     let (layers, mut proof) = taken.layers();
     proof.push(format!(
@@ -469,6 +476,9 @@ async fn take_over(
                 let listener = bound.serve(resolution)?;
                 watch.namespaces = Some(Namespaces::new(place.cgroup.id(), home, listener));
             }
+            let slots = enforced.maps.slots.take();
+            let policy = taken.policy.secrets.clone();
+            watch.sweeping = Some(run::sweeping(config, policy, slots)?);
             taken.effects.push(if watch.namespaces.is_some() {
                 "DNS questions in this time got no answer.".to_owned()
             } else {
@@ -485,13 +495,21 @@ async fn take_over(
                 .until_empty(host, place, signals, tell)
                 .await
                 .map_err(RunError::Watch)?;
+            watch
+                .sweep(Occasion::End, host, place, tell)
+                .map_err(RunError::Watch)?;
             let survivors = host.kill(place).map_err(RunError::Survivors)?;
             (watch.end_dns().await, survivors)
         }
     };
-    watch.finish(tell).map_err(RunError::Watch)?;
+    watch.finish(host, tell).map_err(RunError::Watch)?;
+    watch
+        .sweep(Occasion::BeforeSeal, host, place, tell)
+        .map_err(RunError::Watch)?;
     let (job, ran) = (taken.job(config), taken.ran(survivors));
-    run::report(&job, host, &enforced, place, &watch.ledger, dns, &ran)
+    let report = run::report(&job, host, &enforced, place, &watch.ledger, dns, &ran)?;
+    let sweep = run::sweep_report(&job, host, place, &watch, &report)?;
+    Ok((report, sweep))
 }
 
 fn no_ring() -> RunError {

@@ -17,6 +17,7 @@ use super::id::JobId;
 use super::namespaces::Namespaces;
 use super::record::{Record, Stage, Start};
 use super::resume;
+use super::sweeping::Sweeping;
 use super::watch::{Questions, Watch};
 use crate::config::{Config, DnsConfig, UnixSockets};
 use crate::dns::{self, Bound, Resolution};
@@ -24,19 +25,23 @@ use crate::enforce::maps::Leases;
 use crate::enforce::{self, Enforced, Host, Place, object};
 use crate::events::ledger::{Ledger, News};
 use crate::events::ring::Pump;
-use crate::policy::{Policy, Ruleset};
+use crate::policy::{Policy, Ruleset, SecretsPolicy};
 use crate::report::build::{Facts, build};
 use crate::report::signer::SigningKey;
-use crate::report::sink::{EvidenceDir, SinkError, Written};
+use crate::report::sink::{EvidenceDir, Reports, SinkError, Written};
+use crate::report::sweep::SweepReport;
 use crate::report::{Coverage, Interruption, JobFacts, Outcome, Platform, Report};
 use crate::sandbox::filter::Judges;
 use crate::sandbox::link::{Init, Message};
 use crate::sandbox::{self, InheritedError, Plan};
+use crate::secrets;
+use crate::secrets::ledger::Occasion;
 use crate::sys::clock::Calendar;
+use crate::sys::sensitive::Slots;
 use crate::sys::signals::Signals;
 use crate::sys::spawn::{self, Account};
 use crate::sys::terminal::Foreground;
-use crate::sys::{fs, privilege};
+use crate::sys::{fs, privilege, sensitive};
 
 /// Receives what happens while it happens.
 pub type Tell<'a> = &'a mut dyn FnMut(News);
@@ -67,9 +72,11 @@ pub struct Ended {
     pub outcome: Outcome,
     /// Why it did not start, for [`Outcome::NotStarted`].
     pub not_started: Option<io::Error>,
-    /// The report.
+    /// The egress report.
     pub report: Report,
-    /// Where it lies.
+    /// The report of the secret sweep.
+    pub sweep: Option<SweepReport>,
+    /// Where they lie.
     pub written: Written,
     /// What could not be cleared away afterwards.
     pub leftovers: Option<enforce::EnforceError>,
@@ -102,6 +109,9 @@ pub enum RunError {
         #[source]
         source: io::Error,
     },
+    /// Its processes could not be swept for secrets.
+    #[error("the job was not started: it could not be swept for secrets")]
+    Sweep(#[from] secrets::SweepError),
     /// It would have inherited what a job must not have.
     #[error("the job was not started")]
     Inherited(#[from] InheritedError),
@@ -129,6 +139,10 @@ pub enum RunError {
 pub fn run(request: &Request, tell: Tell<'_>) -> Result<Ended, RunError> {
     privilege::require()?;
     sandbox::withhold_inherited()?;
+    sensitive::shield().map_err(|source| RunError::Start {
+        what: "its secrets could not be kept out of core files",
+        source,
+    })?;
     runtime()?.block_on(run_job(request, tell))
 }
 
@@ -234,6 +248,14 @@ async fn run_placed(
     let (mut watch, log) = Watch::new(pump, leases, place.cgroup.name());
     let plan = plan(request, place, &enforced)?;
     job.around = Surroundings::of(&plan, job.as_root);
+    let slots = enforced.maps.slots.take();
+    let sweeping = sweeping(&request.config, request.policy.secrets.clone(), slots)?;
+    if sweeping.holds() {
+        let maps = &mut host.kernel.maps;
+        maps.hold(place.cgroup.id())
+            .map_err(enforce::EnforceError::from)?;
+    }
+    watch.sweeping = Some(sweeping);
     let home = bound.netns();
     let listener = bound.serve(resolution(host, place, &job, &enforced, log)?)?;
     watch.namespaces = Some(Namespaces::new(place.cgroup.id(), home, listener));
@@ -246,9 +268,17 @@ async fn run_placed(
     let ran = release(request, &plan, host, place, &mut watch, signals, tell).await?;
     // No process is left: nothing more can be asked, and what was said is in the ring.
     let dns = watch.end_dns().await;
-    watch.finish(tell).map_err(RunError::Watch)?;
+    watch.finish(host, tell).map_err(RunError::Watch)?;
+    watch
+        .sweep(Occasion::BeforeSeal, host, place, tell)
+        .map_err(RunError::Watch)?;
     let report = report(&job, host, &enforced, place, &watch.ledger, dns, &ran)?;
-    let written = request.evidence.write(&report, &request.key)?;
+    let sweep = sweep_report(&job, host, place, &watch, &report)?;
+    let reports = sweep.as_ref().map_or_else(
+        || Reports::from(&report),
+        |sweep| Reports::from((&report, sweep)),
+    );
+    let written = request.evidence.write(&reports, &request.key)?;
     let Ran {
         outcome,
         not_started,
@@ -258,9 +288,20 @@ async fn run_placed(
         outcome,
         not_started,
         report,
+        sweep,
         written,
         leftovers: None,
     })
+}
+
+/// A job's secret sweep.
+pub(super) fn sweeping(
+    config: &Config,
+    policy: SecretsPolicy,
+    slots: Option<Slots>,
+) -> Result<Sweeping, RunError> {
+    let sweeper = secrets::sweeper(config, &policy, slots)?;
+    Ok(Sweeping::new(sweeper, policy))
 }
 
 /// What another cordon needs to go on with the job.
@@ -377,6 +418,9 @@ async fn release(
         }
         Some(error) => (Outcome::NotStarted, Some(error)),
     };
+    watch
+        .sweep(Occasion::End, host, place, tell)
+        .map_err(RunError::Watch)?;
     let survivors = host.kill(place).map_err(RunError::Survivors)?;
     Ok(Ran {
         outcome,
@@ -434,6 +478,30 @@ pub(super) fn report(
     build_report(job, &place.id, coverage, ledger, counted, ran, object)
 }
 
+/// The report of a job's secret sweep; the facts of the job are those of its egress report.
+pub(super) fn sweep_report(
+    job: &Job<'_>,
+    host: &Host,
+    place: &Place,
+    watch: &Watch,
+    egress: &Report,
+) -> Result<Option<SweepReport>, RunError> {
+    let Some(sweeping) = &watch.sweeping else {
+        return Ok(None);
+    };
+    let losses = host.kernel.maps.losses(place.cgroup.id());
+    let facts = secrets::report::Facts {
+        policy: job.policy,
+        acted: sweeping.acted.as_ref(),
+        losses: losses.map_err(|error| RunError::Report(error.into()))?,
+        interruptions: &job.interruptions,
+        job: Some(egress.job.clone()),
+        platform: egress.platform.clone(),
+        calendar: Calendar::now().map_err(|error| RunError::Report(error.into()))?,
+    };
+    Ok(Some(secrets::report::of_job(sweeping, facts)))
+}
+
 /// What the kernel and the listener counted.
 type Counted<'a> = (&'a [(FlowKey, FlowCounters)], Losses, dns::Counts);
 
@@ -470,7 +538,7 @@ pub(super) fn build_report(
     }))
 }
 
-fn platform(object_sha256: String) -> Result<Platform, Box<dyn std::error::Error>> {
+pub(crate) fn platform(object_sha256: String) -> Result<Platform, Box<dyn std::error::Error>> {
     let system = nix::sys::utsname::uname()?;
     Ok(Platform {
         kernel: system.release().to_string_lossy().into_owned(),

@@ -16,16 +16,18 @@ use tokio::time::interval;
 use super::closing::Closing;
 use super::namespaces::Namespaces;
 use super::run::Tell;
+use super::sweeping::{Alarm, Sweeping};
 use crate::attribution::Proc;
 use crate::cgroup::Cgroup;
 use crate::dns::{Counts, NameLog, Question};
 use crate::enforce::maps::Leases;
 use crate::enforce::{Host, Place};
 use crate::events::decode::Event;
-use crate::events::ledger::Ledger;
+use crate::events::ledger::{Ledger, News};
 use crate::events::ring::Pump;
 use crate::report::Outcome;
 use crate::sandbox::link::Init;
+use crate::secrets::ledger::Occasion;
 use crate::sys::clock::BootTime;
 use crate::sys::signals::{Received, Signals};
 
@@ -63,6 +65,8 @@ pub struct Watch {
     closing: Closing,
     /// The job's DNS, once it is served.
     pub namespaces: Option<Namespaces>,
+    /// The secret sweep, once it is set up.
+    pub sweeping: Option<Sweeping>,
     /// What was seen.
     pub ledger: Ledger,
 }
@@ -85,6 +89,7 @@ impl Watch {
                 leases,
                 closing: Closing::default(),
                 namespaces: None,
+                sweeping: None,
                 ledger: Ledger::of(home),
             },
             log,
@@ -114,6 +119,7 @@ impl Watch {
                 leases,
                 closing,
                 namespaces,
+                sweeping,
                 ledger,
                 ..
             } = self;
@@ -121,8 +127,9 @@ impl Watch {
                 status = init.ended() => return Ok(outcome(status?)),
                 ready = pump.ready() => {
                     ready?;
-                    let unserved = drain(pump, closing, ledger, tell);
-                    serve(namespaces.as_mut(), host, place, &unserved, ledger, tell);
+                    let drained = drain(pump, closing, ledger, sweeping.as_mut(), host, tell);
+                    act(sweeping.as_mut(), drained.alarm, host, place)?;
+                    serve(namespaces.as_mut(), host, place, &drained.unserved, ledger, tell);
                 }
                 Some(question) = questions.recv() => {
                     if let Some(news) = ledger.question(question, BootTime::now()?.0, &Proc) {
@@ -133,9 +140,13 @@ impl Watch {
                     forward(received?, init, cgroup, &mut asked_to_end)?;
                 }
                 _ = collect.tick() => leases.collect_expired(),
+                () = next_slice(sweeping.as_ref()) => {
+                    go_on(sweeping.as_mut(), ledger, host, place, tell)?;
+                }
                 _ = touch.tick() => {
                     place.touch()?;
                     let_go(namespaces.as_mut(), host, place);
+                    look_after(sweeping.as_mut(), ledger, host, place, tell)?;
                 }
             }
         }
@@ -163,6 +174,7 @@ impl Watch {
                 leases,
                 closing,
                 namespaces,
+                sweeping,
                 ledger,
                 ..
             } = self;
@@ -174,8 +186,9 @@ impl Watch {
                 }
                 ready = pump.ready() => {
                     ready?;
-                    let unserved = drain(pump, closing, ledger, tell);
-                    serve(namespaces.as_mut(), host, place, &unserved, ledger, tell);
+                    let drained = drain(pump, closing, ledger, sweeping.as_mut(), host, tell);
+                    act(sweeping.as_mut(), drained.alarm, host, place)?;
+                    serve(namespaces.as_mut(), host, place, &drained.unserved, ledger, tell);
                 }
                 Some(question) = questions.recv() => {
                     if let Some(news) = ledger.question(question, BootTime::now()?.0, &Proc) {
@@ -189,9 +202,13 @@ impl Watch {
                     }
                 }
                 _ = collect.tick() => leases.collect_expired(),
+                () = next_slice(sweeping.as_ref()) => {
+                    go_on(sweeping.as_mut(), ledger, host, place, tell)?;
+                }
                 _ = touch.tick() => {
                     place.touch()?;
                     let_go(namespaces.as_mut(), host, place);
+                    look_after(sweeping.as_mut(), ledger, host, place, tell)?;
                 }
             }
         }
@@ -205,44 +222,163 @@ impl Watch {
         }
     }
 
+    /// Sweeps all processes of the job at once.
+    ///
+    /// # Errors
+    /// They cannot be listed, or a finding cannot be acted on; the job must end.
+    pub fn sweep(
+        &mut self,
+        occasion: Occasion,
+        host: &mut Host,
+        place: &Place,
+        tell: Tell<'_>,
+    ) -> io::Result<()> {
+        let Some(sweeping) = &mut self.sweeping else {
+            return Ok(());
+        };
+        let ledger = &self.ledger;
+        let chain_of = |process| ledger.chain_of(process, &Proc);
+        let alarm = sweeping.sweep(occasion, host, place, &chain_of, &mut |seen| {
+            tell(News::Secret(Box::new(seen)));
+        })?;
+        act(Some(sweeping), alarm, host, place)
+    }
+
     /// Takes what is still on its way, after the last process is gone.
     ///
     /// # Errors
     /// The clock cannot be read.
-    pub fn finish(&mut self, tell: Tell<'_>) -> io::Result<()> {
+    pub fn finish(&mut self, host: &mut Host, tell: Tell<'_>) -> io::Result<()> {
         while let Ok(question) = self.questions.try_recv() {
             if let Some(news) = self.ledger.question(question, BootTime::now()?.0, &Proc) {
                 tell(news);
             }
         }
-        // No process is left that could ask for a name.
-        let _unserved = drain(&mut self.pump, &mut self.closing, &mut self.ledger, tell);
+        // No process is left that could ask for a name, or send what it holds.
+        let _nothing_to_do = drain(
+            &mut self.pump,
+            &mut self.closing,
+            &mut self.ledger,
+            self.sweeping.as_mut(),
+            host,
+            tell,
+        );
         let lost = self.lost.swap(0, Ordering::Relaxed);
         self.ledger.dropped.names = self.ledger.dropped.names.saturating_add(lost);
         Ok(())
     }
 }
 
-/// Takes what the ring holds, and closes what was refused for its name. Returns the namespaces in which
-/// the job has no DNS.
+/// What came out of the ring and must be dealt with.
+struct Drained {
+    /// Namespaces in which the job has no DNS.
+    unserved: Vec<Unserved>,
+    /// A secret that must be acted on.
+    alarm: Option<Alarm>,
+}
+
+/// Takes what the ring holds, closes what was refused for its name, and sweeps what was started.
 fn drain(
     pump: &mut Pump,
     closing: &mut Closing,
     ledger: &mut Ledger,
+    mut sweeping: Option<&mut Sweeping>,
+    host: &mut Host,
     tell: Tell<'_>,
-) -> Vec<Unserved> {
-    let mut unserved = Vec::new();
+) -> Drained {
+    let mut drained = Drained {
+        unserved: Vec::new(),
+        alarm: None,
+    };
+    let maps = &mut host.kernel.maps;
     pump.drain(&mut |event| {
         match &event {
-            Ok(Event::Unserved(record)) => unserved.push(*record),
+            Ok(Event::Unserved(record)) => drained.unserved.push(*record),
             Ok(Event::NameRefused(record)) => closing.close(record),
             _ => {}
         }
         if let Some(news) = ledger.take(&event, &Proc) {
             tell(news);
         }
+        let Some(sweeping) = sweeping.as_deref_mut() else {
+            return;
+        };
+        match &event {
+            Ok(Event::Fork(record)) => sweeping.forked(record.header.tgid, record.child),
+            Ok(Event::Exec(record)) => {
+                let chain = ledger.chain_of(record.header.tgid, &Proc);
+                let alarm = sweeping.exec(record, &chain, maps, &mut |seen| {
+                    tell(News::Secret(Box::new(seen)));
+                });
+                if drained.alarm.is_none() {
+                    drained.alarm = alarm;
+                }
+            }
+            _ => {}
+        }
     });
-    unserved
+    drained
+}
+
+fn act(
+    sweeping: Option<&mut Sweeping>,
+    alarm: Option<Alarm>,
+    host: &mut Host,
+    place: &Place,
+) -> io::Result<()> {
+    match (sweeping, alarm) {
+        (Some(sweeping), Some(alarm)) => sweeping.act(alarm, host, place),
+        _ => Ok(()),
+    }
+}
+
+/// Returns when there are processes to be swept; other work has its turn in between.
+async fn next_slice(sweeping: Option<&Sweeping>) {
+    match sweeping {
+        Some(sweeping) if sweeping.is_under_way() => tokio::task::yield_now().await,
+        _ => std::future::pending().await,
+    }
+}
+
+fn go_on(
+    sweeping: Option<&mut Sweeping>,
+    ledger: &Ledger,
+    host: &mut Host,
+    place: &Place,
+    tell: Tell<'_>,
+) -> io::Result<()> {
+    let Some(sweeping) = sweeping else {
+        return Ok(());
+    };
+    let chain_of = |process| ledger.chain_of(process, &Proc);
+    let alarm = sweeping.go_on(&chain_of, &mut |seen| tell(News::Secret(Box::new(seen))))?;
+    act(Some(sweeping), alarm, host, place)
+}
+
+/// Begins the next sweep when it is due, sweeps processes whose records were lost, and ends a job that was frozen
+/// for too long.
+fn look_after(
+    sweeping: Option<&mut Sweeping>,
+    ledger: &Ledger,
+    host: &mut Host,
+    place: &Place,
+    tell: Tell<'_>,
+) -> io::Result<()> {
+    let Some(sweeping) = sweeping else {
+        return Ok(());
+    };
+    if sweeping.has_waited() {
+        place.cgroup.kill().map_err(io::Error::other)?;
+        return Ok(());
+    }
+    if sweeping.is_due() {
+        sweeping.begin(Occasion::Interval, host, place)?;
+    }
+    let chain_of = |process| ledger.chain_of(process, &Proc);
+    let alarm = sweeping.overdue(host, place, &chain_of, &mut |seen| {
+        tell(News::Secret(Box::new(seen)));
+    })?;
+    act(Some(sweeping), alarm, host, place)
 }
 
 fn serve(

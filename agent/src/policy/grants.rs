@@ -1,6 +1,6 @@
 //! Lists of grants, small enough for the kernel's entry.
 
-use cordon_ebpf::abi::ruleset::{Grant, MAX_GRANTS};
+use cordon_ebpf::abi::ruleset::{Grant, MAX_GRANTS, RuleIndex};
 use cordon_ebpf::shown::Verify;
 
 /// Puts new grants beside those an address has already: several names can have one address.
@@ -102,7 +102,7 @@ fn same(one: &Grant, other: &Grant) -> bool {
 
 /// Those that ask for no name first, then the order of the policy's rules: of several that allow, the
 /// kernel names the first.
-fn order(grant: &Grant) -> (bool, u16, u8, u16, u16) {
+fn order(grant: &Grant) -> (bool, RuleIndex, u8, u16, u16) {
     (
         grant.verify != Verify::NONE,
         grant.rule,
@@ -120,7 +120,7 @@ mod tests {
 
     use super::*;
 
-    fn grant(rule: u16, first_port: u16, last_port: u16, expires: u64) -> Grant {
+    fn grant(rule: RuleIndex, first_port: u16, last_port: u16, expires: u64) -> Grant {
         Grant {
             expires,
             first_port,
@@ -128,6 +128,7 @@ mod tests {
             rule,
             protocol: TCP,
             verify: Verify::NONE,
+            reserved: [0; 6],
         }
     }
 
@@ -156,7 +157,7 @@ mod tests {
     #[test]
     fn too_many_different_grants_are_refused() {
         let many: Vec<Grant> = (1..=17)
-            .map(|port| grant(port, port, port, NEVER))
+            .map(|port| grant(port.into(), port, port, NEVER))
             .collect();
         assert_eq!(merge_grants(&many, &[], 0), None);
         assert!(merge_grants(&many[1..], &[], 0).is_some());
@@ -164,7 +165,7 @@ mod tests {
 
     fn any_grant() -> impl Strategy<Value = Grant> {
         (
-            0u16..4,
+            0u32..4,
             1u16..6,
             0u16..4,
             0u64..6,
@@ -173,7 +174,7 @@ mod tests {
             .prop_map(|(rule, first, more, expires, protocol)| Grant {
                 protocol,
                 // A rule asks for one thing.
-                verify: Verify([0, 1, 2, 1][usize::from(rule)]),
+                verify: Verify([0, 1, 2, 1][rule as usize]),
                 ..grant(rule, first, first.saturating_add(more), expires)
             })
     }

@@ -30,6 +30,7 @@ pub mod ports;
 mod profile;
 pub(crate) mod reader;
 pub mod remedy;
+pub mod secrets;
 pub mod suggest;
 pub mod upstream;
 pub mod verify;
@@ -44,6 +45,7 @@ pub use self::pattern::DomainPattern;
 pub use self::ports::PortSet;
 pub(crate) use self::profile::{is_profile_name, read_ca, read_upstream};
 pub use self::remedy::{remedy, remedy_with};
+pub use self::secrets::SecretsPolicy;
 pub use self::upstream::Upstream;
 pub use self::verify::Verify;
 use crate::report::ReportMode;
@@ -59,6 +61,8 @@ pub struct Policy {
     pub rules: Vec<Rule>,
     /// How names are looked up.
     pub dns: DnsPolicy,
+    /// What is looked for in its processes, and what is done about it.
+    pub secrets: SecretsPolicy,
     /// The files it was made of, in the order of their rules.
     pub profiles: Vec<ProfileSource>,
 }
@@ -72,6 +76,7 @@ impl Policy {
             mode: Mode::Enforce,
             rules: Vec::new(),
             dns: DnsPolicy::default(),
+            secrets: SecretsPolicy::default(),
             profiles: Vec::new(),
         }
     }

@@ -11,6 +11,7 @@ use super::diagnostic::{Mistake, SourceText};
 use super::hex::Hex;
 use super::library::has_toml_suffix;
 use super::reader::{Reader, Schema, Table};
+use super::secrets::{Said, read_secrets};
 use super::upstream::{Upstream, UpstreamError};
 use super::{DnsPolicy, Mode, ProfileSource, Rule};
 
@@ -19,10 +20,17 @@ pub(crate) const FILE_BYTES: u64 = 1 << 20;
 
 const PROFILE: Schema = Schema {
     what: "a profile",
-    keys: &["name", "description", "extends", "mode", "allow", "dns"],
+    keys: &[
+        "name",
+        "description",
+        "extends",
+        "mode",
+        "allow",
+        "dns",
+        "secrets",
+    ],
     later: &[
         ("limits", "cgroup limits"),
-        ("secrets", "the secret sweep"),
         ("containers", "mediated container engines"),
     ],
 };
@@ -42,6 +50,7 @@ pub(crate) struct Profile {
     pub(crate) mode: Option<Mode>,
     pub(crate) rules: Vec<Rule>,
     pub(crate) dns: Option<DnsPolicy>,
+    pub(crate) secrets: Option<Said>,
     pub(crate) source: Arc<SourceText>,
 }
 
@@ -77,6 +86,7 @@ impl Profile {
             mode: None,
             rules: Vec::new(),
             dns: None,
+            secrets: None,
             source,
         }
     }
@@ -108,6 +118,7 @@ fn read_profile(reader: &mut Reader, table: Table<'_>) -> Profile {
         mode: read_mode(reader, table),
         rules: read_rules(reader, table),
         dns: read_dns(reader, table),
+        secrets: read_secrets(reader, table),
         source: Arc::clone(reader.source()),
     }
 }

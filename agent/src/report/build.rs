@@ -4,8 +4,9 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use cordon_ebpf::abi::flow::{FlowCounters, FlowKey, NO_RULE};
+use cordon_ebpf::abi::flow::{FlowCounters, FlowKey};
 use cordon_ebpf::abi::job;
+use cordon_ebpf::abi::ruleset::{NO_RULE, RuleIndex};
 use cordon_ebpf::abi::verdict::{Reason, Verdict};
 
 use super::explain::explanation;
@@ -99,6 +100,21 @@ fn losses(facts: &Facts<'_>) -> Losses {
     }
 }
 
+impl From<&ProfileSource> for ProfileFacts {
+    fn from(profile: &ProfileSource) -> Self {
+        let ProfileSource {
+            name,
+            source,
+            sha256,
+        } = profile;
+        Self {
+            name: name.clone(),
+            source: source.clone(),
+            sha256: sha256.clone(),
+        }
+    }
+}
+
 fn summary(facts: &Facts<'_>, flows: &[Flow], dns: &[NameAsked]) -> Summary {
     let sum = |of: fn(&Flow) -> u64| flows.iter().map(of).fold(0, u64::saturating_add);
     let count = |keep: fn(&NameAsked) -> bool| {
@@ -133,12 +149,12 @@ fn is_refused(answer: NameVerdict) -> bool {
 }
 
 fn policy(facts: &Facts<'_>, flows: &[Flow], dns: &[NameAsked]) -> PolicyFacts {
-    let used: BTreeSet<u16> = flows
+    let used: BTreeSet<RuleIndex> = flows
         .iter()
         .filter_map(|flow| flow.rule)
         .chain(dns.iter().filter_map(|line| line.rule))
         .collect();
-    let rules = (0u16..).zip(&facts.policy.rules).map(|(index, rule)| {
+    let rules = (0..).zip(&facts.policy.rules).map(|(index, rule)| {
         let Rule {
             reason,
             origin: Origin { source, line },
@@ -151,18 +167,7 @@ fn policy(facts: &Facts<'_>, flows: &[Flow], dns: &[NameAsked]) -> PolicyFacts {
             used: used.contains(&index),
         }
     });
-    let profiles = facts.policy.profiles.iter().map(|profile| {
-        let ProfileSource {
-            name,
-            source,
-            sha256,
-        } = profile;
-        ProfileFacts {
-            name: name.clone(),
-            source: source.clone(),
-            sha256: sha256.clone(),
-        }
-    });
+    let profiles = facts.policy.profiles.iter().map(ProfileFacts::from);
     PolicyFacts {
         name: facts.policy.name.clone(),
         ruleset_digest: facts.ruleset.digest.to_string(),

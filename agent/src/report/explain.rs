@@ -103,6 +103,14 @@ fn denial(reason: Reason) -> &'static str {
             "The connection sent its first bytes from memory that can still change (sendfile, splice, \
              zero copy), so the name that was read need not be the one that arrives."
         }
+        Reason::NOT_SWEPT => {
+            "The process had just started a program, and what it was started with had not been swept \
+             for secrets yet. It was woken by somebody before its time."
+        }
+        Reason::CLOSED => {
+            "A process of the job carried a secret, and the profile says that nothing leaves the job \
+             after that."
+        }
         _ => "Refused for a reason this version of cordon has no words for. Unknown means denied.",
     }
 }

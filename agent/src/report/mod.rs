@@ -9,9 +9,11 @@
 
 use std::net::IpAddr;
 
+use cordon_ebpf::abi::ruleset::RuleIndex;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub mod attested;
 pub mod build;
 pub mod envelope;
 pub mod escape;
@@ -24,6 +26,7 @@ pub mod predicate;
 pub mod signer;
 pub mod sink;
 pub mod statement;
+pub mod sweep;
 pub mod text;
 pub mod verify;
 
@@ -238,8 +241,8 @@ pub struct PolicyFacts {
 impl PolicyFacts {
     /// The text of a rule; total, because a report can come from a file somebody edited.
     #[must_use]
-    pub fn rule_text(&self, index: u16) -> String {
-        self.rules.get(usize::from(index)).map_or_else(
+    pub fn rule_text(&self, index: RuleIndex) -> String {
+        self.rules.get(index as usize).map_or_else(
             || format!("rule {index} (not in the list)"),
             |rule| rule.text.clone(),
         )
@@ -328,7 +331,7 @@ pub struct Flow {
     pub reason: String,
     /// Index into [`PolicyFacts::rules`].
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rule: Option<u16>,
+    pub rule: Option<RuleIndex>,
     /// Connects and sends.
     pub attempts: u64,
     /// Packets and bytes of IP packets, out and in.
@@ -371,7 +374,7 @@ pub struct NameAsked {
     pub answer: NameVerdict,
     /// Index of the rule that allowed it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rule: Option<u16>,
+    pub rule: Option<RuleIndex>,
     /// What in a profile would allow it (TOML), for denied names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,

@@ -1,23 +1,35 @@
-//! The evidence directory: `egress-report.json`, and the bundle that vouches for it.
+//! The evidence directory: `egress-report.json`, `secret-sweep.json`, and the bundles that vouch for
+//! them.
 //!
 //! It is opened, checked and locked before the job starts, and written through the same descriptor
 //! afterwards, so that a job that renames, links or replaces the path changes nothing.
 //!
-//! **Invariants**: evidence is never written over; the bundle is written last, so that where there
-//! is one there is the report it is about.
+//! **Invariants**: evidence is never written over; bundles are written after all reports, and that of
+//! egress last, so that where it is there is everything else.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::attested::Attested;
 use super::envelope::{Bundle, MAX_PAYLOAD};
 use super::signer::{KeyError, SigningKey};
-use super::statement::{REPORT_NAME, Statement, sha256_hex};
+use super::statement::{Statement, sha256_hex};
+use super::sweep::{SARIF_NAME, SweepReport, sarif};
 use super::{Report, json};
 use crate::sys::dir::Directory;
 use crate::sys::fs;
 
-/// File name of the bundle.
+/// File name of the bundle about egress.
 pub const BUNDLE_NAME: &str = "egress.sigstore.json";
+
+/// Everything that is written here.
+const NAMES: [&str; 5] = [
+    <Report as Attested>::REPORT_NAME,
+    <SweepReport as Attested>::REPORT_NAME,
+    SARIF_NAME,
+    <SweepReport as Attested>::BUNDLE_NAME,
+    <Report as Attested>::BUNDLE_NAME,
+];
 
 /// Evidence that could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -78,17 +90,61 @@ pub struct EvidenceDir {
     directory: Directory,
 }
 
+/// What is to be written.
+#[derive(Clone, Debug)]
+pub struct Reports<'r> {
+    egress: Option<&'r Report>,
+    sweep: Option<Box<SweepReport>>,
+}
+
 /// Evidence on disk.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Written {
+    /// Where it is.
+    pub directory: PathBuf,
+    /// The reports with their bundles: that of egress first, where there is one.
+    pub reports: Vec<WrittenReport>,
+    /// Id of the key that signed.
+    pub key_id: String,
+}
+
+/// A report on disk.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct WrittenReport {
     /// The report.
     pub report: PathBuf,
     /// Its SHA-256, hex.
-    pub report_sha256: String,
+    pub sha256: String,
     /// The signed bundle.
     pub bundle: PathBuf,
-    /// Id of the key that signed.
-    pub key_id: String,
+}
+
+impl<'r> From<&'r Report> for Reports<'r> {
+    fn from(egress: &'r Report) -> Self {
+        Self {
+            egress: Some(egress),
+            sweep: None,
+        }
+    }
+}
+
+impl From<&SweepReport> for Reports<'_> {
+    fn from(sweep: &SweepReport) -> Self {
+        Self {
+            egress: None,
+            // A verdict that does not follow from the rest would be evidence that nobody accepts.
+            sweep: Some(Box::new(sweep.clone().concluded())),
+        }
+    }
+}
+
+impl<'r> From<(&'r Report, &SweepReport)> for Reports<'r> {
+    fn from((egress, sweep): (&'r Report, &SweepReport)) -> Self {
+        Self {
+            egress: Some(egress),
+            ..Self::from(sweep)
+        }
+    }
 }
 
 impl EvidenceDir {
@@ -112,31 +168,46 @@ impl EvidenceDir {
         self.directory.path()
     }
 
-    /// Writes the report, signs it, writes the bundle.
+    /// Writes the reports, signs them, writes the bundles.
     ///
     /// # Errors
-    /// See [`SinkError`]. There is no bundle then, unless the error is [`SinkError::Moved`].
-    pub fn write(&self, report: &Report, key: &SigningKey) -> Result<Written, SinkError> {
-        let key_id = key.public().id();
-        let file = json::pretty(report)?;
-        let bundle = sign(report, file.as_bytes(), key)?;
+    /// See [`SinkError`]. There is no bundle about egress then, unless the error is
+    /// [`SinkError::Moved`].
+    pub fn write(&self, reports: &Reports<'_>, key: &SigningKey) -> Result<Written, SinkError> {
+        let Reports { egress, sweep } = reports;
+        // All of it is made before any of it is written: what cannot be signed leaves nothing behind.
+        let egress = egress.map(|report| Signed::new(report, key)).transpose()?;
+        let sweep = sweep.as_deref();
+        let findings = sweep.map(sarif::render).transpose()?;
+        let sweep = sweep.map(|report| Signed::new(report, key)).transpose()?;
         self.check_vacant()?;
-        self.publish(REPORT_NAME, file.as_bytes())?;
-        self.publish(BUNDLE_NAME, bundle.as_bytes())?;
+        for signed in egress.iter().chain(&sweep) {
+            self.publish(signed.report_name, &signed.report)?;
+        }
+        if let Some(findings) = findings {
+            self.publish(SARIF_NAME, &findings)?;
+        }
+        for signed in sweep.iter().chain(&egress) {
+            self.publish(signed.bundle_name, &signed.bundle)?;
+        }
         if !self.directory.is_at_its_path()? {
             let path = self.path().into();
             return Err(SinkError::Moved { path });
         }
+        let reports = egress.iter().chain(&sweep).map(|signed| WrittenReport {
+            report: self.path().join(signed.report_name),
+            sha256: sha256_hex(signed.report.as_bytes()),
+            bundle: self.path().join(signed.bundle_name),
+        });
         Ok(Written {
-            report: self.path().join(REPORT_NAME),
-            report_sha256: sha256_hex(file.as_bytes()),
-            bundle: self.path().join(BUNDLE_NAME),
-            key_id,
+            directory: self.path().into(),
+            reports: reports.collect(),
+            key_id: key.public().id(),
         })
     }
 
     fn check_vacant(&self) -> Result<(), SinkError> {
-        for name in [REPORT_NAME, BUNDLE_NAME] {
+        for name in NAMES {
             if self.directory.contains(name)? {
                 return Err(self.occupied(name));
             }
@@ -144,8 +215,8 @@ impl EvidenceDir {
         Ok(())
     }
 
-    fn publish(&self, name: &'static str, bytes: &[u8]) -> Result<(), SinkError> {
-        match self.directory.publish(name, bytes, 0o644) {
+    fn publish(&self, name: &'static str, text: &str) -> Result<(), SinkError> {
+        match self.directory.publish(name, text.as_bytes(), 0o644) {
             Err(error) if error.source.kind() == io::ErrorKind::AlreadyExists => {
                 Err(self.occupied(name))
             }
@@ -161,15 +232,32 @@ impl EvidenceDir {
     }
 }
 
-fn sign(report: &Report, file: &[u8], key: &SigningKey) -> Result<String, SinkError> {
-    let payload = Statement::new(report, file, &key.public().id(), &[]).to_bytes()?;
-    if payload.len() > MAX_PAYLOAD {
-        let size = payload.len();
-        return Err(SinkError::Large { size });
+/// A report and its bundle, as they are to be written.
+struct Signed {
+    report_name: &'static str,
+    report: String,
+    bundle_name: &'static str,
+    bundle: String,
+}
+
+impl Signed {
+    fn new<R: Attested>(report: &R, key: &SigningKey) -> Result<Self, SinkError> {
+        let file = json::pretty(report)?;
+        let statement = Statement::new(report, file.as_bytes(), &key.public().id(), &[]);
+        let payload = statement.to_bytes()?;
+        if payload.len() > MAX_PAYLOAD {
+            let size = payload.len();
+            return Err(SinkError::Large { size });
+        }
+        let mut bundle = serde_json::to_string(&Bundle::sign(&payload, key)?)?;
+        bundle.push('\n');
+        Ok(Self {
+            report_name: R::REPORT_NAME,
+            report: file,
+            bundle_name: R::BUNDLE_NAME,
+            bundle,
+        })
     }
-    let mut bundle = serde_json::to_string(&Bundle::sign(&payload, key)?)?;
-    bundle.push('\n');
-    Ok(bundle)
 }
 
 #[cfg(test)]
@@ -177,15 +265,20 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::report::fixture;
     use crate::report::signer::tests::published_key;
+    use crate::report::sweep::Verdict;
     use crate::report::verify::verify;
+    use crate::report::{fixture, sweep};
 
     fn write_to(path: &Path) -> (Vec<u8>, Vec<u8>) {
         let evidence = EvidenceDir::prepare(path).unwrap();
         let written = evidence
-            .write(&fixture::report(), &published_key())
+            .write(&Reports::from(&fixture::report()), &published_key())
             .unwrap();
+        read(&written.reports[0])
+    }
+
+    fn read(written: &WrittenReport) -> (Vec<u8>, Vec<u8>) {
         let read = |path| fs::read(path, 1 << 20).unwrap();
         (read(&written.report), read(&written.bundle))
     }
@@ -196,7 +289,7 @@ mod tests {
         let one = write_to(&base.path().join("one"));
         let two = write_to(&base.path().join("two"));
         assert_eq!(one, two);
-        verify(&one.0, &one.1, published_key().public()).unwrap();
+        verify::<Report>(&one.0, &one.1, published_key().public()).unwrap();
         assert!(one.0.ends_with(b"}\n") && one.0.is_ascii());
     }
 
@@ -245,12 +338,12 @@ mod tests {
         let dir = base.path().join("evidence");
         let victim = base.path().join("victim");
         let evidence = EvidenceDir::prepare(&dir).unwrap();
-        symlink(&victim, dir.join(REPORT_NAME)).unwrap();
-        let error = evidence.write(&fixture::report(), &published_key());
+        symlink(&victim, dir.join(Report::REPORT_NAME)).unwrap();
+        let error = evidence.write(&Reports::from(&fixture::report()), &published_key());
         assert!(matches!(
             error,
             Err(SinkError::Occupied {
-                name: REPORT_NAME,
+                name: <Report as Attested>::REPORT_NAME,
                 ..
             })
         ));
@@ -264,8 +357,74 @@ mod tests {
         let evidence = EvidenceDir::prepare(&dir).unwrap();
         std::fs::rename(&dir, base.path().join("moved")).unwrap();
         symlink("/tmp", &dir).unwrap();
-        let error = evidence.write(&fixture::report(), &published_key());
+        let error = evidence.write(&Reports::from(&fixture::report()), &published_key());
         assert!(matches!(error, Err(SinkError::Moved { .. })));
         assert!(base.path().join("moved").join(BUNDLE_NAME).exists());
+    }
+
+    #[test]
+    fn both_reports_are_written_and_each_bundle_is_about_its_own() {
+        let base = tempfile::tempdir().unwrap();
+        let evidence = EvidenceDir::prepare(base.path()).unwrap();
+        let (egress, swept) = (fixture::report(), sweep::fixture::report());
+        let written = evidence
+            .write(&Reports::from((&egress, &swept)), &published_key())
+            .unwrap();
+        let [(one, its), (other, others)] = [0, 1].map(|index| read(&written.reports[index]));
+        let key = published_key().public();
+        assert_eq!(verify::<Report>(&one, &its, key).unwrap().report, egress);
+        let verified = verify::<SweepReport>(&other, &others, key).unwrap();
+        assert_eq!(verified.report, swept);
+        verify::<Report>(&other, &others, key).unwrap_err();
+        verify::<SweepReport>(&one, &its, key).unwrap_err();
+        let sarif = fs::read_to_string(&base.path().join(SARIF_NAME), 1 << 20).unwrap();
+        assert_eq!(sarif, sarif::render(&swept).unwrap());
+    }
+
+    #[test]
+    fn a_name_of_either_report_that_is_taken_stops_both() {
+        for name in NAMES {
+            let base = tempfile::tempdir().unwrap();
+            let evidence = EvidenceDir::prepare(base.path()).unwrap();
+            symlink("/nowhere", base.path().join(name)).unwrap();
+            let (egress, swept) = (fixture::report(), sweep::fixture::report());
+            let both = Reports::from((&egress, &swept));
+            let error = evidence.write(&both, &published_key()).unwrap_err();
+            assert!(
+                matches!(error, SinkError::Occupied { .. }),
+                "{name}: {error}"
+            );
+            assert_eq!(std::fs::read_dir(base.path()).unwrap().count(), 1, "{name}");
+        }
+    }
+
+    #[test]
+    fn files_are_written_in_the_order_of_the_list() {
+        let base = tempfile::tempdir().unwrap();
+        let evidence = EvidenceDir::prepare(base.path()).unwrap();
+        let (egress, swept) = (fixture::report(), sweep::fixture::report());
+        evidence
+            .write(&Reports::from((&egress, &swept)), &published_key())
+            .unwrap();
+        let made = NAMES.map(|name| {
+            let file = std::fs::metadata(base.path().join(name)).unwrap();
+            file.modified().unwrap()
+        });
+        assert!(made.is_sorted() && made.first() < made.last(), "{made:?}");
+        assert_eq!(NAMES.last(), Some(&BUNDLE_NAME));
+    }
+
+    #[test]
+    fn a_verdict_that_does_not_follow_is_not_signed() {
+        let base = tempfile::tempdir().unwrap();
+        let evidence = EvidenceDir::prepare(base.path()).unwrap();
+        let mut swept = sweep::fixture::report();
+        swept.verdict = Verdict::Clean;
+        let written = evidence
+            .write(&Reports::from(&swept), &published_key())
+            .unwrap();
+        let (report, bundle) = read(&written.reports[0]);
+        let verified = verify::<SweepReport>(&report, &bundle, published_key().public()).unwrap();
+        assert_eq!(verified.report.verdict, Verdict::Findings);
     }
 }

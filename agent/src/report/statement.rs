@@ -3,24 +3,31 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::attested::{Attestation, Attested};
+use super::json;
 use super::predicate::{Digest, Predicate};
-use super::{Report, json};
 
 /// Type of every in-toto statement.
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 
-/// Type of the predicate.
+/// Type of the predicate about egress.
 pub const PREDICATE_TYPE: &str = "https://in-toto.io/attestation/runtime-trace/v0.1";
 
-/// File name of the report, and name of the statement's first subject.
+/// File name of the egress report, and name of its statement's first subject.
 pub const REPORT_NAME: &str = "egress-report.json";
 
-/// Signed bytes that are not an egress statement.
+/// Signed bytes that are not the statement that was expected.
 #[derive(Debug, thiserror::Error)]
 pub enum StatementError {
     /// Not a statement of the expected form.
-    #[error("the signed payload is not an egress statement")]
-    Json(#[source] serde_json::Error),
+    #[error("the signed payload is not a statement about {what}")]
+    Json {
+        /// What it should be about.
+        what: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
     /// A statement about something else.
     #[error("the signed payload has {field} `{found}`, not `{expected}`")]
     OtherType {
@@ -33,19 +40,19 @@ pub enum StatementError {
     },
 }
 
-/// An in-toto statement about an egress report.
+/// An in-toto statement about a report: that of egress, or another one's.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Statement {
+pub struct Statement<P = Predicate> {
     /// [`STATEMENT_TYPE`]
     #[serde(rename = "_type")]
     pub r#type: String,
     /// What the statement is about; consumers match by digest, names are for people.
     pub subject: Vec<Subject>,
-    /// [`PREDICATE_TYPE`]
+    /// [`Attestation::TYPE`]
     pub predicate_type: String,
     /// What it says.
-    pub predicate: Predicate,
+    pub predicate: P,
 }
 
 /// One artefact a statement is about.
@@ -70,20 +77,23 @@ impl Subject {
     }
 }
 
-impl Statement {
+impl<P: Attestation> Statement<P> {
     /// The statement about a report whose file has these bytes, signed by the key of this id.
     ///
     /// `artefacts` are further subjects: what the job made, for example an image.
     #[must_use]
-    pub fn new(report: &Report, file: &[u8], key_id: &str, artefacts: &[Subject]) -> Self {
+    pub fn new<R>(report: &R, file: &[u8], key_id: &str, artefacts: &[Subject]) -> Self
+    where
+        R: Attested<Predicate = P>,
+    {
         let sha256 = sha256_hex(file);
-        let predicate = Predicate::new(report, &sha256, key_id);
-        let mut subject = vec![Subject::new(REPORT_NAME, &sha256)];
+        let predicate = report.predicate(&sha256, key_id);
+        let mut subject = vec![Subject::new(R::REPORT_NAME, &sha256)];
         subject.extend_from_slice(artefacts);
         Self {
             r#type: STATEMENT_TYPE.into(),
             subject,
-            predicate_type: PREDICATE_TYPE.into(),
+            predicate_type: P::TYPE.into(),
             predicate,
         }
     }
@@ -101,18 +111,22 @@ impl Statement {
     /// # Errors
     /// See [`StatementError`].
     pub fn parse(verified: &[u8]) -> Result<Self, StatementError> {
+        let malformed = |source| StatementError::Json {
+            what: P::ABOUT,
+            source,
+        };
         // The types come first: a statement about something else is not a broken one of ours.
-        let head: Head = json::parse(verified).map_err(StatementError::Json)?;
+        let head: Head = json::parse(verified).map_err(malformed)?;
         expect("_type", head.r#type, STATEMENT_TYPE)?;
-        expect("predicateType", head.predicate_type, PREDICATE_TYPE)?;
-        json::parse(verified).map_err(StatementError::Json)
+        expect("predicateType", head.predicate_type, P::TYPE)?;
+        json::parse(verified).map_err(malformed)
     }
 
     /// Whether it is about content of this SHA-256.
     #[must_use]
     pub fn is_about(&self, sha256: &str) -> bool {
         let mut subjects = self.subject.iter();
-        self.predicate.cordon_report.sha256 == sha256
+        self.predicate.report_sha256() == sha256
             && subjects.any(|subject| subject.digest.sha256 == sha256)
     }
 }
@@ -162,6 +176,10 @@ mod tests {
         Statement::new(&fixture::report(), b"file", "SHA256:key", &artefacts)
     }
 
+    fn parse(bytes: &[u8]) -> Result<Statement, StatementError> {
+        Statement::parse(bytes)
+    }
+
     #[test]
     fn the_statement_is_the_golden_one() {
         let pretty = json::pretty(&statement()).unwrap();
@@ -186,7 +204,7 @@ mod tests {
     fn another_type_is_named_even_where_the_predicate_is_unknown() {
         let other = br#"{"_type":"https://in-toto.io/Statement/v1","subject":[],
             "predicateType":"https://slsa.dev/provenance/v1","predicate":{}}"#;
-        let error = Statement::parse(other).unwrap_err();
+        let error = parse(other).unwrap_err();
         assert!(matches!(
             error,
             StatementError::OtherType {
@@ -195,7 +213,7 @@ mod tests {
             }
         ));
         let old = br#"{"_type":"https://in-toto.io/Statement/v0.1","predicateType":"x"}"#;
-        let error = Statement::parse(old).unwrap_err();
+        let error = parse(old).unwrap_err();
         assert!(matches!(
             error,
             StatementError::OtherType { field: "_type", .. }
@@ -221,7 +239,7 @@ mod tests {
 
         #[test]
         fn reading_is_total(bytes in any::<Vec<u8>>()) {
-            drop(Statement::parse(&bytes));
+            drop(parse(&bytes));
         }
     }
 }

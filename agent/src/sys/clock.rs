@@ -50,6 +50,12 @@ impl Calendar {
         })
     }
 
+    /// When it was read.
+    #[must_use]
+    pub fn wall(&self) -> Timestamp {
+        self.wall
+    }
+
     /// The calendar time of a boot time.
     #[must_use]
     pub fn at(&self, time: BootTime) -> Timestamp {

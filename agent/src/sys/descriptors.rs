@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::io::{self, IsTerminal as _};
 use std::mem::ManuallyDrop;
-use std::os::fd::{FromRawFd as _, RawFd};
+use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 
@@ -39,6 +39,22 @@ pub fn inherited() -> Result<Vec<Descriptor>, FileError> {
         });
     }
     Ok(found)
+}
+
+/// A second descriptor for what was inherited under this number.
+///
+/// # Errors
+/// There is nothing under this number, or it is a descriptor of cordon's own (`EBADF`).
+pub fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
+    // Descriptors of cordon's own close at exec; inherited ones do not.
+    if !passes_on(number) {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    // SAFETY: makes a new descriptor, whatever the number stands for.
+    let new = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
+    checked(new)?;
+    // SAFETY: just made, and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(new) })
 }
 
 /// Keeps a descriptor from programs this process starts.
@@ -182,7 +198,9 @@ mod tests {
         assert!(!is_listed());
         pass_on(number).unwrap();
         assert!(is_listed());
+        duplicate(number).unwrap();
         withhold(number).unwrap();
         assert!(!is_listed());
+        duplicate(number).unwrap_err();
     }
 }

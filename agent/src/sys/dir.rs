@@ -2,7 +2,7 @@
 //! path it was opened under.
 //!
 //! **Invariants**: no symbolic link is followed, neither for the directory itself nor for a name
-//! in it; nothing that exists is written over.
+//! in it; nothing that exists is written over, except by [`Directory::replace`].
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
@@ -10,7 +10,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
@@ -107,12 +107,19 @@ impl Directory {
     /// # Errors
     /// It is missing, a link, no regular file, larger than `limit`, or cannot be read.
     pub fn read(&self, name: &str, limit: u64) -> Result<Vec<u8>, FileError> {
+        super::fs::read_regular(self.open_file(name)?, &self.path.join(name), limit)
+    }
+
+    /// Opens a file for reading, without waiting for anything.
+    ///
+    /// # Errors
+    /// It is missing, a link, or may not be read.
+    pub fn open_file(&self, name: &str) -> Result<File, FileError> {
         // Not blocking, because a pipe of that name would otherwise hold the reader for ever.
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let file = openat(&self.handle, name, flags, Mode::empty())
+        openat(&self.handle, name, flags, Mode::empty())
             .map(File::from)
-            .map_err(|errno| self.error("open", name, errno))?;
-        super::fs::read_regular(file, &self.path.join(name), limit)
+            .map_err(|errno| self.error("open", name, errno))
     }
 
     /// Writes a new file whole or not at all, on disk when this returns.
@@ -129,6 +136,27 @@ impl Directory {
         let removed = self.remove(&temporary);
         written?;
         removed?;
+        self.handle
+            .sync_all()
+            .map_err(FileError::on("sync", &self.path))
+    }
+
+    /// Writes a file whole or not at all, on disk when this returns, in place of what has its name.
+    /// The caller keeps others from doing the same at once ([`try_lock`](Self::try_lock)).
+    ///
+    /// # Errors
+    /// A step failed; then the old content, if there was any, is still there.
+    pub fn replace(&self, name: &str, bytes: &[u8], mode: u32) -> Result<(), FileError> {
+        let temporary = format!(".{name}.new-{}", std::process::id());
+        let written = self.write_new(&temporary, bytes, mode).and_then(|()| {
+            renameat(&self.handle, temporary.as_str(), &self.handle, name)
+                .map_err(|errno| self.error("rename into place", name, errno))
+        });
+        if written.is_err() {
+            // The error that matters is the first one; a file that was never made cannot be removed.
+            drop(self.remove(&temporary));
+            return written;
+        }
         self.handle
             .sync_all()
             .map_err(FileError::on("sync", &self.path))
@@ -191,6 +219,21 @@ mod tests {
         assert_eq!(error.source.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(dir.read("file", 3).unwrap(), b"one");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_replaced_file_is_whole_and_a_failure_leaves_the_old_one_alone() {
+        let base = tempfile::tempdir().unwrap();
+        let dir = Directory::open(base.path()).unwrap();
+        symlink("elsewhere", base.path().join("file")).unwrap();
+        for content in [b"one", b"two"] {
+            dir.replace("file", content, 0o600).unwrap();
+            assert_eq!(dir.read("file", 3).unwrap(), content);
+        }
+        assert!(!base.path().join("elsewhere").exists());
+        std::fs::create_dir(base.path().join("taken")).unwrap();
+        dir.replace("taken", b"new", 0o600).unwrap_err();
+        assert_eq!(std::fs::read_dir(base.path()).unwrap().count(), 2);
     }
 
     #[test]

@@ -179,6 +179,19 @@ pub fn random_words<const N: usize>() -> Result<[u32; N], FileError> {
     Ok(words)
 }
 
+/// Random bytes of the kernel.
+///
+/// # Errors
+/// The device cannot be read.
+pub fn random_bytes<const N: usize>() -> Result<[u8; N], FileError> {
+    let path = Path::new("/dev/urandom");
+    let mut bytes = [0; N];
+    open(path)?
+        .read_exact(&mut bytes)
+        .map_err(FileError::on("read", path))?;
+    Ok(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

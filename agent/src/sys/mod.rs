@@ -12,6 +12,7 @@ pub mod privilege;
 pub mod probe;
 pub mod readiness;
 pub mod seccomp;
+pub mod sensitive;
 pub mod signals;
 pub mod sock_diag;
 pub mod spawn;

@@ -33,10 +33,21 @@ impl Process {
     /// # Errors
     /// It is gone already (`ESRCH`), or may not be signalled.
     pub fn kill(&self) -> io::Result<()> {
+        self.signal(libc::SIGKILL)
+    }
+
+    /// Lets it go on after it was stopped.
+    ///
+    /// # Errors
+    /// As [`kill`](Self::kill).
+    pub fn go_on(&self) -> io::Result<()> {
+        self.signal(libc::SIGCONT)
+    }
+
+    fn signal(&self, signal: libc::c_int) -> io::Result<()> {
         let (fd, none) = (self.0.as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
         // SAFETY: no information is passed with the signal.
-        let sent =
-            unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, libc::SIGKILL, none, 0) };
+        let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, none, 0) };
         if sent < 0 {
             return Err(io::Error::last_os_error());
         }

@@ -3,6 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::address::Address;
+use super::ruleset::RuleIndex;
 use super::verdict::{Reason, Verdict};
 
 /// One line of the report: a destination with the verdict it met.
@@ -22,15 +23,12 @@ pub struct FlowKey {
     /// Why.
     pub reason: Reason,
     /// Always zero.
-    pub reserved: u8,
-    /// Rule that allowed it; [`NO_RULE`] if none did.
-    pub rule: u16,
+    pub reserved: [u8; 7],
+    /// Rule that allowed it; [`NO_RULE`](super::ruleset::NO_RULE) if none did.
+    pub rule: RuleIndex,
 }
 
-const _: () = assert!(size_of::<FlowKey>() == 24);
-
-/// `rule` where no rule allowed.
-pub const NO_RULE: u16 = u16::MAX;
+const _: () = assert!(size_of::<FlowKey>() == 32);
 
 /// Value of a job's flow map. Bytes count IP packets with their IP headers.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]

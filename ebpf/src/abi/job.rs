@@ -4,6 +4,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::address::Address;
 use super::open_enum;
+use super::ruleset::RuleIndex;
 use super::verdict::{Mode, Reason};
 use crate::shown::name::KEY_BYTES;
 use crate::shown::{Reading, Step, Verify};
@@ -14,8 +15,12 @@ use crate::shown::{Reading, Step, Verify};
 pub struct Job {
     /// What verdicts do.
     pub mode: Mode,
+    /// 1 if nothing may leave any more, whatever the rules say.
+    pub closed: u8,
+    /// 1 if a process waits, stopped, until what it was started with has been swept.
+    pub hold: u8,
     /// Always zero.
-    pub reserved: [u8; 7],
+    pub reserved: [u8; 5],
     /// First 8 bytes of the ruleset's digest: which ruleset is in force.
     pub ruleset: u64,
 }
@@ -34,6 +39,10 @@ pub struct Losses {
     pub denied: u64,
     /// Processes that could not be noted as the job's.
     pub members: u64,
+    /// Processes whose arguments or environment were not copied whole at exec.
+    pub captures: u64,
+    /// Processes that should have been stopped until they were swept, and were not.
+    pub unheld: u64,
 }
 
 /// Who sent a DNS query: key of `DNS_CLIENTS`, written when the packet leaves for the listener.
@@ -165,10 +174,10 @@ pub struct Socket {
     pub dns_netns: u64,
     /// Process that last connected or sent.
     pub tgid: u32,
+    /// Rule behind the kept verdict.
+    pub rule: RuleIndex,
     /// Port of the peer, host byte order.
     pub peer_port: u16,
-    /// Rule behind the kept verdict.
-    pub rule: u16,
     /// Port of the DNS server the job asked, host byte order.
     pub dns_port: u16,
     /// Port of the listener the DNS was redirected to; 0 while it is not redirected.
@@ -181,9 +190,11 @@ pub struct Socket {
     pub reason: Reason,
     /// Whose it is.
     pub role: SocketRole,
+    /// Always zero.
+    pub reserved: [u8; 6],
 }
 
-const _: () = assert!(size_of::<Socket>() == 72);
+const _: () = assert!(size_of::<Socket>() == 80);
 
 /// Bytes of a packet that are looked at together.
 pub const WINDOW_BYTES: usize = 512;

@@ -11,6 +11,7 @@
 )]
 
 pub mod address;
+pub mod capture;
 pub mod flow;
 pub mod job;
 pub mod record;
@@ -19,7 +20,7 @@ pub mod verdict;
 
 /// Version of everything in this module, in each record and in the name of the pin directory. It
 /// changes with the meaning of any field; sizes are in that name by themselves.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 5;
 
 /// IP protocol number of TCP.
 pub const TCP: u8 = 6;

@@ -6,6 +6,8 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::address::Address;
+use super::capture::Capture;
+use super::ruleset::RuleIndex;
 use super::verdict::{Reason, Verdict};
 use super::{ABI_VERSION, open_enum};
 
@@ -137,12 +139,12 @@ pub struct Connection {
     pub reason: Reason,
     /// Which hook said so.
     pub hook: Hook,
-    /// Rule that allowed it, else [`super::flow::NO_RULE`].
-    pub rule: u16,
+    /// Always zero.
+    pub reserved: u16,
+    /// Rule that allowed it, else [`NO_RULE`](super::ruleset::NO_RULE).
+    pub rule: RuleIndex,
     /// Real user id of the caller; `u32::MAX` on the wire, where there is no caller.
     pub uid: u32,
-    /// Always zero.
-    pub reserved: u32,
     /// Name of the thread, NUL-padded; zeros on the wire.
     pub comm: [u8; 16],
 }
@@ -261,11 +263,13 @@ pub struct Exec {
     pub path_len: u32,
     /// Name of the thread, NUL-padded.
     pub comm: [u8; 16],
+    /// What it was started with.
+    pub capture: Capture,
     /// The path given to `execve(2)`, cut at [`PATH_BYTES`].
     pub path: [u8; PATH_BYTES],
 }
 
-const _: () = assert!(size_of::<Exec>() == 312);
+const _: () = assert!(size_of::<Exec>() == 344);
 
 /// A process of the job was put into a cgroup, its own or another.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]

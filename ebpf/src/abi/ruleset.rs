@@ -9,6 +9,12 @@ use crate::shown::Verify;
 /// bound of the kernel's loop.
 pub const MAX_GRANTS: usize = 16;
 
+/// Index of a rule in its job's ruleset.
+pub type RuleIndex = u32;
+
+/// The index where no rule allowed.
+pub const NO_RULE: RuleIndex = RuleIndex::MAX;
+
 /// `expires` of a grant that does not run out.
 pub const NEVER: u64 = u64::MAX;
 
@@ -22,15 +28,17 @@ pub struct Grant {
     pub first_port: u16,
     /// Last port, inclusive.
     pub last_port: u16,
-    /// Index of the rule in the job's ruleset.
-    pub rule: u16,
+    /// The rule.
+    pub rule: RuleIndex,
     /// IP protocol: [`super::TCP`] or [`super::UDP`].
     pub protocol: u8,
     /// What the connection must show a name in; [`Verify::NONE`] where the address is enough.
     pub verify: Verify,
+    /// Always zero.
+    pub reserved: [u8; 6],
 }
 
-const _: () = assert!(size_of::<Grant>() == 16);
+const _: () = assert!(size_of::<Grant>() == 24);
 
 /// All grants of one address or range. The first `len` are meant.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]
@@ -45,7 +53,7 @@ pub struct Grants {
     pub grants: [Grant; MAX_GRANTS],
 }
 
-const _: () = assert!(size_of::<Grants>() == 264);
+const _: () = assert!(size_of::<Grants>() == 392);
 
 impl Grants {
     /// Grants nothing.
@@ -59,6 +67,7 @@ impl Grants {
             rule: 0,
             protocol: 0,
             verify: Verify::NONE,
+            reserved: [0; 6],
         }; MAX_GRANTS],
     };
 
@@ -87,9 +96,9 @@ pub struct HeldKey {
     /// The leased address.
     pub address: Address,
     /// The rule by whose name it was leased.
-    pub rule: u16,
+    pub rule: RuleIndex,
     /// Always zero.
-    pub reserved: [u16; 3],
+    pub reserved: u32,
 }
 
 const _: () = assert!(size_of::<HeldKey>() == 24);

@@ -76,6 +76,10 @@ open_enum! {
         NAME_TOO_LATE = 39, "name-too-late";
         /// Data in memory that its sender could still change.
         SHARED_MEMORY = 40, "shared-memory";
+        /// The process has not been swept for secrets yet.
+        NOT_SWEPT = 41, "not-swept";
+        /// The sweep found a secret, and closed the job's egress.
+        CLOSED = 42, "closed";
     }
 }
 
@@ -92,7 +96,10 @@ impl Reason {
     #[must_use]
     #[inline(always)]
     pub const fn protects(self) -> bool {
-        matches!(self, Self::CONTROL | Self::FOREIGN_PROCESS)
+        matches!(
+            self,
+            Self::CONTROL | Self::FOREIGN_PROCESS | Self::NOT_SWEPT | Self::CLOSED
+        )
     }
 }
 

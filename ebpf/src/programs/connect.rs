@@ -8,10 +8,10 @@ use aya_ebpf::EbpfContext as _;
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
 use cordon_ebpf::abi::address::Address;
-use cordon_ebpf::abi::flow::{FlowKey, NO_RULE};
+use cordon_ebpf::abi::flow::FlowKey;
 use cordon_ebpf::abi::job::{Job, Kept, PeerState, Socket, SocketRole};
 use cordon_ebpf::abi::record::Hook;
-use cordon_ebpf::abi::ruleset::ResolverKey;
+use cordon_ebpf::abi::ruleset::{NO_RULE, ResolverKey};
 use cordon_ebpf::abi::verdict::{Reason, Verdict};
 use cordon_ebpf::abi::{TCP, UDP};
 use cordon_ebpf::decide::Decision;
@@ -96,7 +96,7 @@ impl Call {
             protocol: self.protocol,
             verdict,
             reason: decision.reason,
-            reserved: 0,
+            reserved: [0; 7],
             rule: decision.rule,
         }
     }
@@ -129,6 +129,10 @@ fn judge_call(ctx: &SockAddrContext, hook: Hook) -> i32 {
         return REFUSE;
     };
     let call = Call::read(ctx, hook);
+    let barred = judge::barred(&job);
+    if barred != judge::NOT_BARRED {
+        return settle(id, &job, &call, Decision::without_rule(barred));
+    }
     // SAFETY: as above.
     let Some(socket) = (unsafe { kernel::socket_storage(sk.cast(), true) }) else {
         judge::count_loss(id, |losses| &mut losses.memory);

@@ -1,5 +1,6 @@
 //! The programs, one file per family of hooks.
 
+pub(crate) mod capture;
 pub(crate) mod connect;
 pub(crate) mod lsm;
 pub(crate) mod packet;

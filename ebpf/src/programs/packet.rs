@@ -11,9 +11,10 @@ use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
 use cordon_ebpf::abi::address::Address;
-use cordon_ebpf::abi::flow::{FlowKey, NO_RULE};
+use cordon_ebpf::abi::flow::FlowKey;
 use cordon_ebpf::abi::job::{DnsClient, DnsClientKey, PeerState, Socket, SocketRole};
 use cordon_ebpf::abi::record::Hook;
+use cordon_ebpf::abi::ruleset::{NO_RULE, RuleIndex};
 use cordon_ebpf::abi::verdict::{Mode, Reason, Verdict};
 use cordon_ebpf::abi::{TCP, UDP};
 use cordon_ebpf::decide::Decision;
@@ -74,7 +75,15 @@ fn judge_packet(ctx: &SkBuffContext, hook: Hook) -> i32 {
         return REFUSE;
     };
     // SAFETY: as above.
-    let head = unsafe { read_head(skb, hook) };
+    let mut head = unsafe { read_head(skb, hook) };
+    let barred = if hook == Hook::EGRESS {
+        judge::barred(&job)
+    } else {
+        judge::closed(&job)
+    };
+    if barred != NO_FLAW {
+        head.flaw = barred;
+    }
     // SAFETY: a word of a live context.
     let len = u64::from(unsafe { (*skb).len });
     let (state, tgid) = match socket.as_ref() {
@@ -116,7 +125,7 @@ struct Packet {
     len: u64,
 }
 
-const NO_FLAW: Reason = Reason(0);
+const NO_FLAW: Reason = judge::NOT_BARRED;
 
 /// Where the flags are in a TCP header.
 const TCP_FLAGS: u32 = 13;
@@ -224,14 +233,14 @@ fn settle_packet(packet: &Packet, head: &Head, hook: Hook, decision: Decision, t
 }
 
 #[inline(always)]
-fn flow(ends: &Ends, verdict: Verdict, reason: Reason, rule: u16) -> FlowKey {
+fn flow(ends: &Ends, verdict: Verdict, reason: Reason, rule: RuleIndex) -> FlowKey {
     FlowKey {
         address: ends.far,
         port: ends.far_port,
         protocol: ends.protocol,
         verdict,
         reason,
-        reserved: 0,
+        reserved: [0; 7],
         rule,
     }
 }

@@ -12,7 +12,8 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use cordon_ebpf::abi::record::{Exec, Fork, PATH_BYTES, RecordHeader, RecordKind};
 
-use crate::maps::{EXEC, MEMBERS, MOVED};
+use crate::maps::{EXEC, MEMBERS, MOVED, UNSWEPT};
+use crate::programs::capture;
 use crate::{judge, kernel};
 
 /// Offset of `task_struct.pid`, set by the loader from the kernel's BTF.
@@ -92,6 +93,9 @@ pub(crate) fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
             .byte_add(OFFSET_BINPRM_FILENAME.load() as usize)
             .read_volatile();
         fill(record, job, name);
+        let held = judge::job(job).is_some_and(|job| job.hold != 0) && capture::hold(job);
+        capture::copy(&ctx, job, &mut record.capture);
+        record.capture.held = u16::from(held);
         judge::send_copy(job, record);
     }
     0
@@ -117,6 +121,7 @@ pub(crate) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     if live == 0 {
         // Not there is as good as removed.
         let _gone = MEMBERS.remove(tgid);
+        let _gone = UNSWEPT.remove(tgid);
     }
     0
 }

@@ -12,9 +12,10 @@ use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
 use cordon_ebpf::abi::TCP;
-use cordon_ebpf::abi::flow::{FlowKey, NO_RULE};
+use cordon_ebpf::abi::flow::FlowKey;
 use cordon_ebpf::abi::job::{Cursor, PeerState, Socket, Stream, WINDOW_BYTES};
 use cordon_ebpf::abi::record::{NAME_BYTES, NameRefused, RecordHeader, RecordKind};
+use cordon_ebpf::abi::ruleset::NO_RULE;
 use cordon_ebpf::abi::verdict::{Reason, Verdict};
 use cordon_ebpf::decide::{Destination, Listener, allows_name};
 use cordon_ebpf::shown::name::{End, KEY_BYTES, NAME_MAX, NameRule, NameRules, RULES_MAX};
@@ -624,7 +625,7 @@ pub(crate) unsafe fn refuse(
         protocol: socket.protocol,
         verdict,
         reason,
-        reserved: 0,
+        reserved: [0; 7],
         rule: NO_RULE,
     };
     let event = Event {

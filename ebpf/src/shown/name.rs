@@ -2,6 +2,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use crate::abi::ruleset::RuleIndex;
+
 /// Longest name (RFC 1035, 2.3.4).
 pub const NAME_MAX: u8 = 253;
 
@@ -151,11 +153,11 @@ pub fn key(name: &str, end: End) -> Option<([u8; KEY_BYTES], u32)> {
 #[repr(C)]
 pub struct NameRule {
     /// Its index in the job's ruleset.
-    pub rule: u16,
+    pub rule: RuleIndex,
     /// How many labels the name must have; 0: any number.
     pub labels: u8,
     /// Always zero.
-    pub reserved: u8,
+    pub reserved: [u8; 3],
 }
 
 impl NameRule {
@@ -180,7 +182,7 @@ pub struct NameRules {
     pub rules: [NameRule; RULES_MAX],
 }
 
-const _: () = assert!(size_of::<NameRules>() == 72);
+const _: () = assert!(size_of::<NameRules>() == 136);
 
 impl NameRules {
     /// The value for a list; `None` if there are more than [`RULES_MAX`].

@@ -433,7 +433,7 @@ proptest! {
         let whole = name.trim_end_matches('.');
         prop_assert_eq!(read.as_bytes(), whole.as_bytes());
         prop_assert_eq!(usize::from(read.labels), whole.split('.').count());
-        let rule = NameRule { rule: 0, labels: read.labels, reserved: 0 };
+        let rule = NameRule { rule: 0, labels: read.labels, reserved: [0; 3] };
         prop_assert!(rule.allows(read.labels) && !rule.allows(read.labels.saturating_add(1)));
         let any = NameRule { labels: 0, ..rule };
         prop_assert!(any.allows(read.labels));

@@ -74,6 +74,8 @@ pub(crate) fn search(text: &[u8], mut each: impl FnMut(Range<usize>)) {
             4 => quads_end,
             odd => wrapped_end(text, at, quads_end.saturating_add(odd)),
         };
+        let padding = text.get(end..).unwrap_or_default().iter().take(2);
+        let end = end.saturating_add(padding.take_while(|byte| **byte == b'=').count());
         each(at..end);
         end.max(next)
     });
@@ -146,6 +148,11 @@ fn low_byte(bits: u32) -> u8 {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::arithmetic_side_effects,
+    clippy::string_slice,
+    reason = "tests"
+)]
 pub(crate) mod tests {
     use proptest::prelude::*;
 

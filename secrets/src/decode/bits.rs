@@ -43,7 +43,7 @@ fn tell(square: u64, at: usize, mut from: usize, found: &mut impl FnMut(usize) -
         if place >= from {
             from = found(place);
         }
-        places &= places - 1;
+        places &= places.wrapping_sub(1);
     }
     from
 }
@@ -80,6 +80,10 @@ fn gather(classes: &[u8; 64]) -> u64 {
 
 /// Where in the first of two squares such rows begin.
 #[inline]
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "counts up to a constant and no further; the property test would overflow else"
+)]
 fn rows_from<const STRIDE: u32, const COUNT: u32>(first: u64, second: u64) -> u64 {
     // What is `stride` bytes on, of 64, and of the 64 after that.
     let (mut rows, mut after) = (first, second);
@@ -116,8 +120,8 @@ const fn onward(first: u64, second: u64, bytes: u32) -> u64 {
 /// Further by columns, of which there are eight.
 #[inline]
 const fn column(first: u64, second: u64, columns: u32) -> u64 {
-    let shift = columns * 8;
-    first >> shift | row(first, second, 1) << (64 - shift)
+    let shift = columns.wrapping_mul(8);
+    first >> shift | row(first, second, 1) << 64_u32.wrapping_sub(shift)
 }
 
 /// Further by rows, of which there are eight.
@@ -129,11 +133,12 @@ const fn row(first: u64, second: u64, rows: u32) -> u64 {
     if rows >= 8 {
         return if rows == 8 { second } else { 0 };
     }
-    let kept = (0xff >> rows) as u64 * 0x0101_0101_0101_0101;
-    first >> rows & kept | second << (8 - rows) & !kept
+    let kept = ((0xff >> rows) as u64).wrapping_mul(0x0101_0101_0101_0101);
+    first >> rows & kept | second << 8_u32.wrapping_sub(rows) & !kept
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "tests")]
 mod tests {
     use proptest::prelude::*;
 

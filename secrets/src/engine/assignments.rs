@@ -9,11 +9,12 @@ const REACH: usize = 48;
 /// Values are read no further. Longer ones are documents, or encoded, and are looked into otherwise.
 const LONGEST_VALUE: usize = 4096;
 
-/// A name and what it is given.
+/// What a name is given.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Assignment {
-    pub(super) name: Range<usize>,
+pub(super) struct Given {
     pub(super) value: Range<usize>,
+    /// From where on another assignment may begin.
+    pub(super) next: usize,
 }
 
 /// Whether the name around a word is followed by a sign that gives it a value: a cheap first look.
@@ -30,8 +31,8 @@ pub(super) fn may_be_assigned(text: &[u8], word: usize) -> bool {
     )
 }
 
-/// The assignment to the name that is around a word.
-pub(super) fn around(text: &[u8], word: usize) -> Option<Assignment> {
+/// The name that is around a word.
+pub(super) fn name_around(text: &[u8], word: usize) -> Option<Range<usize>> {
     let (before, after) = text.split_at_checked(word)?;
     let left = before
         .iter()
@@ -45,15 +46,18 @@ pub(super) fn around(text: &[u8], word: usize) -> Option<Assignment> {
         .take_while(|byte| is_name(**byte))
         .count();
     // The dashes of an option are not its name.
-    let begin = before.get(word.saturating_sub(left)..)?;
-    let dashes = begin
-        .iter()
+    let begin = word.saturating_sub(left);
+    let dashes = before.get(begin..)?.iter();
+    let dashes = dashes
         .take_while(|byte| matches!(byte, b'-' | b'.'))
         .count();
-    let name = word.saturating_sub(left).saturating_add(dashes)..word.saturating_add(right);
-    let rest = after.get(right..)?;
-    let (gap, quote) = separator(rest)?;
-    let start = name.end.saturating_add(gap);
+    Some(begin.saturating_add(dashes)..word.saturating_add(right))
+}
+
+/// What the name that ends at a place is given.
+pub(super) fn given(text: &[u8], name_end: usize) -> Option<Given> {
+    let (gap, quote) = separator(text.get(name_end..)?)?;
+    let start = name_end.saturating_add(gap);
     let value = text.get(start..)?;
     let value = value.get(..value.len().min(LONGEST_VALUE))?;
     let length = match quote {
@@ -63,6 +67,18 @@ pub(super) fn around(text: &[u8], word: usize) -> Option<Assignment> {
             .position(|byte| ends_value(*byte))
             .unwrap_or(value.len()),
     };
+    // What something else fills in.
+    let references: [&[u8]; 5] = [b"${", b"$(", b"{{", b"#{", b"<%"];
+    if references
+        .iter()
+        .any(|reference| value.starts_with(reference))
+    {
+        return None;
+    }
+    // A user's password in base64 is a format of its own.
+    if is_basic(value) {
+        return None;
+    }
     let scheme = scheme(value.get(..length)?);
     let mut value = start.saturating_add(scheme)..start.saturating_add(length);
     // A header without quotes: the scheme is a word of its own, the value is the next.
@@ -77,7 +93,9 @@ pub(super) fn around(text: &[u8], word: usize) -> Option<Assignment> {
             .unwrap_or(rest.len());
         value = start..start.saturating_add(length);
     }
-    (!value.is_empty()).then_some(Assignment { name, value })
+    // Another one may be inside quotes; inside a value without any, nothing is looked at twice.
+    let next = if quote.is_some() { start } else { value.end };
+    (!value.is_empty()).then_some(Given { value, next })
 }
 
 /// What is between a name and its value: how long it is, and the quote that it ends with.
@@ -122,6 +140,13 @@ const fn ends_value(byte: u8) -> bool {
         || matches!(byte, b';' | b'&' | b',' | b'"' | b'\'' | b'}' | b'\\' | 0)
 }
 
+/// Whether a value is that of the basic scheme, which is a format by itself.
+pub(super) fn is_basic(value: &[u8]) -> bool {
+    value
+        .get(..6)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic "))
+}
+
 /// How long the authorization scheme is that a value begins with, with the space after it.
 pub(super) fn scheme(value: &[u8]) -> usize {
     let word = value
@@ -148,6 +173,7 @@ fn is_scheme(word: &[u8]) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::string_slice, reason = "tests")]
 mod tests {
     use super::*;
 
@@ -175,9 +201,10 @@ mod tests {
                 .find_map(|word| lower.find(word))
                 .unwrap();
             assert!(may_be_assigned(text.as_bytes(), word), "{text}");
-            let found = around(text.as_bytes(), word).unwrap();
+            let found_name = name_around(text.as_bytes(), word).unwrap();
+            let found = given(text.as_bytes(), found_name.end).unwrap();
             assert_eq!(
-                (&text[found.name], &text[found.value]),
+                (&text[found_name], &text[found.value]),
                 (name, value),
                 "{text}"
             );
@@ -188,7 +215,7 @@ mod tests {
     fn what_gives_no_value_is_none() {
         for text in ["token", "token=", "token x", "a token: ", "token\\"] {
             let word = text.find("token").unwrap();
-            assert_eq!(around(text.as_bytes(), word), None, "{text}");
+            assert_eq!(given(text.as_bytes(), word + 5), None, "{text}");
         }
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::credential::{Checksum, Class, Confidence, Fact, Life, Rule};
-use crate::detection::Variable;
+use crate::credential::{Checksum, Class, Confidence, Fact, Rule};
 use crate::formats::Credential;
+use crate::plain::Lifetime;
 
 /// A format's word that there is a credential.
 pub(super) struct Claim {
@@ -15,11 +15,12 @@ pub(super) struct Claim {
     pub(super) order: usize,
     pub(super) rule: Rule,
     pub(super) class: Class,
-    pub(super) life: Life,
+    pub(super) life: Lifetime,
     pub(super) confidence: Confidence,
     pub(super) checksum: Checksum,
     pub(super) facts: Vec<Fact>,
-    pub(super) field: Variable,
+    /// Where in the text the name of the field is that it is in; empty where there is none.
+    pub(super) field: Range<usize>,
 }
 
 impl Claim {
@@ -38,11 +39,11 @@ impl Claim {
             order,
             rule,
             class,
-            life,
+            life: Lifetime::of(life),
             confidence,
             checksum,
             facts,
-            field: Variable::None,
+            field: 0..0,
         }
     }
 }

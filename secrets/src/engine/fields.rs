@@ -1,14 +1,19 @@
 //! The fields of a JSON document in a value, each with the name it has there.
 
+use std::ops::Range;
+
 use zeroize::Zeroize as _;
 
 use super::inspect::Text;
+use crate::decode::escapes;
 use crate::json::{Fields, Value};
 
 /// A text in a document.
 pub(super) struct Field<'t> {
     /// Its key, as written.
     pub(super) name: &'t [u8],
+    /// Where that begins in the text that the document is in.
+    pub(super) name_at: usize,
     /// What is between the quotes, as written.
     pub(super) value: &'t [u8],
     /// Where that begins in the text that the document is in.
@@ -20,16 +25,42 @@ pub(super) fn is_document(value: &[u8]) -> bool {
     matches!(value.trim_ascii().first(), Some(b'{' | b'['))
 }
 
-/// Calls `each` for the fields of the document that the value is, up to where it is none.
-pub(super) fn each<'t>(text: Text<'t>, mut each: impl FnMut(Field<'t>)) {
-    for field in Fields::of(text.bytes, text.value, text.bytes.len()) {
-        if let Value::Text(value) = field.value {
-            each(Field {
+/// The texts of the document that the value is, up to where it is none.
+pub(super) fn of(text: Text<'_>) -> Vec<Field<'_>> {
+    Fields::of(text.bytes, text.value, text.bytes.len())
+        .filter_map(|field| match field.value {
+            Value::Text(value) => Some(Field {
                 name: field.key.raw,
+                name_at: field.key.at,
                 value: value.raw,
                 at: value.at,
-            });
-        }
+            }),
+            Value::Number(_) | Value::Word(_) => None,
+        })
+        .collect()
+}
+
+/// The field whose value a place in the text is in.
+pub(super) fn around<'f, 't>(fields: &'f [Field<'t>], at: usize) -> Option<&'f Field<'t>> {
+    let after = fields.partition_point(|field| field.at <= at);
+    let field = fields.get(after.checked_sub(1)?)?;
+    field.span().contains(&at).then_some(field)
+}
+
+impl Field<'_> {
+    /// Where its value is in the text that the document is in.
+    pub(super) fn span(&self) -> Range<usize> {
+        self.at..self.at.saturating_add(self.value.len())
+    }
+
+    /// Where its name is.
+    pub(super) fn name_span(&self) -> Range<usize> {
+        self.name_at..self.name_at.saturating_add(self.name.len())
+    }
+
+    /// Whether it is written with escapes.
+    pub(super) fn is_escaped(&self) -> bool {
+        escapes::is_in(self.value)
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use blake3::Hasher;
 
 use crate::block::{Block, Source};
+use crate::cache::Answer;
 use crate::credential::Rule;
 use crate::detection::{Detection, Layers, Variable, Where};
 use crate::fingerprint::{FingerprintKey, KeyId, Keyed};
@@ -17,6 +18,7 @@ use crate::formats::Format;
 use crate::identity::Identity;
 use crate::known::{KnownSet, Search};
 use crate::memory::{Findings, Memory};
+use crate::plain::Label;
 use crate::scratch::Scratch;
 use crate::{generic, known, pairs};
 
@@ -31,7 +33,7 @@ mod survey;
 mod targets;
 mod units;
 
-use inspect::{Facts, Found, Inspection, Naming, Text};
+use inspect::{Facts, Found, Inspection, Naming, Text, Unknown};
 pub use rules::{Rules, UnknownRule};
 pub use scanned::{Scanned, Undecoded};
 use survey::{Seen, Survey};
@@ -215,6 +217,7 @@ impl Engine {
             name: None,
             naming: Naming::Around,
             field: None,
+            unknown: Unknown::Told,
             layers: Layers::default(),
             origin: None,
         };
@@ -243,9 +246,14 @@ impl Scan<'_> {
             let identity = self
                 .memory
                 .identify_entry(self.block.source, unit.of(self.block.bytes));
-            if let Some(known) = self.memory.entry(identity) {
+            let known = match self.memory.entry(identity) {
+                Answer::Unknown => None,
+                Answer::Empty => Some(None),
+                Answer::Value(findings) => Some(Some(findings)),
+            };
+            if let Some(findings) = known {
                 self.scanned.seen = self.scanned.seen.saturating_add(unit.entries());
-                if let Some(findings) = known {
+                if let Some(findings) = findings {
                     self.give(unit, &findings);
                 }
                 continue;
@@ -312,6 +320,7 @@ impl Scan<'_> {
                 Source::Arguments => Naming::Option,
             },
             field: None,
+            unknown: Unknown::Told,
             layers: Layers::default(),
             origin: None,
         };
@@ -329,6 +338,7 @@ impl Scan<'_> {
             return None;
         }
         let variable = self.variable(name, &found, scratch);
+        let variable = variable.get();
         let source = self.block.source;
         let detections = found.into_iter().map(|found| {
             let second = unit.second.is_some_and(|second| found.at >= second);
@@ -340,7 +350,7 @@ impl Scan<'_> {
                 } else {
                     variable.clone()
                 },
-                field: found.field.clone(),
+                field: found.field.get(),
             };
             detection(found, place)
         });
@@ -352,16 +362,14 @@ impl Scan<'_> {
     }
 
     /// The name of a unit's variable, as it can be shown.
-    fn variable(
-        &self,
-        name: Option<&[u8]>,
-        found: &[Found],
-        scratch: &mut Scratch<'_>,
-    ) -> Variable {
+    fn variable(&self, name: Option<&[u8]>, found: &[Found], scratch: &mut Scratch<'_>) -> Label {
         let Some(name) = name.filter(|_name| !found.is_empty()) else {
-            return Variable::None;
+            return Label::none();
         };
-        Variable::of(name).unless(|name| self.engine.credential_in(name, scratch).is_some())
+        if self.engine.credential_in(name, scratch).is_some() {
+            return Label::withheld();
+        }
+        Label::of(name)
     }
 
     /// Gives the findings of a unit, which may be known from elsewhere.
@@ -401,7 +409,7 @@ fn detection(found: Found, place: Where) -> Detection {
         class,
         confidence,
         checksum,
-        life,
+        life: life.get(),
         facts: Arc::from(facts),
         place,
         layers,
@@ -415,4 +423,9 @@ fn number(size: usize) -> u64 {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::arithmetic_side_effects,
+    clippy::string_slice,
+    reason = "tests"
+)]
 mod tests;

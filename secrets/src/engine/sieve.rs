@@ -44,7 +44,7 @@ pub(crate) struct Hit {
 
 /// All needles, ready to be looked for.
 pub(crate) struct Sieve {
-    shows: Box<[u8; HASHES]>,
+    shows: Box<[u8]>,
     needles: Vec<(usize, Needle)>,
     /// For each bucket, where its needles end in `needles`; those of the one before end where they begin.
     ends: Box<[u16; BUCKETS]>,
@@ -52,7 +52,7 @@ pub(crate) struct Sieve {
 
 impl Sieve {
     pub(crate) fn new(needles: &[Needle]) -> Self {
-        let mut shows = Box::new([0; HASHES]);
+        let mut shows = vec![0; HASHES].into_boxed_slice();
         for needle in needles {
             show(&mut shows, needle);
         }
@@ -202,7 +202,7 @@ pub(crate) const fn is_token(byte: u8) -> bool {
 }
 
 /// Notes every group of three bytes that shows a needle.
-fn show(shows: &mut [u8; HASHES], needle: &Needle) {
+fn show(shows: &mut [u8], needle: &Needle) {
     let mut set = |one: u8, two: u8, three: u8| {
         let hash = hash_of(u16::from_le_bytes([one, two]), three);
         if let Some(shows) = shows.get_mut(usize::from(hash)) {

@@ -25,7 +25,8 @@ pub(super) struct Targets {
     /// From the specific to the general.
     pub(super) formats: Vec<Format>,
     pub(super) sieve: Sieve,
-    targets: Vec<Target>,
+    /// What each needle stands for.
+    meanings: Vec<Target>,
     /// Names of variables with the formats that ask for them, sorted.
     names: Vec<(&'static [u8], usize)>,
 }
@@ -33,11 +34,11 @@ pub(super) struct Targets {
 impl Targets {
     pub(super) fn new(formats: Vec<Format>, words: Words) -> Self {
         let mut needles = Vec::new();
-        let mut targets = Vec::new();
+        let mut meanings = Vec::new();
         let mut names = Vec::new();
         let mut add = |bytes, stand, target| {
             needles.push(Needle { bytes, stand });
-            targets.push(target);
+            meanings.push(target);
         };
         for (at, format) in formats.iter().enumerate() {
             for mark in format.marks {
@@ -65,14 +66,14 @@ impl Targets {
         Self {
             formats,
             sieve: Sieve::new(&needles),
-            targets,
+            meanings,
             names,
         }
     }
 
     /// What a needle stands for.
     pub(super) fn target(&self, needle: usize) -> Option<Target> {
-        self.targets.get(needle).copied()
+        self.meanings.get(needle).copied()
     }
 
     /// The formats that ask for a variable of this name, in their order.

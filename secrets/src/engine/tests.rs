@@ -117,7 +117,7 @@ impl World {
         let scanned = self
             .engine
             .scan(&mut self.memory, &mut scratch, &block, &mut |it| {
-                found.push(it)
+                found.push(it);
             });
         assert!(
             self.room.iter().all(|byte| *byte == 0),
@@ -240,6 +240,13 @@ fn fields_of_documents_are_named_values() {
     );
     assert_eq!(
         environ(&format!(r#"CONFIG={{"b":"one\n{TOKEN}\n"}}"#)),
+        ["token 0 CONFIG b"]
+    );
+    assert_eq!(
+        environ(&format!(
+            r#"CONFIG={{"a":"x","b":"\u0074{}"}}"#,
+            &TOKEN[1..]
+        )),
         ["token 0 CONFIG b json"]
     );
     assert_eq!(
@@ -250,16 +257,10 @@ fn fields_of_documents_are_named_values() {
 
 #[test]
 fn every_layer_is_taken_off_and_named() {
-    let hex = |text: &str| {
-        text.bytes()
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<String>()
-    };
-    let percent = |text: &str| {
-        text.bytes()
-            .map(|byte| format!("%{byte:02X}"))
-            .collect::<String>()
-    };
+    let each =
+        |text: &str, write: fn(u8) -> String| text.bytes().map(write).collect::<Vec<_>>().concat();
+    let hex = |text: &str| each(text, |byte| format!("{byte:02x}"));
+    let percent = |text: &str| each(text, |byte| format!("%{byte:02X}"));
     let one = base64(TOKEN.as_bytes());
     assert_eq!(environ(&format!("A={one}")), ["token 0 A  base64"]);
     assert_eq!(
@@ -489,9 +490,10 @@ fn rules_that_are_off_find_nothing() {
 
 #[test]
 fn an_entry_with_too_many_is_counted() {
-    let many: String = (0..600)
+    let many: Vec<String> = (0..600)
         .map(|number| format!("tok_{number:020} "))
         .collect();
+    let many = many.concat();
     let (found, scanned) = world().scan(Source::Environ, format!("A={many}").as_bytes());
     assert_eq!((found.len(), scanned.excess), (512, 88));
 }

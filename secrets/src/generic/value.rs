@@ -57,7 +57,11 @@ pub(super) fn is_plausible(value: &[u8]) -> bool {
     let signs = has(|byte| byte.is_ascii_punctuation() && !b"_-./".contains(byte));
     let words = value.split(|byte| *byte == b' ').count();
     let is_command = has(|byte| b"<>|;\"`".contains(byte));
-    !is_command && (letters && digits || letters && signs || digits && signs || words >= 3)
+    let kinds = [letters, digits, signs]
+        .into_iter()
+        .filter(|has| *has)
+        .count();
+    !is_command && if words == 1 { kinds >= 2 } else { words >= 3 }
 }
 
 /// The Shannon entropy of a value's bytes: bits for each, times eight.

@@ -126,7 +126,7 @@ fn read(line: &str) -> Result<Digest, Mistake> {
             .ok_or(Mistake::Form)?,
         length: number(length).filter(is_length).ok_or(Mistake::Length)?,
         filter: read_filter(filter).ok_or(Mistake::Filter)?,
-        digest: read_hex(digest.as_bytes()).ok_or(Mistake::Digest)?,
+        hash: read_hex(digest.as_bytes()).ok_or(Mistake::Digest)?,
         registered: registered.parse().map_err(|_error| Mistake::Registered)?,
     })
 }
@@ -163,12 +163,12 @@ impl fmt::Display for Digest {
             form,
             length,
             filter,
-            digest,
+            hash,
             registered,
         } = self;
         let (class, form) = (class.name(), form.name());
         write!(f, "{id} {label} {class} {form} {length} {filter:05x} ")?;
-        crate::fingerprint::write_hex(f, digest)?;
+        crate::fingerprint::write_hex(f, hash)?;
         write!(f, " {registered}")
     }
 }

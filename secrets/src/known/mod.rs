@@ -51,7 +51,8 @@ pub(crate) struct Digest {
     pub(crate) length: u32,
     /// 20 bits of the keyed hash of the form's first eight bytes.
     pub(crate) filter: u32,
-    pub(crate) digest: [u8; 16],
+    /// The keyed hash of all of it.
+    pub(crate) hash: [u8; 16],
     /// When it was registered, in seconds of the Unix epoch.
     pub(crate) registered: i64,
 }
@@ -289,7 +290,7 @@ impl Maker<'_> {
         }
         let mut kept: Vec<Digest> = Vec::new();
         for digest in digests {
-            if !kept.iter().any(|other| other.digest == digest.digest) {
+            if !kept.iter().any(|other| other.hash == digest.hash) {
                 kept.push(digest);
             }
         }
@@ -305,7 +306,7 @@ impl Maker<'_> {
             // At most 3 * LONGEST.
             length: u32::try_from(text.len()).unwrap_or(u32::MAX),
             filter: self.digester.filter(text),
-            digest: self.digester.digest(text),
+            hash: self.digester.digest(text),
             registered: self.now,
         }
     }

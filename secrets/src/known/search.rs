@@ -123,7 +123,7 @@ impl Search {
         for (number, digest) in candidates.take_while(|(_, digest)| digest.filter == filter) {
             let length = usize::try_from(digest.length).unwrap_or(usize::MAX);
             let here = at.checked_add(length).and_then(|end| text.get(at..end));
-            if here.is_some_and(|here| self.digester.digest(here) == digest.digest) {
+            if here.is_some_and(|here| self.digester.digest(here) == digest.hash) {
                 found(Found { at, number });
             }
         }

@@ -133,6 +133,13 @@ impl SweepPolicy {
         }
     }
 
+    /// Whether a program may hold the job's own token.
+    fn admits(&self, path: &str) -> bool {
+        self.holders
+            .iter()
+            .all(|list| list.iter().any(|program| program.matches(path)))
+    }
+
     fn judge_job_token(&self, detection: &Detection, place: &Place<'_>) -> (Outcome, Reason) {
         let variable = detection.place.variable.name();
         let reason = if place.tree == Tree::Outside {
@@ -141,7 +148,7 @@ impl SweepPolicy {
             Reason::TokenOnCommandLine
         } else if !variable.is_some_and(platform::puts_token_into) {
             Reason::TokenElsewhere
-        } else if !self.holders.is_empty() && !self.holders.iter().any(|holder| holder.is(place)) {
+        } else if !self.admits(place.path) {
             Reason::TokenWithOther
         } else {
             return (Outcome::Expected, Reason::PlatformToken);
@@ -260,6 +267,7 @@ impl AllowEntry {
     fn matches(&self, detection: &Detection, place: &Place<'_>) -> bool {
         let Self {
             variable,
+            rule,
             class,
             process,
             fingerprint,
@@ -272,17 +280,19 @@ impl AllowEntry {
         let name = detection.place.variable.name();
         variable
             .as_ref()
-            .is_none_or(|glob| name.is_some_and(|name| glob.matches(name)))
+            .is_none_or(|pattern| name.is_some_and(|name| pattern.matches(name)))
+            && rule.as_ref().is_none_or(|id| id == detection.rule.id)
             && class.is_none_or(|class| class == detection.class)
             && process
                 .as_ref()
-                .is_none_or(|glob| glob.matches(place.process) || glob.matches(place.path))
+                .is_none_or(|program| program.matches(place.path))
             && fingerprint.is_none_or(|fingerprint| fingerprint == detection.fingerprint)
     }
 
     /// Whether it gives nothing to match, and so allows nothing.
     pub const fn is_vacuous(&self) -> bool {
         self.variable.is_none()
+            && self.rule.is_none()
             && self.class.is_none()
             && self.process.is_none()
             && self.fingerprint.is_none()

@@ -3,16 +3,20 @@
 //! The default is "OIDC only": a job works with its platform's token and with what it gets for its
 //! identity, and every credential that outlives it is a finding.
 
+use std::collections::BTreeSet;
+
 use crate::credential::Class;
 use crate::fingerprint::Fingerprint;
 
 mod glob;
 mod judge;
+mod pattern;
 mod platform;
 mod usage;
 
 pub use glob::{Glob, GlobError};
 pub use judge::{Judgement, Outcome, Reason, Severity};
+pub use pattern::{PatternError, ProgramPattern, VariablePattern};
 pub use usage::{Stale, Usage};
 
 /// What credentials a job may hold, and where.
@@ -20,10 +24,10 @@ pub use usage::{Stale, Usage};
 pub struct SweepPolicy {
     /// What holds where no entry says something else.
     pub default: Baseline,
-    /// Who may hold the job's own token. Empty: every process of the job.
-    pub holders: Vec<Holder>,
-    /// Executables of the runner itself, which may hold the runner's identity, by path.
-    pub runners: Vec<Glob>,
+    /// Programs that may hold the job's own token: one of each list. Without a list, every process of the job may.
+    pub holders: Vec<BTreeSet<ProgramPattern>>,
+    /// Programs of the runner itself, which may hold the runner's identity.
+    pub runners: Vec<ProgramPattern>,
     /// Issuers of short-lived credentials that this job is known to use: the issuer, host or account
     /// that a credential names.
     pub issuers: Vec<Glob>,
@@ -57,25 +61,18 @@ pub enum Baseline {
     Lenient,
 }
 
-/// Processes that may hold something. What is given must match.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Holder {
-    /// The process' name. It chooses that itself, so a path says more.
-    pub name: Option<Glob>,
-    /// The path of its executable.
-    pub path: Option<Glob>,
-}
-
 /// A credential that is allowed. What is given must match; an entry that gives nothing to match
 /// allows nothing.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AllowEntry {
     /// The environment variable, or the option of an argument.
-    pub variable: Option<Glob>,
+    pub variable: Option<VariablePattern>,
+    /// The id of the rule that finds it.
+    pub rule: Option<String>,
     /// The class.
     pub class: Option<Class>,
-    /// The process, by its name or the path of its executable.
-    pub process: Option<Glob>,
+    /// The program that has it.
+    pub process: Option<ProgramPattern>,
     /// The value itself, by its fingerprint under the host's key.
     pub fingerprint: Option<Fingerprint>,
     /// Why, for the report.
@@ -87,8 +84,6 @@ pub struct AllowEntry {
 /// Where a detection was made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Place<'p> {
-    /// The process' name.
-    pub process: &'p str,
     /// The path of its executable; empty if it is not known.
     pub path: &'p str,
     /// Whose process it is.
@@ -102,15 +97,6 @@ pub enum Tree {
     Job,
     /// Another one of the host.
     Outside,
-}
-
-impl Holder {
-    fn is(&self, place: &Place<'_>) -> bool {
-        let Self { name, path } = self;
-        (name.is_some() || path.is_some())
-            && name.as_ref().is_none_or(|name| name.matches(place.process))
-            && path.as_ref().is_none_or(|path| path.matches(place.path))
-    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@ use crate::fingerprint::FingerprintKey;
 const NOW: i64 = 1_795_000_000;
 
 const JOB: Place<'_> = Place {
-    process: "node",
     path: "/usr/bin/node",
     tree: Tree::Job,
 };
@@ -49,7 +48,8 @@ fn judged(policy: &SweepPolicy, detection: &Detection) -> (Outcome, Reason) {
 
 fn allow(variable: &str) -> AllowEntry {
     AllowEntry {
-        variable: Some(Glob::new(variable).unwrap()),
+        variable: Some(VariablePattern::parse(variable).unwrap()),
+        rule: None,
         class: None,
         process: None,
         fingerprint: None,
@@ -173,26 +173,24 @@ fn a_job_token_on_a_command_line_is_a_finding_whoever_is_lenient() {
 #[test]
 fn only_holders_hold_the_job_token_where_there_are_some() {
     let token = detection(Class::JobToken, "GITHUB_TOKEN");
-    let holder = |name: Option<&str>, path: Option<&str>| SweepPolicy {
-        holders: vec![Holder {
-            name: name.map(|name| Glob::new(name).unwrap()),
-            path: path.map(|path| Glob::new(path).unwrap()),
-        }],
+    let list = |programs: &[&str]| {
+        let programs = programs.iter();
+        programs
+            .map(|program| ProgramPattern::parse(program).unwrap())
+            .collect()
+    };
+    let holders = |lists: &[&[&str]]| SweepPolicy {
+        holders: lists.iter().map(|programs| list(programs)).collect(),
         ..SweepPolicy::default()
     };
-    assert_eq!(
-        judged(&holder(Some("node"), None), &token).0,
-        Outcome::Expected
-    );
-    assert_eq!(
-        judged(&holder(Some("node"), Some("/usr/bin/*")), &token).0,
-        Outcome::Expected
-    );
+    for lists in [&[&["node"][..]][..], &[&["git", "/usr/bin/*"], &["node"]]] {
+        assert_eq!(judged(&holders(lists), &token).0, Outcome::Expected);
+    }
     let other = (Outcome::Finding(Severity::Medium), Reason::TokenWithOther);
-    assert_eq!(judged(&holder(Some("node"), Some("/opt/*")), &token), other);
-    assert_eq!(judged(&holder(Some("gh"), None), &token), other);
-    // A holder that says nothing is nobody.
-    assert_eq!(judged(&holder(None, None), &token), other);
+    // Of two profiles that name holders, both count; a list of nobody admits nobody.
+    for lists in [&[&["gh"][..]][..], &[&["node"], &["/opt/**/node"]], &[&[]]] {
+        assert_eq!(judged(&holders(lists), &token), other);
+    }
     let outside = Place {
         tree: Tree::Outside,
         ..JOB
@@ -272,7 +270,7 @@ fn severity_follows_who_can_see_it_and_how_sure_it_is() {
 #[test]
 fn the_runner_may_hold_its_identity() {
     let policy = SweepPolicy {
-        runners: vec![Glob::new("/opt/runner/bin/*").unwrap()],
+        runners: vec![ProgramPattern::parse("/opt/runner/bin/*").unwrap()],
         ..SweepPolicy::default()
     };
     let identity = detection(Class::RunnerIdentity, "X");
@@ -302,10 +300,10 @@ fn an_entry_allows_what_all_of_it_matches_until_it_expires() {
     assert!(refused(&|entry| entry.class = Some(Class::JobToken)));
     assert!(!refused(&|entry| entry.class = Some(Class::Static)));
     assert!(refused(
-        &|entry| entry.process = Some(Glob::new("cargo").unwrap())
+        &|entry| entry.process = Some(ProgramPattern::parse("cargo").unwrap())
     ));
     assert!(!refused(
-        &|entry| entry.process = Some(Glob::new("/usr/bin/node").unwrap())
+        &|entry| entry.process = Some(ProgramPattern::parse("/usr/bin/node").unwrap())
     ));
     assert!(refused(
         &|entry| entry.fingerprint = Some(detection(Class::Static, "Y").fingerprint)
@@ -313,6 +311,8 @@ fn an_entry_allows_what_all_of_it_matches_until_it_expires() {
     assert!(!refused(
         &|entry| entry.fingerprint = Some(detection(Class::Static, "NPM_TOKEN").fingerprint)
     ));
+    assert!(refused(&|entry| entry.rule = Some("other".to_owned())));
+    assert!(!refused(&|entry| entry.rule = Some("test".to_owned())));
     assert!(refused(&|entry| entry.variable = None));
     let mut lapsed = allow("NPM_TOKEN");
     lapsed.expires = Some(NOW);
@@ -342,7 +342,7 @@ fn a_name_that_is_withheld_matches_no_pattern() {
     let mut key = detection(Class::Static, "X");
     key.place.variable = Variable::Withheld;
     let policy = SweepPolicy {
-        allow: vec![allow("*")],
+        allow: vec![allow("*?A*")],
         ..SweepPolicy::default()
     };
     assert!(matches!(judged(&policy, &key).0, Outcome::Finding(_)));

@@ -10,6 +10,7 @@ pub mod load;
 mod memory;
 mod names;
 mod processor;
+mod sweep;
 
 use std::ffi::OsString;
 use std::fs;
@@ -35,6 +36,8 @@ enum Subject {
     Dns,
     /// Verification of names, and rulesets with many of them
     Names,
+    /// The secret sweep
+    Sweep,
 }
 
 /// Arguments of `bench`.
@@ -55,6 +58,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     match args.subject {
         Subject::Calls => calls::run(&environment, args.rounds.unwrap_or(9))?,
         Subject::Dns => dns::run(&environment, args.rounds.unwrap_or(5))?,
+        Subject::Sweep => sweep::run(&environment, args.rounds.unwrap_or(5))?,
         Subject::Names => names::run(&environment, args.rounds.unwrap_or(5))?,
     }
     Ok(ExitCode::SUCCESS)

@@ -23,7 +23,7 @@ const HANDSHAKES: usize = 200;
 const HELLOS: usize = 100;
 
 /// Names of a ruleset; the last is about as many as there can be.
-const SIZES: [usize; 3] = [10, 1_000, 60_000];
+const SIZES: [usize; 3] = [10, 1_000, 100_000];
 
 /// Connects, and fresh names, of one round.
 const CONNECTS: usize = 2_000;

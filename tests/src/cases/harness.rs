@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use crate::client::step::{Form, SendCall, Step, Transport};
+use crate::harness::datagrams::Datagrams;
 use crate::harness::environment::Environment;
 use crate::harness::network::{DNS_V6, EVIL_V4, EVIL_V6, GOOD_V4, GOOD_V6, at};
 use crate::harness::verdicts::allowed;
@@ -19,6 +20,10 @@ pub(super) fn stories() -> Vec<Story> {
         Story::new(
             "harness::every_way_to_send_arrives_and_is_counted",
             everything_arrives,
+        ),
+        Story::new(
+            "harness::datagrams_are_counted_where_nobody_listens",
+            datagrams,
         ),
         Story::new(
             "harness::an_address_nobody_has_leads_to_the_attacker",
@@ -78,6 +83,29 @@ fn everything_arrives(environment: &Environment) -> Result<()> {
     let v6 = world.evil.at(at(EVIL_V6, 8080));
     ensure!((v6.connections, v6.datagrams) == (1, 5), "{v6:?}");
     world.something_leaked()
+}
+
+fn datagrams(environment: &Environment) -> Result<()> {
+    let world = World::without_servers(environment)?;
+    let datagrams = Datagrams::start(&world.network.good)?;
+    // Connected, so that each is told at once that nobody listens.
+    let udp = |to| Step::Udp {
+        to,
+        form: Form::Plain,
+        call: SendCall::Connect,
+    };
+    let steps = [
+        udp(at(GOOD_V4, 443)),
+        udp(at(GOOD_V6, 443)),
+        udp(at(GOOD_V4, 444)),
+        Step::tcp(at(GOOD_V4, 443)),
+    ];
+    world.free(&steps)?.run()?;
+    let arrived = datagrams.arrived_at(443)?;
+    ensure!(arrived == 2, "{arrived} instead of one of each family");
+    let again = datagrams.arrived_at(443)?;
+    ensure!(again == 0, "{again} are counted twice");
+    Ok(())
 }
 
 fn default_route(environment: &Environment) -> Result<()> {

@@ -29,6 +29,7 @@ mod refusals;
 mod report;
 mod sandbox;
 mod sockets;
+mod sweep;
 mod two_jobs;
 
 /// All stories, in the order of telling: first the ground they stand on.
@@ -56,6 +57,7 @@ pub fn all() -> Vec<Story> {
         control::stories(),
         sandbox::stories(),
         lsm::stories(),
+        sweep::stories(),
         refusals::stories(),
         downgrade::stories(),
         report::stories(),

@@ -118,6 +118,7 @@ fn perform(step: &Step) -> Result<Done, Refused> {
         Step::Show { to, way, pieces } => show::stream(*to, *way, pieces),
         Step::ShowAgain { to, first, second } => show::again(*to, first, second),
         Step::Connects { to, count } => tcp::connects(*to, *count),
+        Step::Execs { count } => process::execs(*count),
         Step::Flood { to, count } => udp::flood(*to, *count),
         Step::UdpRace { to, beside, rounds } => udp::race(*to, *beside, *rounds),
         Step::UdpShadow { port, from } => udp::shadow(*port, *from),

@@ -35,6 +35,16 @@ pub(super) fn wait_for(path: &Path) -> Result<Done, Refused> {
     Ok(Done::default())
 }
 
+/// One after the other; each is there before the next one begins.
+pub(super) fn execs(count: usize) -> Result<Done, Refused> {
+    for _ in 0..count {
+        Command::new("/bin/true")
+            .status()
+            .map_err(io_at("execve"))?;
+    }
+    Ok(Done::default())
+}
+
 pub(super) fn sleep(ms: u64) -> Done {
     std::thread::sleep(Duration::from_millis(ms));
     Done::default()

@@ -166,6 +166,8 @@ pub enum Step {
     },
     /// Connect and close, many times.
     Connects { to: SocketAddr, count: usize },
+    /// Start `/bin/true` and wait for it, many times.
+    Execs { count: usize },
     /// Send many datagrams; `bytes` counts the ones that were refused.
     Flood { to: SocketAddr, count: usize },
     /// On one UDP socket, one thread sends to one address, another connects to the other one and

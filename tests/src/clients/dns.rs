@@ -84,7 +84,7 @@ const JAVA: &str = "java --version";
 const NODE: &str = "node --version";
 
 /// All of them.
-pub(super) const RESOLVERS: [Resolver; 20] = [
+pub(super) const RESOLVERS: [Resolver; 21] = [
     resolver("dns/glibc", &["gcc"], LIBC, "$PROGRAMS/lookup-glibc $NAME"),
     resolver(
         "dns/glibc, TCP",
@@ -192,6 +192,13 @@ pub(super) const RESOLVERS: [Resolver; 20] = [
         &["curl"],
         "curl --version",
         "curl -sS --insecure --output /dev/null --write-out '%{remote_ip}' https://$NAME/",
+    ),
+    resolver(
+        "dns/curl --http3",
+        &["curl-http3"],
+        "curl-http3 --version",
+        "curl-http3 -sS --http3 --insecure --output /dev/null --write-out '%{remote_ip}' \
+         https://$NAME/",
     ),
     resolver(
         "dns/git ls-remote",

@@ -9,6 +9,7 @@ pub mod attempt;
 pub mod native;
 
 mod dns;
+mod http3;
 mod needs;
 mod programs;
 mod table;
@@ -76,6 +77,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         let rows = workshop.attempt(&fetcher.client, args, || web::tell(&workshop, fetcher));
         table.extend(rows);
     }
+    for speaker in http3::SPEAKERS.iter().filter(|one| wanted(&one.client)) {
+        let rows = workshop.attempt(&speaker.client, args, || http3::tell(&workshop, speaker));
+        table.extend(rows);
+    }
     Ok(table.conclude(args.allow_missing))
 }
 
@@ -115,7 +120,8 @@ impl Workshop {
             if !tool.is_there() {
                 return Some(format!(
                     "no {} on this machine (package {})",
-                    tool.file, tool.package
+                    tool.file,
+                    tool.package()
                 ));
             }
             if let Err(error) = programs::build(&self.programs, need) {

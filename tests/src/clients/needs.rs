@@ -13,6 +13,8 @@ pub(crate) struct Tool {
     pub(crate) file: &'static str,
     /// Debian's package.
     pub(crate) package: &'static str,
+    /// The release of Debian it is taken from, unpacked and not installed; `None`: the machine's own.
+    pub(crate) release: Option<&'static str>,
     /// Hundreds of megabytes: can be left out by this word.
     pub(crate) big: Option<&'static str>,
 }
@@ -23,13 +25,27 @@ impl Tool {
             name,
             file,
             package,
+            release: None,
             big: None,
         }
+    }
+
+    const fn of(mut self, release: &'static str) -> Self {
+        self.release = Some(release);
+        self
     }
 
     const fn big(mut self, word: &'static str) -> Self {
         self.big = Some(word);
         self
+    }
+
+    /// Its package, and the release if that matters.
+    pub(crate) fn package(&self) -> String {
+        match self.release {
+            Some(release) => format!("{} of {release}", self.package),
+            None => self.package.to_owned(),
+        }
     }
 
     /// Whether it is on this machine.
@@ -45,11 +61,13 @@ impl Tool {
 }
 
 /// All of it.
-pub(crate) const TOOLS: [Tool; 15] = [
+pub(crate) const TOOLS: [Tool; 16] = [
     Tool::new("apt", "/usr/lib/apt/apt-helper", "apt"),
     Tool::new("c-ares", "/usr/include/ares.h", "libc-ares-dev"),
     Tool::new("chromium", "chromium", "chromium").big("chromium"),
     Tool::new("curl", "curl", "curl"),
+    // bookworm's speaks no HTTP/3.
+    Tool::new("curl-http3", "curl-http3", "curl").of("trixie"),
     Tool::new("dig", "dig", "bind9-dnsutils"),
     Tool::new("gcc", "gcc", "gcc"),
     Tool::new("git", "git", "git"),

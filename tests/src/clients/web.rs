@@ -329,7 +329,7 @@ fn is_whole(fetcher: &Fetcher, made: &Made, body: &str) -> Result<bool> {
 }
 
 /// Text that does not repeat itself, so that no part of it can stand for another.
-fn body() -> String {
+pub(super) fn body() -> String {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut text = String::with_capacity(BODY);
     while text.len() < BODY {

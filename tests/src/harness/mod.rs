@@ -7,10 +7,12 @@
 
 pub mod capture;
 pub mod cgroup;
+pub mod datagrams;
 pub mod encrypted;
 pub mod enter;
 pub mod environment;
 pub mod hello;
+pub mod http3;
 pub mod job;
 pub mod kernel;
 pub mod leftovers;

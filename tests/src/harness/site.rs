@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
+use crate::harness::http3::{Files, Http3};
 use crate::harness::job::Running;
 use crate::harness::network::{GOOD_V4, GOOD_V6, at};
 use crate::harness::world::World;
@@ -45,6 +46,16 @@ pub struct Site<'w> {
 impl<'w> Site<'w> {
     /// Serves HTTPS on 443 and HTTP on 80, at the allowed host's addresses.
     pub fn start(world: &'w World, content: &Content<'_>) -> Result<Self> {
+        Self::start_with(world, content, "")
+    }
+
+    /// The same, and each answer says that there is HTTP/3 on the same port.
+    pub fn start_offering_http3(world: &'w World, content: &Content<'_>) -> Result<Self> {
+        let offer = "add_header Alt-Svc 'h3=\":443\"; ma=3600';\n";
+        Self::start_with(world, content, offer)
+    }
+
+    fn start_with(world: &'w World, content: &Content<'_>, more: &str) -> Result<Self> {
         let directory = world.path("site");
         let www = directory.join("www");
         fs::create_dir_all(&www)?;
@@ -54,7 +65,7 @@ impl<'w> Site<'w> {
         make_repository(&directory, &www.join(REPOSITORY), content.repository)?;
         let ca = make_certificates(&directory, content.names)?;
         let settings = directory.join("nginx.conf");
-        fs::write(&settings, nginx_settings(&directory))?;
+        fs::write(&settings, nginx_settings(&directory, more))?;
         let command = ["nginx".as_ref(), "-c".as_ref(), settings.as_os_str()];
         let nginx = world
             .job()
@@ -72,11 +83,31 @@ impl<'w> Site<'w> {
 
     /// How many requests for a host were answered.
     pub fn requests(&self, host: &str) -> Result<usize> {
+        self.answered(|line| line.split(' ').next() == Some(host))
+    }
+
+    /// How many requests for a path were answered, whatever their query.
+    pub fn requests_of(&self, path: &str) -> Result<usize> {
+        self.answered(|line| line.split([' ', '?']).nth(1) == Some(path))
+    }
+
+    fn answered(&self, is: impl Fn(&str) -> bool) -> Result<usize> {
         let log = fs::read_to_string(self.directory.join("access.log"))?;
-        Ok(log
-            .lines()
-            .filter(|line| line.split(' ').next() == Some(host))
-            .count())
+        Ok(log.lines().filter(|line| is(line)).count())
+    }
+
+    /// Serves the same over HTTP/3.
+    pub fn serve_http3(&self, world: &World) -> Result<Http3> {
+        world.serve_http3(&Files {
+            www: &self.directory.join("www"),
+            certificate: &self.certificate(),
+            key: &self.directory.join("server.key"),
+        })
+    }
+
+    /// Certificate of the server, PEM.
+    pub fn certificate(&self) -> PathBuf {
+        self.directory.join("server.pem")
     }
 
     /// Ends the server.
@@ -101,7 +132,7 @@ impl<'w> Site<'w> {
     }
 }
 
-fn nginx_settings(directory: &Path) -> String {
+fn nginx_settings(directory: &Path, more: &str) -> String {
     let directory = directory.display();
     format!(
         "daemon off;\nuser root;\nworker_processes 1;\n\
@@ -123,6 +154,7 @@ fn nginx_settings(directory: &Path) -> String {
              ssl_certificate {directory}/server.pem;\n\
              ssl_certificate_key {directory}/server.key;\n\
              root {directory}/www;\n\
+             {more}\
            }}\n\
          }}\n"
     )

@@ -15,6 +15,7 @@ use crate::harness::capture::{Capture, Frame};
 use crate::harness::cgroup::Tree;
 use crate::harness::encrypted::{Certificate, Protocol};
 use crate::harness::environment::Environment;
+use crate::harness::http3::{Files, Http3};
 use crate::harness::job::Job;
 use crate::harness::leftovers;
 use crate::harness::namespace::Namespace;
@@ -136,6 +137,12 @@ impl World {
         let addresses = [at(DNS_V4, port), at(DNS_V6, port)];
         let dns = &self.network.dns;
         certificate.serve(&self.zone, protocol, &self.servers, dns, &addresses)
+    }
+
+    /// Serves files over HTTP/3 at the allowed host's addresses.
+    pub fn serve_http3(&self, files: &Files<'_>) -> Result<Http3> {
+        let addresses = [at(GOOD_V4, 443), at(GOOD_V6, 443)];
+        Http3::serve(files, &self.servers, &self.network.good, &addresses)
     }
 
     /// Listens on one more port of all the allowed machine's addresses.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use cordon_ebpf::abi::ruleset::Resolver;
+use cordon_ebpf::abi::ruleset::{Resolver, RuleIndex};
 use cordon_ebpf::abi::verdict::Mode;
 use tokio::sync::oneshot;
 
@@ -25,13 +25,13 @@ use upstream::{Fake, Zone};
 /// Exact names, wildcards written as `*.zone`, and the rule each has.
 #[derive(Default)]
 struct Policy {
-    names: BTreeMap<&'static str, u16>,
+    names: BTreeMap<&'static str, RuleIndex>,
     /// Rules that allow addresses that are not public.
-    private: Vec<u16>,
+    private: Vec<RuleIndex>,
 }
 
 impl NamePolicy for Policy {
-    fn rules_for_name(&self, name: &str) -> Vec<u16> {
+    fn rules_for_name(&self, name: &str) -> Vec<RuleIndex> {
         let wildcard = name.split_once('.').map(|(_, zone)| format!("*.{zone}"));
         let rule = |name: &str| self.names.get(name).copied();
         rule(name)
@@ -39,12 +39,12 @@ impl NamePolicy for Policy {
             .chain(wildcard.as_deref().and_then(rule))
             .collect()
     }
-    fn wildcard_part<'a>(&self, rule: u16, name: &'a str) -> Option<&'a str> {
+    fn wildcard_part<'a>(&self, rule: RuleIndex, name: &'a str) -> Option<&'a str> {
         let (part, zone) = name.split_once('.')?;
         let wildcard = self.names.get(format!("*.{zone}").as_str());
         (wildcard == Some(&rule)).then_some(part)
     }
-    fn allows_private(&self, rules: &[u16]) -> bool {
+    fn allows_private(&self, rules: &[RuleIndex]) -> bool {
         rules.iter().all(|rule| self.private.contains(rule))
     }
 }

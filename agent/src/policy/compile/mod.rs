@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cordon_ebpf::abi::ruleset::{Grant, Grants, MAX_GRANTS, NEVER};
+use cordon_ebpf::abi::ruleset::{Grant, Grants, MAX_GRANTS, NEVER, RuleIndex};
 use cordon_ebpf::shown::name::RULES_MAX;
 
 pub use self::names::Names;
@@ -20,8 +20,8 @@ use super::{Policy, Rule};
 mod names;
 mod ruleset;
 
-/// Rules a ruleset can have: `NO_RULE` is the index that none has.
-const MAX_RULES: usize = cordon_ebpf::abi::flow::NO_RULE as usize;
+/// Rules a ruleset can have: as many as there are names for them in the kernel.
+const MAX_RULES: usize = 131_072;
 
 /// Why a policy has no kernel form.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -70,6 +70,7 @@ pub fn compile(policy: &Policy) -> Result<Ruleset, CompileError> {
         mode,
         rules,
         dns: _,
+        secrets: _,
         profiles: _,
     } = policy;
     if rules.len() > MAX_RULES {
@@ -87,8 +88,8 @@ fn compile_nets(
     rules: &[Rule],
     compiled: &[CompiledRule],
 ) -> Result<BTreeMap<Net, Grants>, CompileError> {
-    let numbered = || (0..=u16::MAX).zip(compiled);
-    let mut by_net: BTreeMap<Net, Vec<(u16, &CompiledRule)>> = BTreeMap::new();
+    let numbered = || (0..).zip(compiled);
+    let mut by_net: BTreeMap<Net, Vec<(RuleIndex, &CompiledRule)>> = BTreeMap::new();
     for (index, rule) in numbered() {
         if let Some(net) = rule.net() {
             by_net.entry(net).or_default().push((index, rule));
@@ -96,7 +97,7 @@ fn compile_nets(
     }
     let mut nets = BTreeMap::new();
     for net in by_net.keys() {
-        let mut holding: Vec<(u16, &CompiledRule)> = (0..=net.prefix_len)
+        let mut holding: Vec<(RuleIndex, &CompiledRule)> = (0..=net.prefix_len)
             .filter_map(|prefix_len| {
                 let address = masked(&net.address, prefix_len);
                 by_net.get(&Net {
@@ -114,7 +115,7 @@ fn compile_nets(
             .collect();
         let count = grants.len();
         let Some(value) = fit(grants).and_then(|grants| Grants::new(&grants)) else {
-            let indices: Vec<u16> = holding.iter().map(|(index, _)| *index).collect();
+            let indices: Vec<RuleIndex> = holding.iter().map(|(index, _)| *index).collect();
             return Err(too_many(format!("cidr {net}"), count, &indices, rules));
         };
         nets.insert(*net, value);
@@ -154,7 +155,7 @@ fn examples(pattern: &DomainPattern) -> Vec<DomainName> {
     }
 }
 
-fn too_many(endpoint: String, count: usize, indices: &[u16], rules: &[Rule]) -> CompileError {
+fn too_many(endpoint: String, count: usize, indices: &[RuleIndex], rules: &[Rule]) -> CompileError {
     CompileError::TooManyGrants {
         endpoint,
         count,
@@ -163,9 +164,9 @@ fn too_many(endpoint: String, count: usize, indices: &[u16], rules: &[Rule]) -> 
 }
 
 /// Rules with the lines they come from, as many as people read.
-fn cited(indices: &[u16], rules: &[Rule]) -> Vec<String> {
-    let named = |index: &u16| {
-        let rule = rules.get(usize::from(*index))?;
+fn cited(indices: &[RuleIndex], rules: &[Rule]) -> Vec<String> {
+    let named = |index: &RuleIndex| {
+        let rule = rules.get(*index as usize)?;
         Some(format!("{} ({})", rule.describe(), rule.origin))
     };
     let more = indices.len().saturating_sub(MAX_GRANTS);

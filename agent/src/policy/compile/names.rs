@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use cordon_ebpf::abi::ruleset::RuleIndex;
 use cordon_ebpf::shown::name::{End, KEY_BYTES, NameRule, NameRules, key};
 
 use super::{CompileError, CompiledRule, cited};
@@ -40,7 +41,7 @@ pub struct Names(BTreeMap<Place, NameRules>);
 /// More rules than an entry holds.
 pub(super) struct TooManyRules {
     name: DomainName,
-    rules: Vec<u16>,
+    rules: Vec<RuleIndex>,
 }
 
 impl TooManyRules {
@@ -56,8 +57,8 @@ impl TooManyRules {
 impl Names {
     /// The entries for the rules that ask for names.
     pub(super) fn of(rules: &[CompiledRule]) -> Result<Self, TooManyRules> {
-        let mut by_pattern: BTreeMap<&DomainPattern, Vec<u16>> = BTreeMap::new();
-        for (index, rule) in (0..=u16::MAX).zip(rules) {
+        let mut by_pattern: BTreeMap<&DomainPattern, Vec<RuleIndex>> = BTreeMap::new();
+        for (index, rule) in (0..).zip(rules) {
             if let Endpoint::Host(pattern) = &rule.endpoint
                 && rule.verifies()
             {
@@ -69,7 +70,7 @@ impl Names {
             rules.map(move |rule| NameRule {
                 rule: *rule,
                 labels,
-                reserved: 0,
+                reserved: [0; 3],
             })
         };
         let mut entries = BTreeMap::new();
@@ -147,7 +148,7 @@ mod tests {
     }
 
     /// What the kernel does: the longest prefix, then each of its rules.
-    fn found(names: &Names, name: &str) -> Vec<u16> {
+    fn found(names: &Names, name: &str) -> Vec<RuleIndex> {
         let (own, bits) = key(name, End::Exact).unwrap();
         let labels = labels(&DomainName::parse(name).unwrap());
         let nearest = names
@@ -192,7 +193,7 @@ mod tests {
             let Ok(trie) = Names::of(&rules) else { return Ok(()) };
             for name in names {
                 let parsed = DomainName::parse(&name).unwrap();
-                let expected: Vec<u16> = (0..).zip(&patterns)
+                let expected: Vec<RuleIndex> = (0..).zip(&patterns)
                     .filter(|(_, pattern)| DomainPattern::parse(pattern).unwrap().matches(&parsed))
                     .map(|(index, _)| index)
                     .collect();

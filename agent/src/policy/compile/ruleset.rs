@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use cordon_ebpf::abi::address::{Address, MAPPED_BITS};
-use cordon_ebpf::abi::ruleset::{Grant, Grants};
+use cordon_ebpf::abi::ruleset::{Grant, Grants, RuleIndex};
 use cordon_ebpf::decide::Tables;
 use cordon_ebpf::shown;
 use ipnet::IpNet;
@@ -36,7 +36,7 @@ pub struct Ruleset {
     /// Identifies mode and rules.
     pub digest: RulesetDigest,
     /// Indices of the host rules of each pattern.
-    hosts: BTreeMap<DomainPattern, Vec<u16>>,
+    hosts: BTreeMap<DomainPattern, Vec<RuleIndex>>,
 }
 
 /// What is left of a rule when it is enforced.
@@ -146,7 +146,11 @@ impl From<&Rule> for CompiledRule {
 }
 
 impl CompiledRule {
-    pub(super) fn grants(&self, index: u16, expires: u64) -> impl Iterator<Item = Grant> + '_ {
+    pub(super) fn grants(
+        &self,
+        index: RuleIndex,
+        expires: u64,
+    ) -> impl Iterator<Item = Grant> + '_ {
         by_port(&self.endpoint, &self.ports, self.protocol, self.verify)
             .into_iter()
             .map(move |(first_port, last_port, verify)| Grant {
@@ -156,6 +160,7 @@ impl CompiledRule {
                 rule: index,
                 protocol: self.protocol.number(),
                 verify: verify.into(),
+                reserved: [0; 6],
             })
     }
 
@@ -181,8 +186,8 @@ impl Ruleset {
         names: Names,
         rules: Vec<CompiledRule>,
     ) -> Self {
-        let mut hosts: BTreeMap<DomainPattern, Vec<u16>> = BTreeMap::new();
-        for (index, rule) in (0..=u16::MAX).zip(&rules) {
+        let mut hosts: BTreeMap<DomainPattern, Vec<RuleIndex>> = BTreeMap::new();
+        for (index, rule) in (0..).zip(&rules) {
             if let Endpoint::Host(pattern) = &rule.endpoint {
                 hosts.entry(pattern.clone()).or_default().push(index);
             }
@@ -199,8 +204,8 @@ impl Ruleset {
 
     /// Indices of the rules that allow the name, in the order of the policy.
     #[must_use]
-    pub fn rules_for_name(&self, name: &DomainName) -> Vec<u16> {
-        let mut rules: Vec<u16> = DomainPattern::all_matching(name)
+    pub fn rules_for_name(&self, name: &DomainName) -> Vec<RuleIndex> {
+        let mut rules: Vec<RuleIndex> = DomainPattern::all_matching(name)
             .filter_map(|pattern| self.hosts.get(&pattern))
             .flatten()
             .copied()
@@ -216,16 +221,16 @@ impl Ruleset {
 
     /// Whether connections by this rule must show a name.
     #[must_use]
-    pub fn verifies(&self, rule: u16) -> bool {
-        let rule = self.rules.get(usize::from(rule));
+    pub fn verifies(&self, rule: RuleIndex) -> bool {
+        let rule = self.rules.get(rule as usize);
         rule.is_some_and(CompiledRule::verifies)
     }
 
     /// What these rules grant until `expires` (boot time, ns): one grant for each port range.
     #[must_use]
-    pub fn grants_for_rules(&self, rules: &[u16], expires: u64) -> Vec<Grant> {
-        let granted = |index: &u16| {
-            let rule = self.rules.get(usize::from(*index))?;
+    pub fn grants_for_rules(&self, rules: &[RuleIndex], expires: u64) -> Vec<Grant> {
+        let granted = |index: &RuleIndex| {
+            let rule = self.rules.get(*index as usize)?;
             Some(rule.grants(*index, expires))
         };
         rules.iter().filter_map(granted).flatten().collect()
@@ -233,10 +238,10 @@ impl Ruleset {
 
     /// Whether one of these rules accepts private addresses for its names.
     #[must_use]
-    pub fn allows_private(&self, rules: &[u16]) -> bool {
+    pub fn allows_private(&self, rules: &[RuleIndex]) -> bool {
         rules
             .iter()
-            .filter_map(|index| self.rules.get(usize::from(*index)))
+            .filter_map(|index| self.rules.get(*index as usize))
             .any(|rule| rule.private)
     }
 }
@@ -247,7 +252,7 @@ impl Tables for Ruleset {
         None
     }
 
-    fn held(&self, _address: &Address, _rule: u16) -> Option<&Grants> {
+    fn held(&self, _address: &Address, _rule: RuleIndex) -> Option<&Grants> {
         None
     }
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use cordon_ebpf::abi::address::Address;
-use cordon_ebpf::abi::flow::NO_RULE;
+use cordon_ebpf::abi::ruleset::NO_RULE;
 use cordon_ebpf::abi::{TCP, UDP};
 use cordon_ebpf::decide::{Destination, Listener, decide};
 use ipnet::IpNet;
@@ -30,7 +30,7 @@ fn host(name: &str, ports: &str) -> String {
     format!("[[allow]]\nhost = \"{name}\"\nports = [{ports}]\n")
 }
 
-fn ask(ruleset: &Ruleset, address: &str, port: u16, protocol: u8) -> u16 {
+fn ask(ruleset: &Ruleset, address: &str, port: u16, protocol: u8) -> u32 {
     let to = Destination {
         address: Address::from(address.parse::<IpAddr>().unwrap()),
         port,
@@ -153,7 +153,7 @@ fn names_are_allowed_by_all_rules_that_match_in_order() {
     let rules = |name: &str| ruleset.rules_for_name(&DomainName::parse(name).unwrap());
     assert_eq!(rules("api.example.com"), [0, 2]);
     assert_eq!(rules("x.api.example.com"), [0, 3]);
-    assert_eq!(rules("example.com"), [0u16; 0]);
+    assert_eq!(rules("example.com"), [0u32; 0]);
     assert!(ruleset.allows_private(&[0, 2]) && !ruleset.allows_private(&[0, 1, 3]));
     let grants = ruleset.grants_for_rules(&[0, 2], 77);
     let ports: Vec<_> = grants
@@ -162,6 +162,28 @@ fn names_are_allowed_by_all_rules_that_match_in_order() {
         .collect();
     assert_eq!(ports, [(0, 443, 443, 77), (2, 80, 80, 77), (2, 90, 99, 77)]);
     assert!(ruleset.grants_for_rules(&[9], 77).is_empty());
+}
+
+#[test]
+fn a_hundred_thousand_names_have_a_rule_each_and_too_many_are_refused() {
+    let mut policy = policy(&host("a.example.com", "443"));
+    let rule = policy.rules[0].clone();
+    let named = |index: usize| {
+        let name = format!("n{index}.example.com");
+        let mut rule = rule.clone();
+        rule.endpoint = Endpoint::Host(DomainPattern::parse(&name).unwrap());
+        rule
+    };
+    policy.rules = (0..100_000).map(named).collect();
+    let ruleset = compile(&policy).unwrap();
+    for index in [0, 65_535, 65_536, 99_999] {
+        let name = DomainName::parse(&format!("n{index}.example.com")).unwrap();
+        assert_eq!(ruleset.rules_for_name(&name), [index]);
+        assert_eq!(ruleset.grants_for_rules(&[index], 77)[0].rule, index);
+    }
+    policy.rules = (0..=MAX_RULES).map(named).collect();
+    let refused = compile(&policy).unwrap_err().to_string();
+    assert_eq!(refused, "the policy has 131073 rules, 131072 are the most");
 }
 
 #[test]
@@ -281,7 +303,7 @@ proptest! {
             let expected = naive(&policy.rules, address, port, protocol);
             prop_assert_eq!(decision.reason.allows(), expected.is_some());
             let Some(expected) = expected else { continue };
-            let named = usize::from(decision.rule);
+            let named = decision.rule as usize;
             let alone = std::slice::from_ref(&policy.rules[named]);
             prop_assert_eq!(naive(alone, address, port, protocol), Some(0));
             // Only where entries overflow, a later rule that covers the first may stand for it.

@@ -4,7 +4,7 @@
 //! lease that its lookup would make.
 
 use cordon_ebpf::abi::address::Address;
-use cordon_ebpf::abi::ruleset::{Grants, NEVER};
+use cordon_ebpf::abi::ruleset::{Grants, NEVER, RuleIndex};
 use cordon_ebpf::decide::{Destination, Listener, Tables, decide};
 
 pub use self::question::{Peer, Question, QuestionError};
@@ -89,7 +89,7 @@ fn deciding_rule(ruleset: &Ruleset, question: &Question) -> Option<usize> {
         Some(grants) => decide(&Lease(grants), &to, 0),
         None => decide(ruleset, &to, 0),
     };
-    decision.reason.allows().then(|| usize::from(decision.rule))
+    decision.reason.allows().then(|| decision.rule as usize)
 }
 
 /// The tables of a job that has looked up one name and nothing else.
@@ -104,7 +104,7 @@ impl Tables for Lease {
         None
     }
 
-    fn held(&self, _address: &Address, _rule: u16) -> Option<&Grants> {
+    fn held(&self, _address: &Address, _rule: RuleIndex) -> Option<&Grants> {
         None
     }
 }

@@ -7,10 +7,10 @@ use crate::policy::{DnsPolicy, Library, Mistakes, Mode, Policy, Rule};
 use crate::sys::fs;
 
 /// A directory of profiles that is gone after the test.
-struct Shelf(tempfile::TempDir);
+pub(super) struct Shelf(tempfile::TempDir);
 
 impl Shelf {
-    fn new(files: &[(&str, &str)]) -> Self {
+    pub(super) fn new(files: &[(&str, &str)]) -> Self {
         let shelf = Self(tempfile::tempdir().unwrap());
         for (name, text) in files {
             let path = shelf.path(name);
@@ -24,7 +24,7 @@ impl Shelf {
         self.0.path().join(name)
     }
 
-    fn load(&self, profiles: &[&str]) -> Result<Policy, Mistakes> {
+    pub(super) fn load(&self, profiles: &[&str]) -> Result<Policy, Mistakes> {
         let library = Library {
             directory: Some(self.path("profiles.d")),
         };

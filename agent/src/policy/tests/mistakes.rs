@@ -208,6 +208,9 @@ fn almost_a_profile() -> impl Strategy<Value = String> {
         Just("name = \"x\"\n".to_owned()),
         Just("[[allow]]\n".to_owned()),
         Just("[dns]\nupstream = [\"system\"]\n".to_owned()),
+        Just("[secrets]\n[[secrets.allow]]\n".to_owned()),
+        "(policy|interval|holders|variable|class|process|rule|fingerprint|expires) = \\PC{0,20}\n",
+        "(interval|process|variable|expires) = \"[0-9a-z*/?-]{0,10}\"\n",
         "(host|cidr|ports|mode|extends|reason) = \\PC{0,20}\n",
         "host = \"\\PC{0,20}\"\n",
         "cidr = \"[0-9a-f:./]{0,20}\"\n",
@@ -257,6 +260,8 @@ fn hostile_files_do_not_take_long() {
         many(&|_| "{cidr='10.0.0.0/8',ports=[1]}".to_owned()),
         many(&|n| format!("{{cidr='10.0.0.0/8',ports=[{}]}}", n * 2 + 1)),
         many(&|n| format!("{{host='**.a{n}.example.com'}}")),
+        many(&|n| format!("{{variable='A{n}',reason='x'}}")).replace("allow", "secrets.allow"),
+        many(&|n| format!("{{rule='github-{n}'}}")).replace("allow", "secrets.allow"),
     ] {
         let start = std::time::Instant::now();
         match Policy::parse("job.toml", text.as_bytes()) {

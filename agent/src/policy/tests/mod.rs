@@ -2,6 +2,7 @@
 
 mod loading;
 mod mistakes;
+mod secrets;
 mod shipped;
 
 use super::Policy;

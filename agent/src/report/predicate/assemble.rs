@@ -15,7 +15,7 @@ use crate::report::{
 };
 
 /// 12 MiB for the lists, of the 16 MiB that attestation stores take of a whole predicate.
-const LISTS_BUDGET: usize = 12 << 20;
+pub(in crate::report) const LISTS_BUDGET: usize = 12 << 20;
 
 /// The rule of what no rule allows.
 const DEFAULT_DENY: &str = "default-deny";
@@ -24,7 +24,7 @@ impl Predicate {
     /// The predicate of a report, whose file has this digest and is signed by the key of this id.
     #[must_use]
     pub fn new(report: &Report, report_sha256: &str, key_id: &str) -> Self {
-        let mut budget = Budget(LISTS_BUDGET);
+        let mut budget = Budget::new(LISTS_BUDGET);
         let (network, network_omitted) = budget.take(connections(report));
         let not_allowed = |name: &&NameAsked| name.answer != NameVerdict::Allowed;
         let (cordon_names, names) = budget.take(report.dns.iter().filter(not_allowed).cloned());
@@ -43,11 +43,7 @@ impl Predicate {
                 incidents,
             },
             monitor: Monitor::new(&report.policy, report.mode),
-            monitored_process: MonitoredProcess {
-                host_id: format!("urn:cordon:host:{key_id}"),
-                r#type: "urn:cordon:job:v1".into(),
-                event: format!("urn:cordon:job:v1:{}", percent_encoded(&report.job.id, b"")),
-            },
+            monitored_process: MonitoredProcess::job(key_id, &report.job.id),
             monitor_log: MonitorLog {
                 network,
                 cordon_names,
@@ -62,6 +58,26 @@ impl Predicate {
             cordon_report: Digest {
                 sha256: report_sha256.into(),
             },
+        }
+    }
+}
+
+impl MonitoredProcess {
+    /// A job of the host with this key.
+    pub(in crate::report) fn job(key_id: &str, id: &str) -> Self {
+        Self {
+            host_id: format!("urn:cordon:host:{key_id}"),
+            r#type: "urn:cordon:job:v1".into(),
+            event: format!("urn:cordon:job:v1:{}", percent_encoded(id, b"")),
+        }
+    }
+
+    /// Processes of the host with this key that are no job.
+    pub(in crate::report) fn processes(key_id: &str) -> Self {
+        Self {
+            host_id: format!("urn:cordon:host:{key_id}"),
+            r#type: "urn:cordon:processes:v1".into(),
+            event: "urn:cordon:processes:v1".into(),
         }
     }
 }
@@ -191,11 +207,19 @@ fn allowed(flow: &Flow, policy: &PolicyFacts) -> Connection {
 }
 
 /// Bytes that lists may still take.
-struct Budget(usize);
+pub(in crate::report) struct Budget(usize);
 
 impl Budget {
+    /// That many bytes.
+    pub(in crate::report) const fn new(bytes: usize) -> Self {
+        Self(bytes)
+    }
+
     /// As many items as fit, in their order, and how many did not.
-    fn take<T: Serialize>(&mut self, items: impl Iterator<Item = T>) -> (Vec<T>, usize) {
+    pub(in crate::report) fn take<T: Serialize>(
+        &mut self,
+        items: impl Iterator<Item = T>,
+    ) -> (Vec<T>, usize) {
         let mut taken = Vec::new();
         let mut items = items.peekable();
         while let Some(item) = items.next_if(|item| self.spend(item)) {
@@ -218,7 +242,7 @@ impl Budget {
 }
 
 /// The text as a part of a URI: RFC 3986's unreserved characters, and the `kept` ones, as they are.
-fn percent_encoded(text: &str, kept: &[u8]) -> String {
+pub(in crate::report) fn percent_encoded(text: &str, kept: &[u8]) -> String {
     text.bytes()
         .map(|byte| {
             if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || kept.contains(&byte) {

@@ -18,7 +18,7 @@ const MIN_COLUMN: usize = 12;
 
 /// What a piece of text says, for the colour that repeats it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Tone {
+pub(in crate::report) enum Tone {
     Bad,
     Faint,
     Good,
@@ -29,7 +29,7 @@ pub(super) enum Tone {
 
 /// A text that grows downwards.
 #[derive(Debug)]
-pub(super) struct Page {
+pub(in crate::report) struct Page {
     width: usize,
     colour: bool,
     text: String,
@@ -37,29 +37,29 @@ pub(super) struct Page {
 
 /// A table: a heading row and rows under it.
 #[derive(Debug)]
-pub(super) struct Table<const N: usize> {
-    pub(super) columns: [Column; N],
-    pub(super) rows: Vec<Row<N>>,
+pub(in crate::report) struct Table<const N: usize> {
+    pub(in crate::report) columns: [Column; N],
+    pub(in crate::report) rows: Vec<Row<N>>,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Column {
+pub(in crate::report) enum Column {
     /// Aligned to the right.
     Number(&'static str),
     Text(&'static str),
 }
 
 #[derive(Debug)]
-pub(super) struct Row<const N: usize> {
-    pub(super) cells: [String; N],
+pub(in crate::report) struct Row<const N: usize> {
+    pub(in crate::report) cells: [String; N],
     /// Tone of the first cell.
-    pub(super) tone: Tone,
+    pub(in crate::report) tone: Tone,
     /// Lines under the row that are never wrapped.
-    pub(super) notes: Vec<String>,
+    pub(in crate::report) notes: Vec<String>,
 }
 
 impl Page {
-    pub(super) fn new(width: usize, colour: bool) -> Self {
+    pub(in crate::report) fn new(width: usize, colour: bool) -> Self {
         Self {
             width: width.max(MIN_WIDTH),
             colour,
@@ -67,33 +67,33 @@ impl Page {
         }
     }
 
-    pub(super) fn into_text(self) -> String {
+    pub(in crate::report) fn into_text(self) -> String {
         self.text
     }
 
-    pub(super) fn gap(&mut self) {
+    pub(in crate::report) fn gap(&mut self) {
         self.text.push('\n');
     }
 
     /// Text from the left edge.
-    pub(super) fn line(&mut self, tone: Tone, text: &str) {
+    pub(in crate::report) fn line(&mut self, tone: Tone, text: &str) {
         self.hang("", "", tone, text);
     }
 
     /// A label and its value.
-    pub(super) fn fact(&mut self, label: &str, tone: Tone, value: &str) {
+    pub(in crate::report) fn fact(&mut self, label: &str, tone: Tone, value: &str) {
         let first = pad(label, LABEL);
         self.hang(&first, &" ".repeat(LABEL), tone, value);
     }
 
     /// One of several things under a fact.
-    pub(super) fn item(&mut self, text: &str) {
+    pub(in crate::report) fn item(&mut self, text: &str) {
         let rest = " ".repeat(LABEL.saturating_add(2));
         let first = format!("{}- ", " ".repeat(LABEL));
         self.hang(&first, &rest, Tone::Plain, text);
     }
 
-    pub(super) fn table<const N: usize>(&mut self, table: &Table<N>) {
+    pub(in crate::report) fn table<const N: usize>(&mut self, table: &Table<N>) {
         match self.column_widths(table) {
             Some(widths) => self.rows(table, widths),
             None => self.list(table),
@@ -240,7 +240,7 @@ impl Column {
 }
 
 /// Columns of a terminal that the text takes.
-pub(super) fn columns(text: &str) -> usize {
+pub(in crate::report) fn columns(text: &str) -> usize {
     text.chars().map(columns_of).fold(0, usize::saturating_add)
 }
 

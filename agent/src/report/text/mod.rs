@@ -6,15 +6,15 @@
 //! **Invariants**: every string that a job can choose goes through [`escape`]; colour only repeats
 //! what a word says.
 
-mod layout;
-mod quantity;
-mod tables;
+pub(super) mod layout;
+pub(super) mod quantity;
+pub(super) mod tables;
 
 use layout::{Page, Tone};
 use quantity::{bytes, count, duration, time};
 
 use super::escape::escape;
-use super::{Coverage, Interruption, Losses, Outcome, Report, ReportMode};
+use super::{Coverage, Interruption, Losses, Outcome, Platform, Report, ReportMode};
 
 /// The report as text of at most `width` columns (but not below 40); remedies, which are there to
 /// be copied, keep their lines.
@@ -29,7 +29,8 @@ pub fn render(report: &Report, width: usize, colour: bool) -> String {
     page.gap();
     page.fact("Summary", Tone::Strong, &summary(report));
     tables::write(&mut page, report);
-    platform(&mut page, report);
+    let ruleset = Some(report.policy.ruleset_digest.as_str());
+    platform(&mut page, &report.platform, ruleset);
     page.into_text()
 }
 
@@ -43,7 +44,7 @@ pub fn mode(mode: ReportMode) -> &'static str {
 }
 
 /// For how long nobody recorded, in a line.
-fn interrupted(interruption: &Interruption) -> String {
+pub(super) fn interrupted(interruption: &Interruption) -> String {
     let to = time(interruption.to);
     match interruption.from {
         Some(from) => format!(
@@ -219,8 +220,8 @@ fn refused(mode: ReportMode) -> &'static str {
     }
 }
 
-fn platform(page: &mut Page, report: &Report) {
-    let platform = &report.platform;
+/// What ran, and under which ruleset where that is of interest.
+pub(super) fn platform(page: &mut Page, platform: &Platform, ruleset: Option<&str>) {
     let (kernel, architecture) = (escape(&platform.kernel), escape(&platform.architecture));
     page.gap();
     page.fact(
@@ -242,11 +243,13 @@ fn platform(page: &mut Page, report: &Report) {
         Tone::Plain,
         &format!("sha256 {}", escape(&platform.object_sha256)),
     );
-    page.fact(
-        "Ruleset",
-        Tone::Plain,
-        &format!("blake3 {}", escape(&report.policy.ruleset_digest)),
-    );
+    if let Some(ruleset) = ruleset {
+        page.fact(
+            "Ruleset",
+            Tone::Plain,
+            &format!("blake3 {}", escape(ruleset)),
+        );
+    }
     page.fact(
         "Key kept in",
         Tone::Plain,
@@ -259,19 +262,19 @@ fn good_if(good: bool) -> Tone {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
     use crate::report::escape::tests::{HOSTILE, is_harmful};
     use crate::report::{PolicyFacts, fixture};
 
-    fn harmful(text: &str) -> bool {
+    pub(in crate::report) fn harmful(text: &str) -> bool {
         text.replace('\n', "").contains(is_harmful)
     }
 
     /// The text without the colours that cordon itself uses.
-    fn uncoloured(text: &str) -> String {
+    pub(in crate::report) fn uncoloured(text: &str) -> String {
         [
             "\u{1b}[0m",
             "\u{1b}[1m",

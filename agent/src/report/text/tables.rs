@@ -283,7 +283,13 @@ fn unused(page: &mut Page, report: &Report) {
 }
 
 /// Writes the title of a list; `false` where there is nothing under it.
-fn heading(page: &mut Page, title: &str, number: usize, noun: &str, detail: &str) -> bool {
+pub(in crate::report) fn heading(
+    page: &mut Page,
+    title: &str,
+    number: usize,
+    noun: &str,
+    detail: &str,
+) -> bool {
     page.gap();
     if number == 0 {
         page.line(Tone::Strong, &format!("{title}: nothing"));

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use self::secrets::StoredSecrets;
 use super::coverage::Surroundings;
 use crate::config::DnsConfig;
 use crate::dns::WildcardLimits;
@@ -23,6 +24,8 @@ use crate::policy::{
 };
 use crate::report::{Interruption, Layer};
 use crate::sys::fs;
+
+mod secrets;
 
 /// Version of the form; another one is not read.
 const VERSION: u32 = 1;
@@ -105,6 +108,8 @@ pub struct StoredPolicy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ca: Option<PathBuf>,
     rules: Vec<StoredRule>,
+    #[serde(default)]
+    secrets: StoredSecrets,
     profiles: Vec<StoredProfile>,
 }
 
@@ -336,6 +341,7 @@ impl From<&Policy> for StoredPolicy {
             mode,
             rules,
             dns: DnsPolicy { upstream, ca },
+            secrets,
             profiles,
         } = policy;
         Self {
@@ -344,6 +350,7 @@ impl From<&Policy> for StoredPolicy {
             upstream: upstream.iter().map(ToString::to_string).collect(),
             ca: ca.clone(),
             rules: rules.iter().map(StoredRule::from).collect(),
+            secrets: secrets.into(),
             profiles: profiles.iter().map(StoredProfile::from).collect(),
         }
     }
@@ -357,6 +364,7 @@ impl StoredPolicy {
             upstream,
             ca,
             rules,
+            secrets,
             profiles,
         } = self;
         let rules: Option<Vec<Rule>> = rules.iter().map(StoredRule::load).collect();
@@ -368,6 +376,7 @@ impl StoredPolicy {
                 upstream: upstreams(upstream),
                 ca: ca.clone(),
             },
+            secrets: secrets.load()?,
             profiles: profiles.iter().map(StoredProfile::load).collect(),
         })
     }
@@ -474,98 +483,4 @@ impl StoredProfile {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PROFILE: &str = r#"
-name = "all-kinds"
-mode = "audit"
-[[allow]]
-host = "**.good.test"
-ports = [443, "6000-6010"]
-verify = "none"
-reason = "why"
-private = true
-[[allow]]
-cidr = "203.0.113.0/24"
-ports = ["5000-5001"]
-protocol = "udp"
-[[allow]]
-cidr = "2001:db8::/32"
-ports = [1]
-[dns]
-upstream = ["tls://192.0.2.53:5353#dns.example", "system"]
-ca = "/etc/ca.pem"
-"#;
-
-    fn record() -> (Policy, Record) {
-        let policy = Policy::parse("p.toml", PROFILE.as_bytes()).unwrap();
-        let ruleset = compile(&policy).unwrap();
-        let dns = DnsConfig {
-            upstream: Some(vec![Upstream::parse("192.0.2.1").unwrap()]),
-            ca: None,
-            ttl_floor: 3,
-            timeout_ms: 700,
-            wildcard: WildcardLimits {
-                names: 7,
-                ..WildcardLimits::default()
-            },
-        };
-        let record = Record::new(Start {
-            id: "0123",
-            cgroup: 42,
-            netns: 7,
-            evidence: Path::new("/evidence"),
-            command: "/usr/bin/make",
-            arguments: 2,
-            as_root: false,
-            dns: &dns,
-            policy: &policy,
-            ruleset: &ruleset,
-        });
-        (policy, record.unwrap())
-    }
-
-    #[test]
-    fn a_record_gives_back_policy_and_settings() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("jobs/job-0123.json");
-        assert!(Record::read(&path).unwrap().is_none());
-        let (policy, record) = record();
-        record.write(&path).unwrap();
-        let read = Record::read(&path).unwrap().unwrap();
-        assert_eq!(read, record);
-        assert_eq!(read.policy().unwrap().0, policy);
-        assert_eq!((read.dns().ttl_floor, read.dns().timeout_ms), (3, 700));
-        assert_eq!(read.dns().upstream.unwrap().len(), 1);
-        assert_eq!(read.dns().wildcard.names, 7);
-        assert!(read.is_of_this_boot());
-    }
-
-    #[test]
-    fn a_record_whose_policy_was_changed_is_refused() {
-        let (_, mut record) = record();
-        record.policy.rules[1].cidr = Some("203.0.112.0/23".to_owned());
-        assert!(matches!(record.policy(), Err(RecordError::OtherPolicy)));
-        record.policy.rules[1].cidr = Some("nonsense".to_owned());
-        assert!(matches!(record.policy(), Err(RecordError::OtherPolicy)));
-        let (_, mut record) = self::record();
-        record.policy.mode = Mode::Enforce;
-        assert!(matches!(record.policy(), Err(RecordError::OtherPolicy)));
-    }
-
-    #[test]
-    fn half_a_record_and_one_of_another_version_are_refused() {
-        let (_, record) = record();
-        let bytes = serde_json::to_vec(&record).unwrap();
-        for length in [0, 1, bytes.len() / 2, bytes.len() - 1] {
-            let cut = Record::parse(&bytes[..length]);
-            assert!(matches!(cut, Err(RecordError::Damaged(_))), "{length}");
-        }
-        let other = String::from_utf8(bytes)
-            .unwrap()
-            .replace("\"version\":1", "\"version\":2");
-        let other = Record::parse(other.as_bytes());
-        assert!(matches!(other, Err(RecordError::Version { found: 2 })));
-    }
-}
+mod tests;
