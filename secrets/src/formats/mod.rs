@@ -88,10 +88,10 @@ pub(crate) struct Sighting<'t> {
     pub(crate) name: Option<&'t [u8]>,
 }
 
-impl<'t> Sighting<'t> {
+impl Sighting<'_> {
     /// The same so many bytes before: where the token begins whose mark is inside it.
-    fn back(&self, bytes: usize) -> Option<Sighting<'t>> {
-        Some(Sighting {
+    fn back(&self, bytes: usize) -> Option<Self> {
+        Some(Self {
             at: self.at.checked_sub(bytes)?,
             ..*self
         })
