@@ -34,15 +34,11 @@ fn chat(cases: &mut Vec<Case>) {
             random.text(BASE64_URL, 6),
             random.text(BASE64_URL, 38)
         );
-        cases.push(Case::found(
-            rule,
-            token.clone(),
-            "the application's number is inside",
-        ));
-        cases.push(Case::nothing(
-            format!("a{token}"),
-            "the end of a longer word",
-        ));
+        let named = Case::found(rule, token.clone(), "the application's number is inside");
+        cases.push(named.named("DISCORD_TOKEN"));
+        let header = format!("Authorization: Bot {token}");
+        cases.push(Case::found(rule, header, "in a header"));
+        cases.push(Case::nothing(format!("Ro{token}"), "behind no scheme"));
     }
     let no_id = format!(
         "{}.{}.{}",
@@ -50,7 +46,7 @@ fn chat(cases: &mut Vec<Case>) {
         random.text(BASE64_URL, 6),
         random.text(BASE64_URL, 38)
     );
-    cases.push(Case::nothing(no_id, "no number inside"));
+    cases.push(Case::nothing(format!("Bot {no_id}"), "no number inside"));
 
     let key = random.text(HEX, 32);
     let rule = "mailchimp-key";

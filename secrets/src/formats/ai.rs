@@ -52,7 +52,7 @@ pub(super) const FORMATS: &[Format] = &[
     simple!(
         "huggingface-org-token",
         "Hugging Face organisation token",
-        b"api_org_",
+        b"api_org_" from 2,
         [Part::Run(LETTERS, 34, 34)],
         STATIC
     ),

@@ -19,7 +19,11 @@ pub(super) const FORMATS: &[Format] = &[
             id: "azure-client-secret",
             title: "Microsoft Entra client secret",
         },
-        marks: CLIENT_SECRET_MARKS,
+        marks: &[
+            Mark::Named(CLIENT_SECRET_NAMES),
+            Mark::Anywhere(b"8Q~"),
+            Mark::Anywhere(b"7Q~"),
+        ],
         about: About {
             check: "signature `Q~`, Marvin32; by name if older",
             life: "until revoked, two years at most",
@@ -83,8 +87,8 @@ pub(super) const FORMATS: &[Format] = &[
             title: "Azure account key, in a connection string or by name",
         },
         marks: &[
-            Mark::Anywhere(b"AccountKey="),
-            Mark::Anywhere(b"SharedAccessKey="),
+            Mark::Anywhere(b"ntKey="),
+            Mark::Anywhere(b"ssKey="),
             Mark::Named(ACCOUNT_KEY_NAMES),
         ],
         about: About {
@@ -110,54 +114,27 @@ const ACCOUNT_KEY_NAMES: &[&str] = &[
     "ARM_ACCESS_KEY",
 ];
 
-/// `8Q~` is in the middle of a secret and three bytes long, so it is looked for with what can follow.
-macro_rules! signature_8 {
-    ($($next:literal)+) => {
-        &[
-            Mark::Named(CLIENT_SECRET_NAMES),
-            Mark::Anywhere(b"lientSecret"),
-            Mark::Anywhere(b"lient_secret"),
-            Mark::Anywhere(b"LIENT_SECRET"),
-            $(Mark::Anywhere(concat!("8Q~", $next).as_bytes()),)+
-        ]
-    };
-}
-
-const CLIENT_SECRET_MARKS: &[Mark] = signature_8![
-    "a" "b" "c" "d" "e" "f" "g" "h" "i" "j" "k" "l" "m"
-    "n" "o" "p" "q" "r" "s" "t" "u" "v" "w" "x" "y" "z"
-    "A" "B" "C" "D" "E" "F" "G" "H" "I" "J" "K" "L" "M"
-    "N" "O" "P" "Q" "R" "S" "T" "U" "V" "W" "X" "Y" "Z"
-    "0" "1" "2" "3" "4" "5" "6" "7" "8" "9" "." "-" "_"
-    "~"
-];
-
 /// What client secrets are made of, in the order in which their checksum counts them.
 const SECRET_DIGITS: &[u8; 66] =
     b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ1234567890.-_~";
 const SECRET: Alphabet = Alphabet::of(SECRET_DIGITS);
-/// What may stand between a key and its value: `":"`, ` = `, `%3D`.
-const BETWEEN: Alphabet = Alphabet::of(b" \t\"':=\\>");
-
 /// Three characters, a digit, `Q~`; forty in all with `8`, thirty-seven with `7`.
 fn client_secret(sighting: &Sighting<'_>, _: &mut Scratch<'_>) -> Option<Credential> {
     let Sighting { text, at, .. } = *sighting;
-    let mut cursor = Cursor::new(text, at);
-    let keys = [&b"lientSecret"[..], b"lient_secret", b"LIENT_SECRET"];
-    let (span, is_named) = if cursor.literal(b"8Q~").is_some() {
-        let start = at.checked_sub(3)?;
-        begins(text, start, SECRET).then_some(())?;
-        let mut cursor = Cursor::new(text, start);
-        cursor.run(SECRET, 40..=40)?;
-        (start..cursor.at(), false)
-    } else if keys.iter().any(|key| cursor.literal(key).is_some()) {
-        cursor.pass(BETWEEN, 8);
-        let start = cursor.at();
-        cursor.run(SECRET, 34..=44)?;
-        (start..cursor.at(), false)
-    } else {
-        sighting.is_named(CLIENT_SECRET_NAMES).then_some(())?;
-        (whole(text, SECRET, 32..=44)?, true)
+    let signature = text.get(at..)?.get(..3)?;
+    let is_signed = matches!(signature, b"8Q~" | b"7Q~");
+    let span = match at.checked_sub(3) {
+        Some(start) if is_signed => {
+            begins(text, start, SECRET).then_some(())?;
+            let mut cursor = Cursor::new(text, start);
+            cursor.run(SECRET, 37..=40)?;
+            start..cursor.at()
+        }
+        // By its name.
+        _ => {
+            sighting.is_named(CLIENT_SECRET_NAMES).then_some(())?;
+            whole(text, SECRET, 32..=44)?
+        }
     };
     let secret = text.get(span.clone())?;
     (!is_placeholder(secret)).then_some(())?;
@@ -165,9 +142,8 @@ fn client_secret(sighting: &Sighting<'_>, _: &mut Scratch<'_>) -> Option<Credent
     match (secret.get(3..6)?, secret.len()) {
         (b"8Q~", 40) => Some(found(Confidence::High).checked(is_sum_right(secret)?)),
         (b"7Q~", 37) => Some(found(Confidence::High)),
-        ([b'0'..=b'9', b'Q', b'~'], 37..=40) => Some(found(Confidence::Medium)),
         // Older ones have no structure at all.
-        _ if is_named => Some(found(Confidence::Medium)),
+        _ if sighting.is_named(CLIENT_SECRET_NAMES) => Some(found(Confidence::Medium)),
         _ => None,
     }
 }
@@ -347,10 +323,11 @@ fn moment(value: &[u8]) -> Option<i64> {
 /// Base64 of 64 bytes (storage, databases) or 32 (messaging, devices).
 fn account_key(sighting: &Sighting<'_>, _: &mut Scratch<'_>) -> Option<Credential> {
     let Sighting { text, at, .. } = *sighting;
+    let before = text.get(..at)?;
     let mut cursor = Cursor::new(text, at);
-    let span: Range<usize> = if cursor.literal(b"AccountKey=").is_some()
-        || cursor.literal(b"SharedAccessKey=").is_some()
-    {
+    let is_key = (before.ends_with(b"Accou") && cursor.literal(b"ntKey=").is_some())
+        || (before.ends_with(b"SharedAcce") && cursor.literal(b"ssKey=").is_some());
+    let span: Range<usize> = if is_key {
         let start = cursor.at();
         cursor.run(BASE64, 43..=86)?;
         cursor.pass(PADDING, 2);

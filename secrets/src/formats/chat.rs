@@ -14,7 +14,7 @@ pub(super) const FORMATS: &[Format] = &[
     simple!(
         "slack-app-token",
         "Slack app-level token",
-        b"xapp-1-",
+        b"xapp-1-" from 2,
         [
             Part::Text(b"A"),
             Part::Run(UPPER_ALNUM, 8, 14),
@@ -62,7 +62,7 @@ pub(super) const FORMATS: &[Format] = &[
             id: "slack-webhook",
             title: "Slack incoming webhook",
         },
-        marks: &[Mark::Anywhere(b"hooks.slack.com/")],
+        marks: &[Mark::Anywhere(b"s.slack.com/")],
         about: About {
             check: "path of a hook",
             life: "until revoked",
@@ -75,7 +75,7 @@ pub(super) const FORMATS: &[Format] = &[
             id: "telegram-bot-token",
             title: "Telegram bot token",
         },
-        marks: &[Mark::AtRun(b"AA")],
+        marks: TELEGRAM_MARKS,
         about: About {
             check: "number of the bot before, shape",
             life: "until revoked",
@@ -88,17 +88,7 @@ pub(super) const FORMATS: &[Format] = &[
             id: "discord-bot-token",
             title: "Discord bot token",
         },
-        marks: &[
-            Mark::AtRun(b"MT"),
-            Mark::AtRun(b"Mj"),
-            Mark::AtRun(b"Mz"),
-            Mark::AtRun(b"ND"),
-            Mark::AtRun(b"NT"),
-            Mark::AtRun(b"Nj"),
-            Mark::AtRun(b"Nz"),
-            Mark::AtRun(b"OD"),
-            Mark::AtRun(b"OT"),
-        ],
+        marks: DISCORD_MARKS,
         about: About {
             check: "base64 of the application's number",
             life: "until revoked",
@@ -111,7 +101,7 @@ pub(super) const FORMATS: &[Format] = &[
             id: "discord-webhook",
             title: "Discord webhook",
         },
-        marks: &[Mark::Anywhere(b"/api/webhooks/")],
+        marks: &[Mark::Anywhere(b"pi/webhooks/")],
         about: About {
             check: "path of a hook",
             life: "until revoked",
@@ -119,6 +109,39 @@ pub(super) const FORMATS: &[Format] = &[
         },
         read: discord_webhook,
     },
+];
+
+/// The last digit of the bot's number, the colon, and how every secret begins.
+const TELEGRAM_MARKS: &[Mark] = &[
+    Mark::Anywhere(b"0:AA"),
+    Mark::Anywhere(b"1:AA"),
+    Mark::Anywhere(b"2:AA"),
+    Mark::Anywhere(b"3:AA"),
+    Mark::Anywhere(b"4:AA"),
+    Mark::Anywhere(b"5:AA"),
+    Mark::Anywhere(b"6:AA"),
+    Mark::Anywhere(b"7:AA"),
+    Mark::Anywhere(b"8:AA"),
+    Mark::Anywhere(b"9:AA"),
+];
+
+const DISCORD_NAMES: &[&str] = &[
+    "DISCORD_TOKEN",
+    "DISCORD_BOT_TOKEN",
+    "DISCORD_API_TOKEN",
+    "DISCORD_SECRET",
+    "BOT_TOKEN",
+    "INPUT_DISCORD-TOKEN",
+    "INPUT_DISCORD_TOKEN",
+];
+
+/// Where it begins, nothing tells it from other base64: a search for how numbers begin would look at one
+/// word in ten. So it is read by name, and behind its scheme; elsewhere it is a random value.
+const DISCORD_MARKS: &[Mark] = &[
+    Mark::Named(DISCORD_NAMES),
+    Mark::Anywhere(b"Bot M"),
+    Mark::Anywhere(b"Bot N"),
+    Mark::Anywhere(b"Bot O"),
 ];
 
 macro_rules! slack {
@@ -167,7 +190,7 @@ fn read_slack(sighting: &Sighting<'_>, prefix: &[u8]) -> Option<Credential> {
 
 /// `/services/T…/B…/SECRET`, `/workflows/T…/A…/NUMBER/SECRET`, `/triggers/…`. The path is the secret.
 fn slack_webhook(sighting: &Sighting<'_>, _: &mut Scratch<'_>) -> Option<Credential> {
-    let Sighting { text, at, .. } = *sighting;
+    let Sighting { text, at, .. } = sighting.back(4)?;
     begins(text, at, ALNUM.and(Alphabet::of(b".-"))).then_some(())?;
     let mut cursor = Cursor::new(text, at);
     cursor.literal(b"hooks.slack.com/")?;
@@ -193,6 +216,7 @@ fn slack_webhook(sighting: &Sighting<'_>, _: &mut Scratch<'_>) -> Option<Credent
 /// The number of the bot, `:`, and 35 characters that begin with `AA`.
 fn telegram(sighting: &Sighting<'_>, _: &mut Scratch<'_>) -> Option<Credential> {
     let Sighting { text, at, .. } = *sighting;
+    let at = at.checked_add(2)?;
     let before = text.get(..at)?.strip_suffix(b":")?;
     let digits = DIGITS.run_back(before, 12);
     (8..=11).contains(&digits).then_some(())?;
@@ -213,7 +237,14 @@ fn telegram(sighting: &Sighting<'_>, _: &mut Scratch<'_>) -> Option<Credential> 
 
 /// The application's number in base64, a time, a signature.
 fn discord(sighting: &Sighting<'_>, scratch: &mut Scratch<'_>) -> Option<Credential> {
-    let Sighting { text, at, .. } = *sighting;
+    let text = sighting.text;
+    let is_behind = text.get(sighting.at..)?.starts_with(b"Bot ");
+    let at = if is_behind {
+        sighting.at.checked_add(4)?
+    } else {
+        sighting.is_named(DISCORD_NAMES).then_some(())?;
+        super::shape::trimmed(text).start
+    };
     begins(text, at, BASE64_URL).then_some(())?;
     let mut cursor = Cursor::new(text, at);
     let number = cursor.run(ALNUM, 23..=28)?;
@@ -238,7 +269,7 @@ fn discord(sighting: &Sighting<'_>, scratch: &mut Scratch<'_>) -> Option<Credent
 
 /// The number of the hook and its token.
 fn discord_webhook(sighting: &Sighting<'_>, _: &mut Scratch<'_>) -> Option<Credential> {
-    let Sighting { text, at, .. } = *sighting;
+    let Sighting { text, at, .. } = sighting.back(2)?;
     let before = text.get(..at)?;
     let hosts = [&b"discord.com"[..], b"discordapp.com"];
     let host_at = hosts

@@ -20,7 +20,7 @@ pub(super) const FORMATS: &[Format] = &[
     simple!(
         "github-fine-grained-pat",
         "GitHub personal access token (fine-grained)",
-        b"github_pat_",
+        b"github_pat_" from 5,
         [
             Part::Just(ALNUM, 22),
             Part::Text(b"_"),

@@ -16,7 +16,7 @@ pub(super) const FORMATS: &[Format] = &[
             id: "gcp-service-account",
             title: "Google Cloud service account key",
         },
-        marks: &[Mark::Anywhere(b"\"service_account\"")],
+        marks: &[Mark::Anywhere(b"e_account\"")],
         about: About {
             check: "JSON with `private_key`, PEM inside",
             life: "until revoked",
@@ -29,7 +29,7 @@ pub(super) const FORMATS: &[Format] = &[
             id: "gcp-external-account",
             title: "Google Cloud external account (workload identity)",
         },
-        marks: &[Mark::Anywhere(b"\"external_account\"")],
+        marks: &[Mark::Anywhere(b"l_account\"")],
         about: About {
             check: "JSON with `audience`; no secret inside",
             life: "unknown",
@@ -90,8 +90,11 @@ struct Document<'t> {
 }
 
 /// Reads the document around `"type": "…"`, if the type at this place is its type.
-fn document<'t>(sighting: &Sighting<'t>) -> Option<Document<'t>> {
-    let Sighting { text, at, .. } = *sighting;
+fn document<'t>(sighting: &Sighting<'t>, kind: &[u8]) -> Option<Document<'t>> {
+    // The mark is the end of the type, from the letter before `_account"`.
+    let mark = b"e_account\"".len();
+    let Sighting { text, at, .. } = sighting.back(kind.len().checked_sub(mark)?)?;
+    Cursor::new(text, at).literal(kind)?;
     // Cheap, and true of no other text with this word: a colon is before it.
     (text.get(..at)?.trim_ascii_end().last() == Some(&b':')).then_some(())?;
     let window_at = at.saturating_sub(BACK_MAX);
@@ -130,7 +133,7 @@ fn document_at(text: &[u8], start: usize, type_at: usize) -> Option<Document<'_>
 }
 
 fn service_account(sighting: &Sighting<'_>, scratch: &mut Scratch<'_>) -> Option<Credential> {
-    let document = document(sighting)?;
+    let document = document(sighting, b"\"service_account\"")?;
     let key = document.private_key?;
     (!is_placeholder(key.raw)).then_some(())?;
     let value = key.at..key.at.checked_add(key.raw.len())?;
@@ -151,7 +154,7 @@ fn service_account(sighting: &Sighting<'_>, scratch: &mut Scratch<'_>) -> Option
 
 /// It says where a token is to be had, and holds none.
 fn external_account(sighting: &Sighting<'_>, _: &mut Scratch<'_>) -> Option<Credential> {
-    let document = document(sighting)?;
+    let document = document(sighting, b"\"external_account\"")?;
     let audience = document.audience?;
     let found = Credential::new(
         document.whole?,

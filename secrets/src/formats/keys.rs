@@ -13,7 +13,7 @@ pub(super) const FORMATS: &[Format] = &[
             id: "age-identity",
             title: "age identity",
         },
-        marks: &[Mark::Anywhere(b"AGE-SECRET-KEY-1")],
+        marks: &[Mark::Anywhere(b"E-SECRET-KEY-1")],
         about: About {
             check: "Bech32",
             life: "until replaced",
@@ -65,7 +65,7 @@ const BECH32: Alphabet = Alphabet::of(b"QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L");
 
 /// 58 characters behind `1`, the separator of Bech32.
 fn age(sighting: &Sighting<'_>, _: &mut Scratch<'_>) -> Option<Credential> {
-    let Sighting { text, at, .. } = *sighting;
+    let Sighting { text, at, .. } = sighting.back(2)?;
     begins(text, at, BECH32).then_some(())?;
     let mut cursor = Cursor::new(text, at);
     cursor.literal(b"AGE-SECRET-KEY-1")?;

@@ -68,7 +68,8 @@ pub(crate) struct About {
 /// Where a format could be.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Mark {
-    /// Four bytes or more, searched for anywhere: at the start of the token or inside it.
+    /// Three bytes or more, searched for anywhere: at the start of the token or inside it. The first four should be
+    /// rare in ordinary text, since each place where they are costs a look.
     Anywhere(&'static [u8]),
     /// Fewer bytes: looked for where a run of token characters (letters, digits, `_`, `-`) begins, only.
     AtRun(&'static [u8]),
@@ -88,6 +89,14 @@ pub(crate) struct Sighting<'t> {
 }
 
 impl Sighting<'_> {
+    /// The same so many bytes before: where the token begins whose mark is inside it.
+    fn back(&self, bytes: usize) -> Option<Self> {
+        Some(Self {
+            at: self.at.checked_sub(bytes)?,
+            ..*self
+        })
+    }
+
     /// Whether the text is the value of a variable with one of these names (upper case, exactly).
     fn is_named(&self, names: &[&str]) -> bool {
         self.name

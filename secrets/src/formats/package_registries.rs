@@ -54,7 +54,7 @@ pub(super) const FORMATS: &[Format] = &[
     simple!(
         "rubygems-api-key",
         "RubyGems API key",
-        b"rubygems_",
+        b"rubygems_" from 3,
         [Part::Run(HEX, 48, 48)],
         STATIC
     ),

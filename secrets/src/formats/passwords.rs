@@ -31,11 +31,7 @@ pub(super) const FORMATS: &[Format] = &[
             id: "basic-auth-header",
             title: "HTTP basic authorization",
         },
-        marks: &[
-            Mark::Anywhere(b"basic "),
-            Mark::Anywhere(b"Basic "),
-            Mark::Anywhere(b"BASIC "),
-        ],
+        marks: &[Mark::Anywhere(b"asic "), Mark::Anywhere(b"ASIC ")],
         about: About {
             check: "base64 of user and password",
             life: "that of the token inside, else unknown",
@@ -53,10 +49,7 @@ pub(super) const FORMATS: &[Format] = &[
             id: "netrc-password",
             title: "Password of a netrc entry",
         },
-        marks: &[
-            Mark::Anywhere(b"machine "),
-            Mark::Anywhere(b"default login "),
-        ],
+        marks: &[Mark::Anywhere(b"chine "), Mark::Anywhere(b"default login ")],
         about: About {
             check: "keywords in their order",
             life: "unknown",
@@ -70,9 +63,8 @@ pub(super) const FORMATS: &[Format] = &[
             title: "Password of a database connection string",
         },
         marks: &[
-            Mark::Anywhere(b"Password="),
-            Mark::Anywhere(b"password="),
-            Mark::Anywhere(b"PASSWORD="),
+            Mark::Anywhere(b"ssword="),
+            Mark::Anywhere(b"SSWORD="),
             Mark::Anywhere(b"Pwd="),
             Mark::Anywhere(b"pwd="),
             Mark::Anywhere(b"PWD="),
@@ -125,10 +117,14 @@ fn docker(sighting: &Sighting<'_>, scratch: &mut Scratch<'_>) -> Option<Credenti
 
 /// `Authorization: Basic …`, `http.extraheader`.
 fn basic(sighting: &Sighting<'_>, scratch: &mut Scratch<'_>) -> Option<Credential> {
-    let Sighting { text, at, .. } = *sighting;
+    let Sighting { text, at, .. } = sighting.back(1)?;
     begins(text, at, ALNUM).then_some(())?;
     let mut cursor = Cursor::new(text, at);
-    cursor.skip(6)?;
+    let schemes = [&b"Basic "[..], b"basic ", b"BASIC "];
+    schemes
+        .iter()
+        .any(|scheme| cursor.literal(scheme).is_some())
+        .then_some(())?;
     let start = cursor.at();
     let encoded = cursor.run(BASE64, 8..=ENCODED_MAX)?;
     cursor.pass(PADDING, 2);
@@ -210,6 +206,8 @@ const ENTRY_MAX: usize = 1024;
 /// `machine H login U password P`, `default login U password P`.
 fn netrc(sighting: &Sighting<'_>, _: &mut Scratch<'_>) -> Option<Credential> {
     let Sighting { text, at, .. } = *sighting;
+    let is_machine = text.get(at..)?.starts_with(b"chine ");
+    let at = if is_machine { at.checked_sub(2)? } else { at };
     begins(text, at, BASE64_URL).then_some(())?;
     let rest = text.get(at..)?;
     let window = rest.get(..rest.len().min(ENTRY_MAX))?;
@@ -278,6 +276,12 @@ const PASSWORD_MAX: usize = 256;
 /// `Server=…;User Id=…;Password=…;`, of ADO.NET, ODBC and their kin.
 fn connection_string(sighting: &Sighting<'_>, _: &mut Scratch<'_>) -> Option<Credential> {
     let Sighting { text, at, .. } = *sighting;
+    // The mark of a whole word is its end.
+    let word = |end: &[u8]| text.get(..at).is_some_and(|before| before.ends_with(end));
+    let is_word = word(b"Pa") || word(b"pa") || word(b"PA");
+    let is_end = matches!(text.get(at)?, b's' | b'S');
+    (is_word || !is_end).then_some(())?;
+    let at = if is_end { at.checked_sub(2)? } else { at };
     let before = text.get(..at)?;
     let edge = before.trim_ascii_end().last();
     edge.is_none_or(|edge| b";\"'".contains(edge))

@@ -17,7 +17,7 @@ pub(super) const FORMATS: &[Format] = &[Format {
         id: "private-key",
         title: "Private key (PEM, OpenSSH, PGP)",
     },
-    marks: &[Mark::Anywhere(b"-----BEGIN ")],
+    marks: &[Mark::Anywhere(b"-BEGIN ")],
     about: About {
         check: "header of the key inside; encrypted ones are less sure",
         life: "until replaced",
@@ -49,6 +49,11 @@ struct Parts<'t> {
 }
 
 fn read(sighting: &Sighting<'_>, scratch: &mut Scratch<'_>) -> Option<Credential> {
+    key_at(&sighting.back(4)?, scratch)
+}
+
+/// The key that begins here with its first dash.
+fn key_at(sighting: &Sighting<'_>, scratch: &mut Scratch<'_>) -> Option<Credential> {
     let parts = split(sighting)?;
     let is_pgp = parts.label == b"PGP PRIVATE KEY BLOCK";
     (is_pgp || parts.label.ends_with(b"PRIVATE KEY")).then_some(())?;
@@ -234,5 +239,5 @@ pub(super) fn span_within(
         at,
         name: None,
     };
-    read(&sighting, scratch).map(|found| found.span)
+    key_at(&sighting, scratch).map(|found| found.span)
 }

@@ -1,6 +1,8 @@
 //! Services that teams work with: mail, payments, shops, trackers, notes.
 
-use super::shape::{ALNUM, Alphabet, BASE64_URL, Cursor, DIGITS, HEX, UPPER, begins, ends, whole};
+use super::shape::{
+    ALNUM, Alphabet, BASE64_URL, Cursor, DIGITS, HEX, UPPER, begins, ends, trimmed, whole,
+};
 use super::token::{self, Meaning, Part, STATIC, STATIC_LIKELY, named, simple};
 use super::{About, Credential, Format, Mark, Sighting};
 use crate::checksum::crc;
@@ -48,14 +50,25 @@ pub(super) const FORMATS: &[Format] = &[
         ],
         STATIC
     ),
-    simple!("twilio-api-key", "Twilio API key", at_run: "SK", [Part::Run(HEX, 32, 32)], STATIC_LIKELY),
-    simple!(
-        "twilio-account-sid",
-        "Twilio account (names whose token it is, and opens nothing)",
-        at_run: "AC",
-        [Part::Run(HEX, 32, 32)],
-        Meaning::new(Class::Pointer, Life::Unknown, Confidence::Low)
-    ),
+    simple!("twilio-api-key", "Twilio API key", at_hex: "SK", [Part::Run(HEX, 32, 32)], STATIC_LIKELY),
+    Format {
+        rule: Rule {
+            id: "twilio-account-sid",
+            title: "Twilio account (names whose token it is, and opens nothing)",
+        },
+        marks: &[Mark::Named(&["TWILIO_ACCOUNT_SID", "TWILIO_SID"])],
+        about: About {
+            check: "name, shape",
+            life: "unknown",
+            classes: &[Class::Pointer],
+        },
+        read: |sighting, _| {
+            let at = trimmed(sighting.text).start;
+            let account = Sighting { at, ..*sighting };
+            let meaning = Meaning::new(Class::Pointer, Life::Unknown, Confidence::Low);
+            token::read(&account, b"AC", &[Part::Run(HEX, 32, 32)], meaning)
+        },
+    },
     named!(
         "twilio-auth-token",
         "Twilio auth token",
@@ -123,7 +136,7 @@ pub(super) const FORMATS: &[Format] = &[
             id: "atlassian-token",
             title: "Atlassian API token",
         },
-        marks: &[Mark::Anywhere(b"ATATT3"), Mark::Anywhere(b"ATCTT3")],
+        marks: &[Mark::Anywhere(b"ATT3"), Mark::Anywhere(b"CTT3")],
         about: About {
             check: "CRC-32",
             life: "until revoked, a year at most",
@@ -141,14 +154,14 @@ pub(super) const FORMATS: &[Format] = &[
     simple!(
         "linear-key",
         "Linear API key",
-        b"lin_api_",
+        b"lin_api_" from 1,
         [Part::Run(ALNUM, 40, 40)],
         STATIC
     ),
     simple!(
         "linear-oauth-token",
         "Linear OAuth token",
-        b"lin_oauth_",
+        b"lin_oauth_" from 1,
         [Part::Run(ALNUM, 40, 64)],
         Meaning::new(Class::Unknown, Life::Unknown, Confidence::Medium)
     ),
@@ -280,10 +293,11 @@ fn mailchimp(sighting: &Sighting<'_>, _: &mut Scratch<'_>) -> Option<Credential>
 
 /// 192 characters in all: the last eight, behind `=`, are the checksum of what is before them.
 fn atlassian(sighting: &Sighting<'_>, _: &mut Scratch<'_>) -> Option<Credential> {
-    let Sighting { text, at, .. } = *sighting;
+    let Sighting { text, at, .. } = sighting.back(2)?;
     begins(text, at, BASE64_URL).then_some(())?;
     let mut cursor = Cursor::new(text, at);
     let body = cursor.run(BASE64_URL, 183..=183)?;
+    (body.starts_with(b"ATATT3") || body.starts_with(b"ATCTT3")).then_some(())?;
     (!is_placeholder(body)).then_some(())?;
     cursor.literal(b"=")?;
     let before = at..cursor.at();

@@ -45,8 +45,10 @@ impl Meaning {
 /// simple!("npm-token", "npm access token", b"npm_", [Just(ALNUM, 36)], STATIC)
 /// ```
 ///
+/// Where a prefix begins like ordinary words, its mark is what follows some of its bytes (`from`).
 /// A prefix of fewer than four bytes (`at_run:`, as text) is looked for where a run begins, and glued to
-/// an escaped equals sign.
+/// an escaped equals sign. One of two bytes is looked for with the digits that follow (`at_hex:`), or it would
+/// be seen in every other word.
 macro_rules! simple {
     ($id:literal, $title:literal, at_run: $prefix:literal, [$($part:expr),+], $meaning:expr) => {
         $crate::formats::token::simple!(
@@ -56,27 +58,59 @@ macro_rules! simple {
                 $crate::formats::Mark::AtRun($prefix.as_bytes()),
                 $crate::formats::Mark::Anywhere(concat!("%3D", $prefix).as_bytes())
             ],
+            0,
             $prefix.as_bytes(),
             [$($part),+],
             $meaning
         )
     };
-    ($id:literal, $title:literal, $prefix:literal, [$($part:expr),+], $meaning:expr) => {
+    ($id:literal, $title:literal, $prefix:literal from $shift:literal, [$($part:expr),+], $meaning:expr) => {
         $crate::formats::token::simple!(
-            @ $id, $title, [$crate::formats::Mark::Anywhere($prefix)], $prefix, [$($part),+], $meaning
+            @ $id,
+            $title,
+            [$crate::formats::Mark::Anywhere($prefix.split_at($shift).1)],
+            $shift,
+            $prefix,
+            [$($part),+],
+            $meaning
         )
     };
-    (@ $id:literal, $title:literal, [$($mark:expr),+], $prefix:expr, [$($part:expr),+], $meaning:expr) => {
+    ($id:literal, $title:literal, at_hex: $prefix:literal, [$($part:expr),+], $meaning:expr) => {
+        $crate::formats::token::simple!(
+            @hex $id, $title, $prefix, [$($part),+], $meaning,
+            "0" "1" "2" "3" "4" "5" "6" "7" "8" "9" "a" "b" "c" "d" "e" "f"
+        )
+    };
+    (@hex $id:literal, $title:literal, $prefix:literal, $parts:tt, $meaning:expr, $($digit:literal)+) => {
+        $crate::formats::token::simple!(
+            @ $id,
+            $title,
+            [
+                $($crate::formats::Mark::AtRun(concat!($prefix, $digit).as_bytes()),)+
+                $crate::formats::Mark::Anywhere(concat!("%3D", $prefix).as_bytes())
+            ],
+            0,
+            $prefix.as_bytes(),
+            $parts,
+            $meaning
+        )
+    };
+    ($id:literal, $title:literal, $prefix:literal, [$($part:expr),+], $meaning:expr) => {
+        $crate::formats::token::simple!(
+            @ $id, $title, [$crate::formats::Mark::Anywhere($prefix)], 0, $prefix, [$($part),+], $meaning
+        )
+    };
+    (@ $id:literal, $title:literal, $marks:tt, $shift:expr, $prefix:expr, [$($part:expr),+], $meaning:expr) => {
         $crate::formats::Format {
             rule: $crate::credential::Rule { id: $id, title: $title },
-            marks: &[$($mark),+],
+            marks: &$marks,
             about: $crate::formats::About {
                 check: "shape",
                 life: $crate::formats::token::life_in_words($meaning.life),
                 classes: &[$meaning.class],
             },
             read: |sighting, _| {
-                $crate::formats::token::read(sighting, $prefix, &[$($part),+], $meaning)
+                $crate::formats::token::read(&sighting.back($shift)?, $prefix, &[$($part),+], $meaning)
             },
         }
     };

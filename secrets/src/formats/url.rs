@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::shape::{ALNUM, Alphabet, Cursor, LETTERS};
+use super::shape::{ALNUM, Alphabet, Cursor};
 use super::{About, Credential, Format, Mark, Sighting};
 use crate::credential::{Class, Confidence, Life, Rule};
 use crate::placeholder::is_placeholder;
@@ -13,7 +13,7 @@ pub(super) const FORMATS: &[Format] = &[Format {
         id: "url-credentials",
         title: "Password in a URL",
     },
-    marks: MARKS,
+    marks: &[Mark::Anywhere(b"://")],
     about: About {
         check: "user, password and host; local hosts and template words are less sure",
         life: "unknown; the job's for `gitlab-ci-token`",
@@ -21,42 +21,6 @@ pub(super) const FORMATS: &[Format] = &[Format {
     },
     read,
 }];
-
-/// `://` with the last character of a scheme. Any can be the last, so that any scheme is seen.
-const MARKS: &[Mark] = &[
-    Mark::Anywhere(b"a://"),
-    Mark::Anywhere(b"b://"),
-    Mark::Anywhere(b"c://"),
-    Mark::Anywhere(b"d://"),
-    Mark::Anywhere(b"e://"),
-    Mark::Anywhere(b"f://"),
-    Mark::Anywhere(b"g://"),
-    Mark::Anywhere(b"h://"),
-    Mark::Anywhere(b"i://"),
-    Mark::Anywhere(b"j://"),
-    Mark::Anywhere(b"k://"),
-    Mark::Anywhere(b"l://"),
-    Mark::Anywhere(b"m://"),
-    Mark::Anywhere(b"n://"),
-    Mark::Anywhere(b"o://"),
-    Mark::Anywhere(b"p://"),
-    Mark::Anywhere(b"q://"),
-    Mark::Anywhere(b"r://"),
-    Mark::Anywhere(b"s://"),
-    Mark::Anywhere(b"t://"),
-    Mark::Anywhere(b"u://"),
-    Mark::Anywhere(b"v://"),
-    Mark::Anywhere(b"w://"),
-    Mark::Anywhere(b"x://"),
-    Mark::Anywhere(b"y://"),
-    Mark::Anywhere(b"z://"),
-    Mark::Anywhere(b"S://"),
-    Mark::Anywhere(b"P://"),
-    Mark::Anywhere(b"L://"),
-    Mark::Anywhere(b"2://"),
-    Mark::Anywhere(b"3://"),
-    Mark::Anywhere(b"4://"),
-];
 
 /// Bytes of user and password together, at most.
 const USERINFO_MAX: usize = 1024;
@@ -128,11 +92,9 @@ pub(super) fn tell_user(found: Credential, user: &[u8]) -> Credential {
 
 fn read(sighting: &Sighting<'_>, _: &mut Scratch<'_>) -> Option<Credential> {
     let Sighting { text, at, .. } = *sighting;
-    LETTERS
-        .and(Alphabet::of(b"0123456789"))
-        .has(*text.get(at)?)
-        .then_some(())?;
-    let start = at.checked_add(4)?;
+    // The end of a scheme, whatever it is.
+    ALNUM.has(*text.get(at.checked_sub(1)?)?).then_some(())?;
+    let start = at.checked_add(3)?;
     let rest = text.get(start..)?;
     let window = rest.get(..rest.len().min(USERINFO_MAX))?;
     let userinfo = userinfo(window)?;

@@ -100,6 +100,11 @@ const NAMED: &[Named] = &[
         &[Of(BASE64_URL, 120)],
     ),
     Named(
+        "twilio-account-sid",
+        "TWILIO_ACCOUNT_SID",
+        &[Text("AC"), Of(HEX, 32)],
+    ),
+    Named(
         "gitlab-deploy-password",
         "CI_DEPLOY_PASSWORD",
         &[Of(ALNUM, 20)],

@@ -188,6 +188,5 @@ pub(super) const TOKENS: &[Token] = &[
         &[Of(LOWER_ALNUM, 36), Text("NRAL")],
         Yes,
     ),
-    Token("twilio-account-sid", "AC", &[Of(HEX, 32)], Yes),
     Token("square-access-token", "EAAA", &[Of(BASE64_URL, 40)], No),
 ];

@@ -112,7 +112,7 @@ fn what_tokens_carry_is_told() {
     assert_eq!(facts(&key), owner);
     let (_, key) = one(None, &text_of("sentry-org-token", "owner"));
     assert_eq!(facts(&key), [("organization", "team")]);
-    let (_, key) = one(None, &text_of("discord-bot-token", "number is inside"));
+    let (_, key) = one(None, &text_of("discord-bot-token", "in a header"));
     assert!(facts(&key)[0].1.starts_with('1'), "{:?}", facts(&key));
     let expires = |rule, why| match one(None, &text_of(rule, why)).1.life {
         Life::Until { expires, .. } => expires,
