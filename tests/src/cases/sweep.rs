@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
 use cordon::report::sweep::{Class, Finding, SweepReport, Taken, Verdict};
@@ -16,7 +16,7 @@ use crate::harness::job::Finished;
 use crate::harness::network::{EVIL_V4, at};
 use crate::harness::rules::cidr;
 use crate::harness::world::World;
-use crate::runner::Story;
+use crate::runner::{Story, Told};
 
 pub(super) fn stories() -> Vec<Story> {
     vec![
@@ -37,9 +37,15 @@ pub(super) fn stories() -> Vec<Story> {
             "sweep::a_frozen_job_stands_still_and_is_ended_in_time",
             frozen,
         ),
-        Story::new(
+        Story::conditional(
             "sweep::large_changed_hidden_and_foreign_environments_are_read_or_counted",
-            odd_environments,
+            |environment| {
+                if environment.slowness > 1 && !Path::new("/usr/bin/python3").exists() {
+                    let why = "the guest has no python3 to make such environments with";
+                    return Ok(Told::NotHere(why.to_owned()));
+                }
+                odd_environments(environment).map(|()| Told::Whole)
+            },
         ),
         Story::new(
             "sweep::nothing_that_cordon_writes_or_keeps_holds_a_secret",
@@ -210,7 +216,7 @@ fn frozen(environment: &Environment) -> Result<()> {
     let token = planted("github-pat")?.text;
     let mark = world.path("mark");
     let text = format!(
-        "(sleep 0.3; DEPLOY={token} /bin/true) & for i in $(seq 100); do date +%s%N >{}; sleep 0.05; done\n",
+        "(sleep 0.3; DEPLOY={token} /bin/true) & for i in $(seq 100); do : >{}; sleep 0.05; done\n",
         mark.display()
     );
     let finished = run(&world, &profile, &text)?;
@@ -227,12 +233,12 @@ fn frozen(environment: &Environment) -> Result<()> {
         "{:?}",
         finished.elapsed
     );
-    let last: u128 = fs::read_to_string(&mark)?.trim().parse()?;
-    let at = report.action.at.context("no time")?.as_nanosecond();
+    let last = fs::metadata(&mark)?.modified()?;
+    let at = SystemTime::from(report.action.at.context("no time")?);
     ensure!(
-        i128::try_from(last)? <= at + 200_000_000,
-        "the job went on for {} ns",
-        i128::try_from(last)? - at
+        last <= at + Duration::from_millis(200),
+        "the job went on for {:?}",
+        last.duration_since(at)
     );
     Ok(())
 }
@@ -318,8 +324,10 @@ fn nothing_leaks(environment: &Environment) -> Result<()> {
         text += &format!("export PLANTED_{index}='{secret}'\n/bin/true '{secret}'\n");
     }
     let (ready, go) = (world.path("ready"), world.path("go"));
+    nix::unistd::mkfifo(&go, nix::sys::stat::Mode::S_IRWXU)?;
+    // Nothing is started while the memory is looked through: what was just copied would be there rightly.
     text += &format!(
-        "sleep 30 & echo >{}; while [ ! -e {} ]; do sleep 0.05; done; kill $!\n",
+        "sleep 30 & echo >{}; read go <{}; kill $!\n",
         ready.display(),
         go.display()
     );
@@ -333,7 +341,7 @@ fn nothing_leaks(environment: &Environment) -> Result<()> {
     // At least one sweep of processes that still hold them.
     sleep(Duration::from_secs(2));
     let memory = memory_of(running.id())?;
-    fs::write(&go, "")?;
+    fs::write(&go, "\n")?;
     let finished = running.wait()?.expect_status(0)?;
     let report = sweep_report(&finished)?;
     ensure!(
