@@ -22,8 +22,9 @@ mod known;
 mod memory;
 mod pairs;
 mod placeholder;
-mod plain;
+
 mod policy;
+mod residue;
 
 #[cfg(feature = "sample")]
 pub mod sample;

@@ -32,12 +32,14 @@ pub(crate) struct Options {
 }
 
 /// The doors through which bytes of a job or of a stranger come in.
-const TARGETS: [&str; 6] = [
+const TARGETS: [&str; 8] = [
     "dns_answer",
     "dns_message",
     "envelope",
     "profile",
     "record",
+    "secrets_known",
+    "secrets_scan",
     "shown",
 ];
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::credential::{Checksum, Class, Confidence, Fact, Rule};
 use crate::formats::Credential;
-use crate::plain::Lifetime;
+use crate::residue::{Lifetime, wipe_stack};
 
 /// A format's word that there is a credential.
 pub(super) struct Claim {
@@ -34,12 +34,15 @@ impl Claim {
             checksum,
             facts,
         } = credential;
+        let life = Lifetime::of(life);
+        // The format has read the secret; the claim goes to the heap.
+        wipe_stack();
         Self {
             span: span.start.saturating_add(base)..span.end.saturating_add(base),
             order,
             rule,
             class,
-            life: Lifetime::of(life),
+            life,
             confidence,
             checksum,
             facts,

@@ -9,16 +9,14 @@ use std::sync::Arc;
 
 use blake3::Hasher;
 
-use crate::block::{Block, Source};
-use crate::cache::Answer;
+use crate::block::Block;
 use crate::credential::Rule;
-use crate::detection::{Detection, Layers, Variable, Where};
+use crate::detection::{Detection, Layers};
 use crate::fingerprint::{FingerprintKey, KeyId, Keyed};
 use crate::formats::Format;
-use crate::identity::Identity;
 use crate::known::{KnownSet, Search};
-use crate::memory::{Findings, Memory};
-use crate::plain::Label;
+use crate::memory::Memory;
+use crate::residue::wipe_stack;
 use crate::scratch::Scratch;
 use crate::{generic, known, pairs};
 
@@ -27,22 +25,19 @@ mod claims;
 mod fields;
 mod inspect;
 mod rules;
+mod scan;
 mod scanned;
 mod sieve;
 mod survey;
 mod targets;
 mod units;
 
-use inspect::{Facts, Found, Inspection, Naming, Text, Unknown};
+use inspect::{Facts, Inspection, Naming, Text, Unknown};
 pub use rules::{Rules, UnknownRule};
+use scan::Scan;
 pub use scanned::{Scanned, Undecoded};
-use survey::{Seen, Survey};
+use survey::Survey;
 use targets::{Targets, Words};
-use units::{Unit, Units};
-
-/// Bytes of entries that are looked over at once, unless one entry is longer. What is noted on the way
-/// is at most some hundred KiB then.
-const STRETCH: usize = 64 * 1024;
 
 /// Finds credentials. Made once, then used for all blocks; it holds nothing of what it has seen.
 #[expect(missing_debug_implementations, reason = "it holds keys")]
@@ -159,25 +154,9 @@ impl Engine {
                 ..*scanned
             };
         }
-        let mut scan = Scan {
-            engine: self,
-            memory,
-            block,
-            survey: Survey::default(),
-            pending: Vec::new(),
-            detections: Vec::new(),
-            scanned: Scanned {
-                bytes: number(block.bytes.len()),
-                truncated: u64::from(block.truncated),
-                ..Scanned::default()
-            },
-        };
-        scan.all(scratch);
-        let Scan {
-            mut detections,
-            scanned,
-            ..
-        } = scan;
+        let (mut detections, scanned) = Scan::of(self, memory, block, scratch);
+        // What is built from here on is kept.
+        wipe_stack();
         detections.sort_by_key(|detection| detection.place.entry);
         pairs::join(&mut detections);
         let detections: Arc<[Detection]> = Arc::from(detections);
@@ -224,197 +203,6 @@ impl Engine {
         let mut inspection = Inspection::new(self, text, Facts::Ignored);
         inspection.look(text, survey.all(), scratch);
         inspection.found.first().map(|found| found.rule)
-    }
-}
-
-/// The scan of one block.
-struct Scan<'s> {
-    engine: &'s Engine,
-    memory: &'s mut Memory,
-    block: &'s Block<'s>,
-    survey: Survey,
-    /// Units that are not known, one right after the other.
-    pending: Vec<(Unit, Identity)>,
-    detections: Vec<Detection>,
-    scanned: Scanned,
-}
-
-impl Scan<'_> {
-    fn all(&mut self, scratch: &mut Scratch<'_>) {
-        for unit in Units::of(*self.block) {
-            self.scanned.entries = self.scanned.entries.saturating_add(unit.entries());
-            let identity = self
-                .memory
-                .identify_entry(self.block.source, unit.of(self.block.bytes));
-            let known = match self.memory.entry(identity) {
-                Answer::Unknown => None,
-                Answer::Empty => Some(None),
-                Answer::Value(findings) => Some(Some(findings)),
-            };
-            if let Some(findings) = known {
-                self.scanned.seen = self.scanned.seen.saturating_add(unit.entries());
-                if let Some(findings) = findings {
-                    self.give(unit, &findings);
-                }
-                continue;
-            }
-            let start = self.pending.first().map(|(first, _)| first.start);
-            let end = self.pending.last().map(|(last, _)| last.end);
-            let goes_on = end.is_some_and(|end| end.saturating_add(1) == unit.start)
-                && start.is_some_and(|start| unit.end.saturating_sub(start) <= STRETCH);
-            if !goes_on {
-                self.stretch(scratch);
-            }
-            self.pending.push((unit, identity));
-        }
-        self.stretch(scratch);
-    }
-
-    /// Looks over the pending units.
-    fn stretch(&mut self, scratch: &mut Scratch<'_>) {
-        let pending = std::mem::take(&mut self.pending);
-        let ends = pending.first().zip(pending.last());
-        let Some(((first, _), (last, _))) = ends else {
-            return;
-        };
-        let bytes = self
-            .block
-            .bytes
-            .get(first.start..last.end)
-            .unwrap_or_default();
-        self.scanned.visited = self.scanned.visited.saturating_add(number(bytes.len()));
-        let mut survey = std::mem::take(&mut self.survey);
-        survey.of(self.engine, bytes);
-        let mut seen = survey.all();
-        for (unit, identity) in &pending {
-            let from = unit.start.saturating_sub(first.start);
-            let to = unit.end.saturating_sub(first.start);
-            let here = seen.split(from, to);
-            // Options are few, and some tell by a single letter what their value is.
-            let is_argument = self.block.source == Source::Arguments;
-            let here = here.or_else(|| is_argument.then(Seen::none));
-            let findings = here
-                .and_then(|here| self.unit(*unit, here, scratch))
-                .map(Arc::new);
-            if let Some(findings) = &findings {
-                self.give(*unit, findings);
-            }
-            self.memory.keep_entry(*identity, findings);
-        }
-        self.survey = survey;
-        self.pending = pending;
-        self.pending.clear();
-    }
-
-    /// Looks closely at one unit.
-    fn unit(&mut self, unit: Unit, seen: Seen<'_>, scratch: &mut Scratch<'_>) -> Option<Findings> {
-        let bytes = unit.of(self.block.bytes);
-        let (name, value) = unit.parts(self.block.source, bytes);
-        let name = name.and_then(|name| bytes.get(name));
-        let text = Text {
-            bytes,
-            value,
-            name,
-            naming: match self.block.source {
-                Source::Environ => Naming::Variable,
-                Source::Arguments => Naming::Option,
-            },
-            field: None,
-            unknown: Unknown::Told,
-            layers: Layers::default(),
-            origin: None,
-        };
-        let mut inspection = Inspection::new(self.engine, text, Facts::Collected);
-        inspection.look(text, seen, scratch);
-        let Inspection {
-            found,
-            undecoded,
-            visited,
-            excess,
-            ..
-        } = inspection;
-        self.scanned.visited = self.scanned.visited.saturating_add(visited);
-        if found.is_empty() && undecoded == Undecoded::default() {
-            return None;
-        }
-        let variable = self.variable(name, &found, scratch);
-        let variable = variable.get();
-        let source = self.block.source;
-        let detections = found.into_iter().map(|found| {
-            let second = unit.second.is_some_and(|second| found.at >= second);
-            let place = Where {
-                source,
-                entry: u32::from(second),
-                variable: if found.in_name {
-                    Variable::Withheld
-                } else {
-                    variable.clone()
-                },
-                field: found.field.get(),
-            };
-            detection(found, place)
-        });
-        Some(Findings {
-            detections: detections.collect(),
-            undecoded,
-            excess,
-        })
-    }
-
-    /// The name of a unit's variable, as it can be shown.
-    fn variable(&self, name: Option<&[u8]>, found: &[Found], scratch: &mut Scratch<'_>) -> Label {
-        let Some(name) = name.filter(|_name| !found.is_empty()) else {
-            return Label::none();
-        };
-        if self.engine.credential_in(name, scratch).is_some() {
-            return Label::withheld();
-        }
-        Label::of(name)
-    }
-
-    /// Gives the findings of a unit, which may be known from elsewhere.
-    fn give(&mut self, unit: Unit, findings: &Findings) {
-        let Findings {
-            detections,
-            undecoded,
-            excess,
-        } = findings;
-        self.scanned.undecoded = self.scanned.undecoded.and(*undecoded);
-        self.scanned.excess = self.scanned.excess.saturating_add(*excess);
-        self.detections
-            .extend(detections.iter().cloned().map(|mut detection| {
-                detection.place.entry = detection.place.entry.saturating_add(unit.index);
-                detection
-            }));
-    }
-}
-
-fn detection(found: Found, place: Where) -> Detection {
-    let Found {
-        at: _,
-        rule,
-        class,
-        life,
-        confidence,
-        checksum,
-        facts,
-        layers,
-        length,
-        fingerprint,
-        field: _,
-        in_name: _,
-    } = found;
-    Detection {
-        rule,
-        class,
-        confidence,
-        checksum,
-        life: life.get(),
-        facts: Arc::from(facts),
-        place,
-        layers,
-        length,
-        fingerprint,
     }
 }
 

@@ -1,6 +1,7 @@
 use super::*;
 use crate::block::Source;
 use crate::credential::{Checksum, Class, Confidence, Fact, Life};
+use crate::detection::Where;
 use crate::formats::{About, Credential, Mark, Sighting};
 use crate::memory::Bounds;
 

@@ -1,5 +1,6 @@
 //! What is scanned and remembered as one: an entry, or an option with the argument after it.
 
+use std::num::NonZeroUsize;
 use std::ops::Range;
 
 use super::sieve::is_token;
@@ -20,7 +21,8 @@ pub(super) struct Unit {
     /// Where it ends.
     pub(super) end: usize,
     /// Where the second entry begins, counted from the start, if there is one.
-    pub(super) second: Option<usize>,
+    // Not a plain number, which leaves its bytes unset where there is none.
+    pub(super) second: Option<NonZeroUsize>,
 }
 
 /// Iterates over the units of a block.
@@ -63,7 +65,7 @@ impl Iterator for Units<'_> {
             && following.of(self.block.bytes).first() != Some(&b'-')
         {
             unit.end = following.end;
-            unit.second = Some(following.start.saturating_sub(this.start));
+            unit.second = NonZeroUsize::new(following.start.saturating_sub(this.start));
             self.next = self.entries.next();
         }
         Some(unit)
@@ -93,7 +95,7 @@ impl Unit {
 
     /// Where in the unit its name and its value are; without a name, all of it is the value.
     pub(super) fn parts(self, source: Source, unit: &[u8]) -> (Option<Range<usize>>, usize) {
-        if let Some(second) = self.second {
+        if let Some(second) = self.second.map(NonZeroUsize::get) {
             // After `-e` or `--env` there is a variable, and its name says more than the option's.
             let argument = unit.get(second..).unwrap_or_default();
             let place = |at: usize| at.saturating_add(second);

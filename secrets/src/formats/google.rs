@@ -132,7 +132,7 @@ fn document_at(text: &[u8], start: usize, type_at: usize) -> Option<Document<'_>
     Some(document)
 }
 
-fn service_account(sighting: &Sighting<'_>, scratch: &mut Scratch<'_>) -> Option<Credential> {
+fn service_account<'t>(sighting: &Sighting<'t>, scratch: &mut Scratch<'_>) -> Option<Credential> {
     let document = document(sighting, b"\"service_account\"")?;
     let key = document.private_key?;
     (!is_placeholder(key.raw)).then_some(())?;
@@ -144,11 +144,11 @@ fn service_account(sighting: &Sighting<'_>, scratch: &mut Scratch<'_>) -> Option
     };
     (!span.is_empty()).then_some(())?;
     let found = Credential::new(span, Class::Static, Life::Long, confidence);
-    let text = |text: Option<Text<'_>>| text.map(|text| text.raw.to_vec()).unwrap_or_default();
+    let raw = |text: Option<Text<'t>>| text.map_or(&b""[..], |text| text.raw);
     Some(
         found
-            .fact("account", &text(document.email))
-            .fact("project", &text(document.project)),
+            .fact("account", raw(document.email))
+            .fact("project", raw(document.project)),
     )
 }
 

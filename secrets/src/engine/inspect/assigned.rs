@@ -9,7 +9,7 @@ use crate::engine::claims::{Claim, Taken};
 use crate::engine::survey::Seen;
 use crate::engine::targets::Target;
 use crate::generic::{self, Kind};
-use crate::plain::Lifetime;
+use crate::residue::Lifetime;
 use crate::scratch::Scratch;
 
 impl Inspection<'_> {

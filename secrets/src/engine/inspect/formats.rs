@@ -11,7 +11,7 @@ use crate::engine::fields::{self, Field};
 use crate::engine::survey::Seen;
 use crate::engine::targets::Target;
 use crate::formats::Sighting;
-use crate::plain::Lifetime;
+use crate::residue::Lifetime;
 use crate::scratch::Scratch;
 use crate::{generic, known};
 

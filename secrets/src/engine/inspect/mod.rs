@@ -8,7 +8,7 @@ use crate::credential::{Checksum, Class, Confidence, Fact, Rule};
 use crate::detection::{Layers, LengthClass};
 use crate::fingerprint::Fingerprint;
 use crate::generic;
-use crate::plain::{Label, Lifetime};
+use crate::residue::{Label, Lifetime};
 use crate::scratch::Scratch;
 
 mod assigned;

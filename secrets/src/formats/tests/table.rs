@@ -32,10 +32,10 @@ const HEAD: &str = "# Secret formats
 What the secret sweep knows by its shape. Made from the code by a test of `cordon-secrets`; do not edit.
 `CORDON_BLESS=1 cargo test -p cordon-secrets table` writes it anew.
 
-A rule's name is never changed or used for something else. *Mark* is what is searched for; a name in
-capitals is a variable whose whole value is read. *Check* is what is looked at besides characters and
-length. A wrong checksum makes a finding less sure and never drops it. *Class* is what the credential is
-for a job; a policy decides by it.
+A rule's name is never changed or used for something else. *Mark* is what is searched for, at the start
+of the token or inside it; a name in capitals is a variable whose whole value is read. *Check* is what is
+looked at besides characters and length. A wrong checksum makes a finding less sure and never drops it.
+*Class* is what the credential is for a job; a policy decides by it.
 
 | rule | what | mark | check | life | class |
 | --- | --- | --- | --- | --- | --- |

@@ -1,14 +1,25 @@
-//! Values of which every byte is set.
+//! Keeps what is left of secrets on the stack from getting anywhere.
 //!
 //! A function that reads a secret leaves parts of it in its stack frame. The next function that builds a value there,
 //! say an enum without its largest variant, leaves the bytes that it does not set as they were, and a move takes them
-//! to the heap with the rest. `tests/heap.rs` has seen it. So what is kept on the heap while secrets are read is made
-//! of parts that are always set.
+//! to the heap with the rest. `tests/heap.rs` has seen it. So what is kept while secrets are read is made of parts
+//! that are always set, and before values are built that are kept for longer, the stack is overwritten.
 
 use std::sync::Arc;
 
 use crate::credential::Life;
 use crate::detection::Variable;
+
+/// Words of the stack that are overwritten: 16 KiB. Hashing takes the most, some four.
+const WORDS: usize = 2048;
+
+/// Overwrites what functions that have returned left on the stack.
+#[inline(never)]
+pub(crate) fn wipe_stack() {
+    let words = [0_u64; WORDS];
+    // They must be written, since somebody might look.
+    std::hint::black_box(&words);
+}
 
 /// A [`Life`] of which every part is set.
 #[derive(Clone, Copy)]
@@ -18,7 +29,9 @@ pub(crate) struct Lifetime {
     expires: i64,
 }
 
+/// As wide as what stands beside it, so that nothing is between them.
 #[derive(Clone, Copy)]
+#[repr(u64)]
 enum Kind {
     Unknown,
     Short,
@@ -84,7 +97,9 @@ pub(crate) struct Label {
     text: Arc<str>,
 }
 
+/// As wide as what stands beside it.
 #[derive(Clone, Copy, Eq, PartialEq)]
+#[repr(u64)]
 enum Shown {
     Nothing,
     Text,
