@@ -141,6 +141,11 @@ impl ProcDir {
             match self.read_file(name, into) {
                 Ok((0, _)) => {}
                 Ok((len, cut)) => return Ok(Reading::Bytes { len, cut }),
+                // So newer kernels say that it has no memory; of one that is gone there is no `stat`.
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {
+                    into.zeroize();
+                    return self.stat().map(|_| Reading::Nothing);
+                }
                 Err(error) => {
                     // A part may have been read.
                     into.zeroize();
@@ -287,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_ended_and_a_kernel_thread_have_nothing_to_read() {
+    fn a_process_that_ended_has_nothing_to_read() {
         let fs = ProcFs::default();
         let mut child = std::process::Command::new("true").spawn().unwrap();
         // Ended and not waited for.
@@ -303,6 +308,33 @@ mod tests {
             Ok(Reading::Nothing)
         );
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn kernel_threads_have_nothing_to_read() {
+        let fs = ProcFs::default();
+        let is_thread = |process: &ProcDir| {
+            let flags = process.stat().ok().and_then(|stat| field(&stat, 9));
+            flags.is_some_and(|flags: u64| flags & KERNEL_THREAD != 0)
+        };
+        // In a process namespace of its own a machine shows none.
+        let shown = std::fs::read_to_string("/proc/2/comm").is_ok_and(|name| name == "kthreadd\n");
+        let mut threads = 0;
+        for number in fs.processes().unwrap() {
+            let Ok(process) = fs.process(number) else {
+                continue;
+            };
+            if !is_thread(&process) {
+                continue;
+            }
+            for source in [Source::Environ, Source::Arguments] {
+                let reading = process.read(source, &mut [0; 64]);
+                let ended = reading == Err(Unreadable::Vanished);
+                assert!(ended || reading == Ok(Reading::Nothing), "{reading:?}");
+                threads += u32::from(!ended);
+            }
+        }
+        assert_eq!(threads > 0, shown);
     }
 
     #[test]
