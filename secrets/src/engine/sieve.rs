@@ -5,8 +5,11 @@
 //! may be there: a hash of each is looked up in a table. Where it says yes, the marks themselves are
 //! compared. The time does not depend on how many marks there are, which that of Teddy does.
 
-/// Hashes of groups of three bytes, a byte for each: 64 KiB, of which text uses little.
+/// Hashes of groups of three bytes, a byte for each: 64 KiB, of which text uses little. Of a byte's eight bits one
+/// counts, chosen by the group's last byte, as eight groups in a hundred would show something else.
 const HASHES: usize = 1 << 16;
+/// Pairs of bytes, a bit for each.
+const PAIRS: usize = 1 << 16;
 /// Groups that are hashed at once.
 const GROUPS: usize = 32;
 /// Groups that are looked at together, once one of them shows something.
@@ -23,7 +26,7 @@ pub(crate) enum Stand {
     Anywhere,
     /// Where a run of token characters begins. Two bytes or more.
     Run,
-    /// At the start of an entry: the text's start, or after a NUL. Two bytes or more.
+    /// At the start of an entry: the text's start, or after a NUL. Three bytes or more.
     Entry,
 }
 
@@ -42,10 +45,20 @@ pub(crate) struct Hit {
     pub(crate) needle: usize,
 }
 
+/// A needle with its number, and with its first four bytes as they are compared first.
+struct Sorted {
+    number: usize,
+    needle: Needle,
+    first: u32,
+    mask: u32,
+}
+
 /// All needles, ready to be looked for.
 pub(crate) struct Sieve {
     shows: Box<[u8]>,
-    needles: Vec<(usize, Needle)>,
+    /// What needles begin with.
+    begins: Box<[u64]>,
+    needles: Vec<Sorted>,
     /// For each bucket, where its needles end in `needles`; those of the one before end where they begin.
     ends: Box<[u16; BUCKETS]>,
 }
@@ -53,19 +66,25 @@ pub(crate) struct Sieve {
 impl Sieve {
     pub(crate) fn new(needles: &[Needle]) -> Self {
         let mut shows = vec![0; HASHES].into_boxed_slice();
+        let mut begins = vec![0; PAIRS / 64].into_boxed_slice();
         for needle in needles {
             show(&mut shows, needle);
+            let (word, bit) = pair_of(needle.bytes);
+            if let Some(word) = begins.get_mut(word) {
+                *word |= 1 << bit;
+            }
         }
-        let mut sorted: Vec<(usize, Needle)> = needles.iter().copied().enumerate().collect();
-        sorted.sort_by_key(|(number, needle)| (bucket(needle.bytes), *number));
+        let mut sorted: Vec<Sorted> = needles.iter().copied().enumerate().map(sorted).collect();
+        sorted.sort_by_key(|one| (bucket(one.needle.bytes), one.number));
         let mut ends = Box::new([0_u16; BUCKETS]);
         for (at, end) in ends.iter_mut().enumerate() {
-            let below = sorted.partition_point(|(_number, needle)| bucket(needle.bytes) <= at);
+            let below = sorted.partition_point(|one| bucket(one.needle.bytes) <= at);
             // There are some hundred needles.
             *end = u16::try_from(below).unwrap_or(u16::MAX);
         }
         Self {
             shows,
+            begins,
             needles: sorted,
             ends,
         }
@@ -124,38 +143,40 @@ impl Sieve {
                 let [third, _fourth] = *next;
                 *hash = hash_of(u16::from_le_bytes(*here), third);
             }
-            let (together, _none) = hashes.as_chunks::<TOGETHER>();
-            for hashes in together {
-                let any = hashes.iter().fold(0, |any, hash| any | self.shows(*hash));
+            let (hashes, _none) = hashes.as_chunks::<TOGETHER>();
+            let (next, _none) = next.as_chunks::<TOGETHER>();
+            for (hashes, next) in hashes.iter().zip(next) {
+                let groups = hashes.iter().zip(next);
+                let any = groups.fold(0, |any, (hash, [third, _])| any | self.shows(*hash, *third));
                 // Without a branch: one place in ten shows something, too many for guesses and too few to
                 // go by.
                 if let Some(place) = marked.get_mut(marks) {
                     *place = number;
                 }
-                marks = marks.wrapping_add(usize::from(any));
+                marks = marks.wrapping_add(usize::from(any != 0));
                 number = number.wrapping_add(1);
             }
         }
         marks
     }
 
-    /// 1 if groups of this hash show something, else 0.
+    /// Not 0 if a group of this hash, with this last byte, shows something.
     #[inline]
-    fn shows(&self, hash: u16) -> u8 {
-        self.shows.get(usize::from(hash)).copied().unwrap_or(0)
+    fn shows(&self, hash: u16, third: u8) -> u8 {
+        let shows = self.shows.get(usize::from(hash)).copied().unwrap_or(0);
+        shows & MASKS.get(usize::from(third)).copied().unwrap_or(0)
     }
 
     /// Compares needles at some even positions from `from`, and their neighbours.
     fn look(&self, text: &[u8], from: usize, positions: usize, hits: &mut Vec<Hit>) {
         for at in (from..text.len()).step_by(2).take(positions) {
             let group = text.get(at..).and_then(|rest| rest.first_chunk::<3>());
-            let may = group.is_none_or(|[one, two, three]| {
-                self.shows(hash_of(u16::from_le_bytes([*one, *two]), *three)) == 1
+            let shows = group.is_none_or(|[one, two, three]| {
+                self.shows(hash_of(u16::from_le_bytes([*one, *two]), *three), *three) != 0
             });
-            if may {
+            if shows {
                 let before = at.checked_sub(1);
-                let after = at.checked_add(1);
-                for place in before.into_iter().chain([at]).chain(after) {
+                for place in before.into_iter().chain([at, at.saturating_add(1)]) {
                     self.compare(text, place, hits);
                 }
             }
@@ -167,6 +188,14 @@ impl Sieve {
         let Some(here) = text.get(at..) else {
             return;
         };
+        let (word, bit) = pair_of(here);
+        if self
+            .begins
+            .get(word)
+            .is_none_or(|word| word >> bit & 1 == 0)
+        {
+            return;
+        }
         let bucket = bucket(here);
         let from = bucket
             .checked_sub(1)
@@ -174,15 +203,48 @@ impl Sieve {
             .copied();
         let to = self.ends.get(bucket).copied().unwrap_or_default();
         let range = usize::from(from.unwrap_or_default())..usize::from(to);
-        for (number, needle) in self.needles.get(range).unwrap_or_default() {
-            if here.starts_with(needle.bytes) && stands(needle.stand, text, at) {
+        let four = four(here);
+        for one in self.needles.get(range).unwrap_or_default() {
+            let needle = &one.needle;
+            if four & one.mask == one.first
+                && here.starts_with(needle.bytes)
+                && stands(needle.stand, text, at)
+            {
                 hits.push(Hit {
                     at,
-                    needle: *number,
+                    needle: one.number,
                 });
             }
         }
     }
+}
+
+fn sorted((number, needle): (usize, Needle)) -> Sorted {
+    let mask = match needle.bytes.len() {
+        0 => 0,
+        1 => 0xff,
+        2 => 0xffff,
+        3 => 0x00ff_ffff,
+        _ => u32::MAX,
+    };
+    Sorted {
+        number,
+        needle,
+        first: four(needle.bytes) & mask,
+        mask,
+    }
+}
+
+/// The first four bytes as a number, zeros where there are no more.
+#[inline]
+fn four(bytes: &[u8]) -> u32 {
+    if let Some(four) = bytes.first_chunk::<4>() {
+        return u32::from_le_bytes(*four);
+    }
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |number, byte| number << 8 | u32::from(*byte))
 }
 
 /// Whether a needle can stand at this place.
@@ -206,7 +268,7 @@ fn show(shows: &mut [u8], needle: &Needle) {
     let mut set = |one: u8, two: u8, three: u8| {
         let hash = hash_of(u16::from_le_bytes([one, two]), three);
         if let Some(shows) = shows.get_mut(usize::from(hash)) {
-            *shows = 1;
+            *shows |= 1 << (three & 7);
         }
     };
     let (Some(first), Some(second)) = (needle.bytes.first(), needle.bytes.get(1)) else {
@@ -219,7 +281,7 @@ fn show(shows: &mut [u8], needle: &Needle) {
     }
     match needle.stand {
         // or at an odd one, and its second byte is at an even one,
-        Stand::Anywhere => {
+        Stand::Anywhere | Stand::Entry => {
             if let Some(third) = needle.bytes.get(2) {
                 for fourth in every(needle.bytes.get(3)) {
                     set(*second, *third, fourth);
@@ -232,8 +294,32 @@ fn show(shows: &mut [u8], needle: &Needle) {
                 set(before, *first, *second);
             }
         }
-        Stand::Entry => set(0, *first, *second),
     }
+}
+
+/// For each last byte of a group, the bit that counts.
+const MASKS: [u8; 256] = {
+    let mut masks = [0; 256];
+    let mut at = 0;
+    while at < 256 {
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "evaluated by the compiler, within 256"
+        )]
+        let mask = &mut masks[at];
+        *mask = 1 << (at & 7);
+        at = at.wrapping_add(1);
+    }
+    masks
+};
+
+/// The first two bytes, as a place among all pairs.
+#[inline]
+fn pair_of(bytes: &[u8]) -> (usize, u32) {
+    let pair = bytes
+        .first_chunk::<2>()
+        .map_or(0, |pair| u16::from_le_bytes(*pair));
+    (usize::from(pair >> 6), u32::from(pair & 63))
 }
 
 /// The hash of three bytes, of which the first two are one number. In 16 bits, so that eight are computed at
@@ -264,7 +350,7 @@ mod tests {
         needle(b"SG.", Stand::Run),
         needle(b"SK", Stand::Run),
         needle(b"eyJ", Stand::Run),
-        needle(b"AB", Stand::Entry),
+        needle(b"ABC", Stand::Entry),
         needle(b"GITHUB_TOKEN=", Stand::Entry),
     ];
 
@@ -296,7 +382,7 @@ mod tests {
             parts in proptest::collection::vec(
                 prop_oneof![
                     prop::sample::select(NEEDLES.map(|needle| needle.bytes.to_vec()).to_vec()),
-                    proptest::collection::vec(prop::sample::select(b"ghp_abSGK.:/eyJAB\0=- ".to_vec()), 0..6),
+                    proptest::collection::vec(prop::sample::select(b"ghp_abSGK.:/eyJABC\0=- ".to_vec()), 0..6),
                     proptest::collection::vec(any::<u8>(), 0..40),
                 ],
                 0..40,

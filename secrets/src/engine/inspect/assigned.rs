@@ -15,7 +15,7 @@ use crate::scratch::Scratch;
 impl Inspection<'_> {
     /// Values under telling names inside the text.
     pub(super) fn words(&self, text: Text<'_>, seen: Seen<'_>, assigned: &mut Vec<Assigned>) {
-        let mut last = 0;
+        let (mut last, mut quoted) = (0, 0);
         for hit in seen.hits() {
             let is_word = self.engine.targets.target(hit.needle) == Some(Target::Word);
             if !is_word || hit.at < last {
@@ -32,7 +32,14 @@ impl Inspection<'_> {
                 continue;
             };
             if let Some(given) = assignments::given(text.bytes, name.end) {
-                last = last.max(given.next);
+                // Inside quotes there may be another one; inside that, nothing is looked at again.
+                let is_inside = hit.at < quoted;
+                last = last.max(if is_inside {
+                    given.value.end
+                } else {
+                    given.next
+                });
+                quoted = quoted.max(given.value.end);
                 assigned.push(Assigned {
                     kind,
                     value: given.value,

@@ -8,6 +8,7 @@ use crate::decode::base64;
 use crate::detection::Layer;
 use crate::engine::claims::{Claim, Taken, settle};
 use crate::engine::fields::{self, Field};
+use crate::engine::sieve::Hit;
 use crate::engine::survey::Seen;
 use crate::engine::targets::Target;
 use crate::formats::Sighting;
@@ -60,10 +61,24 @@ impl Inspection<'_> {
     }
 
     /// What formats find that ask for the variable's name.
-    pub(super) fn named(&self, text: Text<'_>, claims: &mut Vec<Claim>, scratch: &mut Scratch<'_>) {
+    pub(super) fn named(
+        &self,
+        text: Text<'_>,
+        seen: Seen<'_>,
+        claims: &mut Vec<Claim>,
+        scratch: &mut Scratch<'_>,
+    ) {
         let (Some(name), true) = (text.name, text.naming != Naming::Around) else {
             return;
         };
+        // A variable that is written as they all are was looked for with the marks.
+        let is_usual = text.layers.depth() == 0
+            && text.naming == Naming::Variable
+            && !name.iter().any(u8::is_ascii_lowercase);
+        let is_marked = |hit: &Hit| self.engine.targets.target(hit.needle) == Some(Target::Name);
+        if is_usual && !seen.hits.iter().any(is_marked) {
+            return;
+        }
         let value = text.bytes.get(text.value..).unwrap_or_default();
         self.named_value(name, value, text.value, claims, scratch);
     }

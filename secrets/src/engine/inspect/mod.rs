@@ -129,7 +129,7 @@ impl<'e> Inspection<'e> {
     pub(super) fn look(&mut self, text: Text<'_>, seen: Seen<'_>, scratch: &mut Scratch<'_>) {
         let mut taken = Taken::default();
         let mut claims = self.marked(text, seen, scratch);
-        self.named(text, &mut claims, scratch);
+        self.named(text, seen, &mut claims, scratch);
         let value = text.bytes.get(text.value..).unwrap_or_default();
         let is_document = !seen.escapes.is_empty() && fields::is_document(value);
         let fields = if is_document {
