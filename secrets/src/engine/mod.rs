@@ -155,8 +155,10 @@ impl Engine {
             };
         }
         let (mut detections, scanned) = Scan::of(self, memory, block, scratch);
-        // What is built from here on is kept.
-        wipe_stack();
+        if !detections.is_empty() {
+            // What is built from here on is kept.
+            wipe_stack();
+        }
         detections.sort_by_key(|detection| detection.place.entry);
         pairs::join(&mut detections);
         let detections: Arc<[Detection]> = Arc::from(detections);

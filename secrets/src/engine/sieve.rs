@@ -8,8 +8,6 @@
 /// Hashes of groups of three bytes, a byte for each: 64 KiB, of which text uses little. Of a byte's eight bits one
 /// counts, chosen by the group's last byte, as eight groups in a hundred would show something else.
 const HASHES: usize = 1 << 16;
-/// Pairs of bytes, a bit for each.
-const PAIRS: usize = 1 << 16;
 /// Groups that are hashed at once.
 const GROUPS: usize = 32;
 /// Groups that are looked at together, once one of them shows something.
@@ -55,9 +53,9 @@ struct Sorted {
 
 /// All needles, ready to be looked for.
 pub(crate) struct Sieve {
-    shows: Box<[u8]>,
-    /// What needles begin with.
-    begins: Box<[u64]>,
+    shows: Table,
+    /// The groups that needles begin with.
+    begins: Table,
     needles: Vec<Sorted>,
     /// For each bucket, where its needles end in `needles`; those of the one before end where they begin.
     ends: Box<[u16; BUCKETS]>,
@@ -65,14 +63,9 @@ pub(crate) struct Sieve {
 
 impl Sieve {
     pub(crate) fn new(needles: &[Needle]) -> Self {
-        let mut shows = vec![0; HASHES].into_boxed_slice();
-        let mut begins = vec![0; PAIRS / 64].into_boxed_slice();
+        let (mut shows, mut begins) = (Table::new(), Table::new());
         for needle in needles {
-            show(&mut shows, needle);
-            let (word, bit) = pair_of(needle.bytes);
-            if let Some(word) = begins.get_mut(word) {
-                *word |= 1 << bit;
-            }
+            show(&mut shows, &mut begins, needle);
         }
         let mut sorted: Vec<Sorted> = needles.iter().copied().enumerate().map(sorted).collect();
         sorted.sort_by_key(|one| (bucket(one.needle.bytes), one.number));
@@ -103,7 +96,7 @@ impl Sieve {
             let marks = self.mark(stride, blocks, &mut marked);
             for number in marked.iter().take(marks) {
                 let group = at.saturating_add(usize::from(*number).saturating_mul(TOGETHER));
-                self.look(text, group.saturating_mul(2), TOGETHER, hits);
+                self.look_together(text, group.saturating_mul(2), hits);
             }
             at = at.saturating_add(blocks.saturating_mul(GROUPS));
         }
@@ -147,7 +140,9 @@ impl Sieve {
             let (next, _none) = next.as_chunks::<TOGETHER>();
             for (hashes, next) in hashes.iter().zip(next) {
                 let groups = hashes.iter().zip(next);
-                let any = groups.fold(0, |any, (hash, [third, _])| any | self.shows(*hash, *third));
+                let any = groups.fold(0, |any, (hash, [third, _])| {
+                    any | self.shows.has(*hash, *third)
+                });
                 // Without a branch: one place in ten shows something, too many for guesses and too few to
                 // go by.
                 if let Some(place) = marked.get_mut(marks) {
@@ -160,25 +155,39 @@ impl Sieve {
         marks
     }
 
-    /// Not 0 if a group of this hash, with this last byte, shows something.
-    #[inline]
-    fn shows(&self, hash: u16, third: u8) -> u8 {
-        let shows = self.shows.get(usize::from(hash)).copied().unwrap_or(0);
-        shows & MASKS.get(usize::from(third)).copied().unwrap_or(0)
-    }
-
-    /// Compares needles at some even positions from `from`, and their neighbours.
+    /// Looks at the groups that begin at some even positions, where one of them shows something.
     fn look(&self, text: &[u8], from: usize, positions: usize, hits: &mut Vec<Hit>) {
         for at in (from..text.len()).step_by(2).take(positions) {
-            let group = text.get(at..).and_then(|rest| rest.first_chunk::<3>());
-            let shows = group.is_none_or(|[one, two, three]| {
-                self.shows(hash_of(u16::from_le_bytes([*one, *two]), *three), *three) != 0
-            });
-            if shows {
-                let before = at.checked_sub(1);
-                for place in before.into_iter().chain([at, at.saturating_add(1)]) {
-                    self.compare(text, place, hits);
-                }
+            if self.shows.may(text, at) {
+                self.look_around(text, at, hits);
+            }
+        }
+    }
+
+    /// The same for [`TOGETHER`] groups, all of which are in the text.
+    #[inline]
+    fn look_together(&self, text: &[u8], from: usize, hits: &mut Vec<Hit>) {
+        let bytes = text.get(from..).and_then(|rest| rest.first_chunk::<9>());
+        let Some([a, b, c, d, e, f, g, h, i]) = bytes else {
+            return self.look(text, from, TOGETHER, hits);
+        };
+        let groups = [(a, b, c), (c, d, e), (e, f, g), (g, h, i)];
+        let mut at = from;
+        for (one, two, three) in groups {
+            let hash = hash_of(u16::from_le_bytes([*one, *two]), *three);
+            if self.shows.has(hash, *three) != 0 {
+                self.look_around(text, at, hits);
+            }
+            at = at.wrapping_add(2);
+        }
+    }
+
+    /// Compares needles at a position and on both sides of it.
+    fn look_around(&self, text: &[u8], at: usize, hits: &mut Vec<Hit>) {
+        for place in [at.wrapping_sub(1), at, at.wrapping_add(1)] {
+            // Before the first byte there is nothing.
+            if place < text.len() && self.begins.may(text, place) {
+                self.compare(text, place, hits);
             }
         }
     }
@@ -188,14 +197,6 @@ impl Sieve {
         let Some(here) = text.get(at..) else {
             return;
         };
-        let (word, bit) = pair_of(here);
-        if self
-            .begins
-            .get(word)
-            .is_none_or(|word| word >> bit & 1 == 0)
-        {
-            return;
-        }
         let bucket = bucket(here);
         let from = bucket
             .checked_sub(1)
@@ -263,38 +264,70 @@ pub(crate) const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
 }
 
-/// Notes every group of three bytes that shows a needle.
-fn show(shows: &mut [u8], needle: &Needle) {
-    let mut set = |one: u8, two: u8, three: u8| {
+/// A set of groups of three bytes, with some more that are in it by chance.
+struct Table(Box<[u8]>);
+
+impl Table {
+    fn new() -> Self {
+        Self(vec![0; HASHES].into_boxed_slice())
+    }
+
+    fn add(&mut self, one: u8, two: u8, three: u8) {
         let hash = hash_of(u16::from_le_bytes([one, two]), three);
-        if let Some(shows) = shows.get_mut(usize::from(hash)) {
-            *shows |= 1 << (three & 7);
+        if let Some(groups) = self.0.get_mut(usize::from(hash)) {
+            *groups |= mask_of(three);
         }
-    };
+    }
+
+    /// Not 0 if a group of this hash, with this last byte, is in it.
+    #[inline]
+    fn has(&self, hash: u16, third: u8) -> u8 {
+        self.0.get(usize::from(hash)).copied().unwrap_or(0) & mask_of(third)
+    }
+
+    /// Whether the group at a place may be in it; at the end, where there is none, it may.
+    #[inline]
+    fn may(&self, text: &[u8], at: usize) -> bool {
+        let group = text.get(at..).and_then(|rest| rest.first_chunk::<3>());
+        group.is_none_or(|[one, two, three]| {
+            self.has(hash_of(u16::from_le_bytes([*one, *two]), *three), *three) != 0
+        })
+    }
+}
+
+/// Notes every group of three bytes that shows a needle, and those that it begins with.
+fn show(shows: &mut Table, begins: &mut Table, needle: &Needle) {
     let (Some(first), Some(second)) = (needle.bytes.first(), needle.bytes.get(1)) else {
         return;
     };
     let every = |byte: Option<&u8>| byte.map_or(0..=255, |byte| *byte..=*byte);
     // It begins at an even position,
     for third in every(needle.bytes.get(2)) {
-        set(*first, *second, third);
+        shows.add(*first, *second, third);
+        begins.add(*first, *second, third);
     }
     match needle.stand {
         // or at an odd one, and its second byte is at an even one,
         Stand::Anywhere | Stand::Entry => {
             if let Some(third) = needle.bytes.get(2) {
                 for fourth in every(needle.bytes.get(3)) {
-                    set(*second, *third, fourth);
+                    shows.add(*second, *third, fourth);
                 }
             }
         }
         // or the byte before it is.
         Stand::Run => {
             for before in (0..=255).filter(|byte| !is_token(*byte)) {
-                set(before, *first, *second);
+                shows.add(before, *first, *second);
             }
         }
     }
+}
+
+/// Of a group's last byte, the bit that counts.
+#[inline]
+fn mask_of(third: u8) -> u8 {
+    MASKS.get(usize::from(third)).copied().unwrap_or(0)
 }
 
 /// For each last byte of a group, the bit that counts.
@@ -312,15 +345,6 @@ const MASKS: [u8; 256] = {
     }
     masks
 };
-
-/// The first two bytes, as a place among all pairs.
-#[inline]
-fn pair_of(bytes: &[u8]) -> (usize, u32) {
-    let pair = bytes
-        .first_chunk::<2>()
-        .map_or(0, |pair| u16::from_le_bytes(*pair));
-    (usize::from(pair >> 6), u32::from(pair & 63))
-}
 
 /// The hash of three bytes, of which the first two are one number. In 16 bits, so that eight are computed at
 /// once. Both factors are odd: groups that differ in one part have different hashes.
