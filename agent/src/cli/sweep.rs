@@ -91,7 +91,7 @@ enum Failure {
     Cgroup(#[from] CgroupError),
     #[error(transparent)]
     Sweep(#[from] RequestError),
-    #[error("memory cannot be kept out of core files, or nothing be printed")]
+    #[error("memory cannot be kept out of core files and swap, or nothing be printed")]
     System(#[from] io::Error),
     #[error("the report cannot be made")]
     Report(#[source] Box<dyn std::error::Error>),
@@ -130,7 +130,7 @@ impl Args {
     }
 
     fn sweep(&self, config: &Config, policy: &Policy) -> Result<ExitCode, Failure> {
-        privilege::require()?;
+        privilege::require_for_reading()?;
         sensitive::shield()?;
         let targets = self.targets(&config.host)?;
         let platform = run::platform(object::sha256()).map_err(Failure::Report)?;

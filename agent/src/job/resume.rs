@@ -119,6 +119,7 @@ pub fn resume(
     tell: Tell<'_>,
 ) -> Result<Resumed, ResumeError> {
     privilege::require().map_err(RunError::from)?;
+    run::shield()?;
     let runtime = run::runtime()?;
     let mut host = Host::open(&config.host)?;
     let mut orphans = host.take_orphans();
@@ -449,12 +450,19 @@ async fn take_over(
     let ring = enforced.maps.records.take().ok_or_else(no_ring)?;
     let pump = Pump::new(ring).map_err(run::unwatchable)?;
     let (mut watch, log) = Watch::new(pump, Arc::clone(&enforced.maps.leases), place.cgroup.name());
+    let slots = enforced.maps.slots.take();
+    let policy = taken.policy.secrets.clone();
+    watch.sweeping = Some(run::sweeping(config, policy, slots)?);
     let (dns, survivors) = match watching {
         None => {
             taken
                 .effects
                 .push("The job was ended by the cordon that took it over.".to_owned());
             taken.interrupted();
+            // What its processes hold can only be read while they live.
+            watch
+                .sweep(Occasion::End, host, place, tell)
+                .map_err(RunError::Watch)?;
             (
                 Counts::default(),
                 host.kill(place).map_err(RunError::Survivors)?,
@@ -476,9 +484,6 @@ async fn take_over(
                 let listener = bound.serve(resolution)?;
                 watch.namespaces = Some(Namespaces::new(place.cgroup.id(), home, listener));
             }
-            let slots = enforced.maps.slots.take();
-            let policy = taken.policy.secrets.clone();
-            watch.sweeping = Some(run::sweeping(config, policy, slots)?);
             taken.effects.push(if watch.namespaces.is_some() {
                 "DNS questions in this time got no answer.".to_owned()
             } else {

@@ -139,11 +139,16 @@ pub enum RunError {
 pub fn run(request: &Request, tell: Tell<'_>) -> Result<Ended, RunError> {
     privilege::require()?;
     sandbox::withhold_inherited()?;
-    sensitive::shield().map_err(|source| RunError::Start {
-        what: "its secrets could not be kept out of core files",
-        source,
-    })?;
+    shield()?;
     runtime()?.block_on(run_job(request, tell))
+}
+
+/// Keeps what this process will read of the job to itself.
+pub(super) fn shield() -> Result<(), RunError> {
+    sensitive::shield().map_err(|source| RunError::Start {
+        what: "its secrets could not be kept out of core files and swap",
+        source,
+    })
 }
 
 /// One job, one thread.

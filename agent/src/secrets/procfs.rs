@@ -292,6 +292,15 @@ mod tests {
     }
 
     #[test]
+    fn what_lives_and_is_not_shown_is_hidden() {
+        // Under `hidepid` there is no directory, as in this empty one.
+        let empty = tempfile::tempdir().unwrap();
+        let fs = ProcFs::at(empty.path());
+        let hidden = fs.process(std::process::id()).unwrap_err();
+        assert_eq!(hidden, Unreadable::Hidden);
+    }
+
+    #[test]
     fn a_process_that_ended_has_nothing_to_read() {
         let fs = ProcFs::default();
         let mut child = std::process::Command::new("true").spawn().unwrap();

@@ -2,14 +2,23 @@
 
 use caps::{CapSet, Capability, CapsHashSet};
 
-/// What cordon needs to enforce, each with its use.
-const NEEDED: [(Capability, &str); 4] = [
+/// What cordon needs to enforce, each with its use; beside [`READING`].
+const ENFORCING: [(Capability, &str); 4] = [
     (Capability::CAP_BPF, "loads the programs"),
     (Capability::CAP_NET_ADMIN, "attaches them to network hooks"),
     (Capability::CAP_PERFMON, "reads process events"),
     (
         Capability::CAP_SYS_ADMIN,
         "attaches at the cgroup root, mounts bpffs",
+    ),
+];
+
+/// What it needs to sweep processes for secrets, a job's or others.
+const READING: [(Capability, &str); 2] = [
+    (Capability::CAP_IPC_LOCK, "keeps what it reads out of swap"),
+    (
+        Capability::CAP_SYS_PTRACE,
+        "reads what processes of other users carry",
     ),
 ];
 
@@ -44,13 +53,25 @@ pub enum PrivilegeError {
     Call(#[from] caps::errors::CapsError),
 }
 
-/// Checks that cordon has what it needs, and names what it has not.
+/// Checks that cordon has what it needs to run jobs, and names what it has not.
 ///
 /// # Errors
 /// Something is missing.
 pub fn require() -> Result<(), PrivilegeError> {
+    hold(&[&ENFORCING[..], &READING].concat())
+}
+
+/// The same for what a sweep of processes needs.
+///
+/// # Errors
+/// Something is missing.
+pub fn require_for_reading() -> Result<(), PrivilegeError> {
+    hold(&READING)
+}
+
+fn hold(needed: &[(Capability, &str)]) -> Result<(), PrivilegeError> {
     let held = caps::read(None, CapSet::Effective)?;
-    let missing: Vec<String> = NEEDED
+    let missing: Vec<String> = needed
         .iter()
         .filter(|(capability, _)| !held.contains(capability))
         .map(|(capability, why)| format!("{capability} ({why})"))

@@ -12,12 +12,23 @@ use std::{fmt, io};
 use cordon_ebpf::abi::capture::{FREE, SLOT_BYTES, SLOTS, Slot};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 
-/// Keeps this process' memory out of core files, and from everybody who may not trace root's processes.
+/// Keeps this process' memory out of core files and swap, and from everybody who may not trace root's
+/// processes.
+///
+/// All of it: keys and digests of secrets are in ordinary memory, and on the stack.
 ///
 /// # Errors
-/// The kernel refuses.
+/// The kernel refuses: without `CAP_IPC_LOCK` a process may lock no more than `RLIMIT_MEMLOCK`.
 pub fn shield() -> io::Result<()> {
-    Ok(nix::sys::prctl::set_dumpable(false)?)
+    nix::sys::prctl::set_dumpable(false)?;
+    // Pages are locked when they are first used: a large mapping that is hardly used takes little.
+    // SAFETY: a system call without pointers.
+    let locked =
+        unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT) };
+    if locked < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 /// Bytes in locked memory of their own.

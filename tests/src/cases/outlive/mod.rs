@@ -124,7 +124,7 @@ fn cordon(world: &World, words: &[&str]) -> Result<Finished> {
 }
 
 /// The job's id, by its cgroup.
-fn only_job(world: &World) -> Result<String> {
+pub(in crate::cases) fn only_job(world: &World) -> Result<String> {
     let slice = world.cgroup().root().join("cordon.slice");
     let mut ids = fs::read_dir(&slice)?
         .flatten()
