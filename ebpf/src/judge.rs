@@ -2,6 +2,7 @@
 
 use core::ffi::c_void;
 
+use aya_ebpf::bindings::BPF_RB_FORCE_WAKEUP;
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::generated as helper;
 use cordon_ebpf::abi::address::Address;
@@ -226,17 +227,37 @@ pub(crate) fn count_loss(
     }
 }
 
+/// When the agent is to look at a record.
+#[derive(Clone, Copy)]
+pub(crate) enum Wake {
+    /// When it looks at those before it: it is woken if it has seen all of them.
+    InTurn,
+    /// Now: somebody waits for what it will do.
+    Now,
+}
+
+impl Wake {
+    const fn flags(self) -> u64 {
+        match self {
+            Self::InTurn => 0,
+            Self::Now => BPF_RB_FORCE_WAKEUP as u64,
+        }
+    }
+}
+
 /// Sends a record to the job's ring, or counts it as lost. Written straight into the ring, whole.
 #[inline(always)]
 pub(crate) fn send<T>(job: u64, record: impl FnOnce() -> T) {
     // SAFETY: the slot has room for one T, aligned to 8.
-    send_with(job, |slot: *mut T| unsafe { slot.write(record()) });
+    send_with(job, Wake::InTurn, |slot: *mut T| unsafe {
+        slot.write(record())
+    });
 }
 
 /// Sends a record that is written in the ring, field by field, because the stack has no room for it.
 /// `write` writes all of it.
 #[inline(always)]
-pub(crate) fn send_with<T>(job: u64, write: impl FnOnce(*mut T)) {
+pub(crate) fn send_with<T>(job: u64, wake: Wake, write: impl FnOnce(*mut T)) {
     // SAFETY: see `Tables for Maps`; the ring gives room for one T, aligned to 8, or nothing.
     unsafe {
         let Some(ring) = RECORDS.get(&job) else {
@@ -248,7 +269,7 @@ pub(crate) fn send_with<T>(job: u64, write: impl FnOnce(*mut T)) {
             return count_loss(job, |losses| &mut losses.records);
         }
         write(slot);
-        helper::bpf_ringbuf_submit(slot.cast(), 0);
+        helper::bpf_ringbuf_submit(slot.cast(), wake.flags());
     }
 }
 
@@ -294,7 +315,10 @@ pub(crate) fn need_resolver(job: u64, netns: u64) {
     // Not noted, it is told once more.
     let _noted = UNSERVED.insert(key, now, 0);
     let header = RecordHeader::new(RecordKind::UNSERVED, now, job, kernel::pid_tgid());
-    send(job, || Unserved { header, netns });
+    // SAFETY: as in `send`.
+    send_with(job, Wake::Now, |slot: *mut Unserved| unsafe {
+        slot.write(Unserved { header, netns });
+    });
 }
 
 /// Who the caller of a socket call is.

@@ -306,7 +306,7 @@ impl Maps {
             job,
             leases,
             flows,
-            records: Some(Ring(ring)),
+            records: Some(Ring::new(ring)),
             slots: Some(slots),
         })
     }
@@ -335,7 +335,7 @@ impl Maps {
             job,
             leases,
             flows,
-            records: Some(Ring(ring)),
+            records: Some(Ring::new(ring)),
             slots: Some(slots(&captures)?),
         })
     }

@@ -1,16 +1,29 @@
 //! The pump: from a job's ring to a consumer, without waiting for it.
 
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
 use std::{fmt, io};
 
 use aya::maps::{MapData, RingBuf};
 use tokio::io::unix::AsyncFd;
+use tokio::time::{Instant, sleep_until};
 
 use super::decode::{DecodeError, Event, decode};
 use crate::sys::readiness;
 
+/// How long records may lie there that nobody waits for.
+///
+/// A program that starts others would wake the agent for each, which costs it more than all that the
+/// programs of cordon do meanwhile: two interrupts and a change of process.
+const PAUSE: Duration = Duration::from_millis(3);
+
 /// A job's ring, as the kernel fills it.
-pub struct Ring(pub RingBuf<MapData>);
+pub struct Ring {
+    records: RingBuf<MapData>,
+    /// Whether the first record was handed over already, and lies there still.
+    first_taken: bool,
+}
 
 impl fmt::Debug for Ring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -20,16 +33,40 @@ impl fmt::Debug for Ring {
 
 impl AsRawFd for Ring {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.records.as_raw_fd()
     }
 }
 
 impl Ring {
+    /// A ring from which nothing was taken.
+    #[must_use]
+    pub fn new(records: RingBuf<MapData>) -> Self {
+        Self {
+            records,
+            first_taken: false,
+        }
+    }
+
     /// Hands over what is there now.
     pub fn drain(&mut self, take: &mut impl FnMut(Result<Event, DecodeError>)) {
-        while let Some(item) = self.0.next() {
-            take(decode(&item));
+        while let Some(item) = self.records.next() {
+            if !std::mem::take(&mut self.first_taken) {
+                take(decode(&item));
+            }
         }
+    }
+
+    /// Hands over the first record and leaves it there: as long as it lies there, the kernel wakes nobody
+    /// for those behind it, unless one says so. Returns whether there is one.
+    fn take_first(&mut self, take: &mut impl FnMut(Result<Event, DecodeError>)) -> bool {
+        if !self.first_taken
+            && let Some(item) = self.records.next()
+        {
+            // Dropped, it would be gone from the ring.
+            take(decode(&ManuallyDrop::new(item)));
+            self.first_taken = true;
+        }
+        self.first_taken
     }
 }
 
@@ -37,6 +74,20 @@ impl Ring {
 #[derive(Debug)]
 pub struct Pump {
     ring: AsyncFd<Ring>,
+    pace: Pace,
+    /// Until when records may lie there.
+    resting: Option<Instant>,
+    /// Whether only the first record is taken.
+    first_only: bool,
+}
+
+/// How soon records are handed over.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Pace {
+    /// Each at once: processes stand still until theirs was.
+    AtOnce,
+    /// The first of several at once, the others after [`PAUSE`], or as soon as one comes that is urgent.
+    Together,
 }
 
 impl Pump {
@@ -44,25 +95,48 @@ impl Pump {
     ///
     /// # Errors
     /// The descriptor cannot be polled.
-    pub fn new(ring: Ring) -> io::Result<Self> {
+    pub fn new(ring: Ring, pace: Pace) -> io::Result<Self> {
         Ok(Self {
             ring: readiness::records(ring)?,
+            pace,
+            resting: None,
+            first_only: false,
         })
     }
 
-    /// Waits until there is something to drain.
+    /// Waits until there is something to [take](Self::take). Nothing is lost if nobody waits any more.
     ///
     /// # Errors
     /// The descriptor cannot be polled.
     pub async fn ready(&mut self) -> io::Result<()> {
-        // Cleared before the drain: what comes while draining wakes once more, for nothing perhaps,
-        // but nothing is left lying.
-        self.ring.readable_mut().await?.clear_ready();
+        // Cleared before anything is taken: what comes meanwhile wakes once more, for nothing perhaps, but
+        // nothing is left lying.
+        match self.resting {
+            None => self.ring.readable_mut().await?.clear_ready(),
+            Some(until) => {
+                tokio::select! {
+                    urgent = self.ring.readable_mut() => urgent?.clear_ready(),
+                    () = sleep_until(until) => {}
+                }
+            }
+        }
+        self.first_only = self.resting.take().is_none() && self.pace == Pace::Together;
         Ok(())
     }
 
-    /// Hands over what is there now.
-    pub fn drain(&mut self, take: &mut impl FnMut(Result<Event, DecodeError>)) {
-        self.ring.get_mut().drain(take);
+    /// Hands over what is due.
+    pub fn take(&mut self, take: &mut impl FnMut(Result<Event, DecodeError>)) {
+        let ring = self.ring.get_mut();
+        if !std::mem::take(&mut self.first_only) {
+            self.resting = None;
+            ring.drain(take);
+        } else if ring.take_first(take) {
+            self.resting = Some(Instant::now() + PAUSE);
+        }
+    }
+
+    /// Makes the next [`take`](Self::take) hand over all that is there.
+    pub fn hurry(&mut self) {
+        self.first_only = false;
     }
 }

@@ -17,6 +17,7 @@ use super::coverage::Surroundings;
 use super::namespaces::Namespaces;
 use super::record::{Record, Stage};
 use super::run::{self, Job, Ran, RunError, Tell};
+use super::sweeping;
 use super::watch::Watch;
 use crate::cgroup::Cgroup;
 use crate::config::Config;
@@ -448,7 +449,8 @@ async fn take_over(
     ));
     let mut enforced = host.readopt(place, &taken.ruleset, layers, proof)?;
     let ring = enforced.maps.records.take().ok_or_else(no_ring)?;
-    let pump = Pump::new(ring).map_err(run::unwatchable)?;
+    let pace = sweeping::pace(&taken.policy.secrets);
+    let pump = Pump::new(ring, pace).map_err(run::unwatchable)?;
     let (mut watch, log) = Watch::new(pump, Arc::clone(&enforced.maps.leases), place.cgroup.name());
     let slots = enforced.maps.slots.take();
     let policy = taken.policy.secrets.clone();

@@ -17,7 +17,7 @@ use super::id::JobId;
 use super::namespaces::Namespaces;
 use super::record::{Record, Stage, Start};
 use super::resume;
-use super::sweeping::Sweeping;
+use super::sweeping::{self, Sweeping};
 use super::watch::{Questions, Watch};
 use crate::config::{Config, DnsConfig, UnixSockets};
 use crate::dns::{self, Bound, Resolution};
@@ -248,7 +248,7 @@ async fn run_placed(
         .records
         .take()
         .ok_or_else(|| unwatchable(io::Error::other("the job's ring is taken")))?;
-    let pump = Pump::new(ring).map_err(unwatchable)?;
+    let pump = Pump::new(ring, sweeping::pace(&request.policy.secrets)).map_err(unwatchable)?;
     let leases = Arc::clone(&enforced.maps.leases);
     let (mut watch, log) = Watch::new(pump, leases, place.cgroup.name());
     let plan = plan(request, place, &enforced)?;

@@ -13,6 +13,7 @@ use crate::attribution::Chain;
 use crate::cgroup::CgroupError;
 use crate::enforce::maps::{Maps, MapsError};
 use crate::enforce::{Host, Place};
+use crate::events::ring::Pace;
 use crate::policy::secrets::{OnFinding, SecretsPolicy};
 use crate::secrets::ledger::{Occasion, Seen, SweepDone};
 use crate::secrets::sweeper::{Subject, Sweeper};
@@ -95,7 +96,7 @@ impl Sweeping {
     /// Whether processes are stopped until they are swept.
     #[must_use]
     pub fn holds(&self) -> bool {
-        self.policy.on_finding > OnFinding::Report
+        holds(&self.policy)
     }
 
     /// Sweeps what a process was started with, and lets it go on if nothing is found that must be acted
@@ -330,6 +331,20 @@ impl Sweeping {
             exec,
             found: now,
         })
+    }
+}
+
+fn holds(policy: &SecretsPolicy) -> bool {
+    policy.on_finding > OnFinding::Report
+}
+
+/// How soon the records of a job with this policy are needed.
+#[must_use]
+pub fn pace(policy: &SecretsPolicy) -> Pace {
+    if holds(policy) {
+        Pace::AtOnce
+    } else {
+        Pace::Together
     }
 }
 

@@ -254,6 +254,7 @@ impl Watch {
                 tell(news);
             }
         }
+        self.pump.hurry();
         // No process is left that could ask for a name, or send what it holds.
         let _nothing_to_do = drain(
             &mut self.pump,
@@ -291,7 +292,7 @@ fn drain(
         alarm: None,
     };
     let maps = &mut host.kernel.maps;
-    pump.drain(&mut |event| {
+    pump.take(&mut |event| {
         match &event {
             Ok(Event::Unserved(record)) => drained.unserved.push(*record),
             Ok(Event::NameRefused(record)) => closing.close(record),

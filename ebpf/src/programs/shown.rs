@@ -21,7 +21,7 @@ use cordon_ebpf::decide::{Destination, Listener, allows_name};
 use cordon_ebpf::shown::name::{End, KEY_BYTES, NAME_MAX, NameRule, NameRules, RULES_MAX};
 use cordon_ebpf::shown::{Protocol, Step, Verify};
 
-use crate::judge::{self, Event, Maps, PASS};
+use crate::judge::{self, Event, Maps, PASS, Wake};
 use crate::kernel::{self, masked};
 use crate::maps::{NAMES, STREAMS};
 use crate::programs::connect::seal;
@@ -648,7 +648,7 @@ pub(crate) unsafe fn refuse(
         let cookie = helper::bpf_get_socket_cookie(skb.cast());
         (cookie, stream(sk, false), kernel::packet_source(skb))
     };
-    judge::send_with(id, |slot: *mut NameRefused| {
+    judge::send_with(id, Wake::Now, |slot: *mut NameRefused| {
         // SAFETY: the slot is ours until it is submitted; every byte of it is written.
         unsafe {
             (&raw mut (*slot).header).write(header);
