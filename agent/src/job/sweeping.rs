@@ -16,7 +16,7 @@ use crate::enforce::{Host, Place};
 use crate::events::ring::Pace;
 use crate::policy::secrets::{OnFinding, SecretsPolicy};
 use crate::secrets::ledger::{Occasion, Seen, SweepDone};
-use crate::secrets::sweeper::{Subject, Sweeper};
+use crate::secrets::sweeper::{Identity, Subject, Sweeper};
 use crate::sys::clock::BootTime;
 use crate::sys::pidfd;
 
@@ -104,16 +104,17 @@ impl Sweeping {
     pub fn exec(
         &mut self,
         record: &Exec,
-        chain: &Chain,
+        chain_of: &dyn Fn(u32) -> Chain,
         maps: &mut Maps,
         tell: &mut dyn FnMut(Seen),
     ) -> Option<Alarm> {
         let process = record.header.tgid;
         let exec = record.header.time;
+        let find = || (chain_of(process), Tree::Job);
+        let identity = Identity::new(&find);
         let subject = Subject {
             process,
-            chain,
-            tree: Tree::Job,
+            identity: &identity,
             now: exec,
         };
         let mut found = Found::default();
@@ -121,11 +122,11 @@ impl Sweeping {
             subject,
             &record.capture,
             &mut |detection, judgement, new| {
-                found.take(detection, judgement, new, chain, tell);
+                found.take(detection, judgement, new, &identity, tell);
             },
         );
         let now = BootTime::now().map_or(exec, |now| now.0);
-        let alarm = self.alarm(found, chain, Some(exec), now);
+        let alarm = self.alarm(found, &identity, Some(exec), now);
         if record.capture.held != 0 {
             self.sweeper.ledger.was_held(now.saturating_sub(exec));
             if alarm.is_none() {
@@ -304,12 +305,12 @@ impl Sweeping {
         chain_of: &dyn Fn(u32) -> Chain,
         tell: &mut dyn FnMut(Seen),
     ) -> io::Result<Option<Alarm>> {
-        let chain = chain_of(process);
         let now = BootTime::now()?.0;
+        let find = || (chain_of(process), Tree::Job);
+        let identity = Identity::new(&find);
         let subject = Subject {
             process,
-            chain: &chain,
-            tree: Tree::Job,
+            identity: &identity,
             now,
         };
         let mut found = Found::default();
@@ -317,16 +318,22 @@ impl Sweeping {
         let _read = self
             .sweeper
             .process(subject, &mut |detection, judgement, new| {
-                found.take(detection, judgement, new, &chain, tell);
+                found.take(detection, judgement, new, &identity, tell);
             });
-        Ok(self.alarm(found, &chain, None, now))
+        Ok(self.alarm(found, &identity, None, now))
     }
 
-    fn alarm(&self, found: Found, chain: &Chain, exec: Option<u64>, now: u64) -> Option<Alarm> {
+    fn alarm(
+        &self,
+        found: Found,
+        identity: &Identity<'_>,
+        exec: Option<u64>,
+        now: u64,
+    ) -> Option<Alarm> {
         let (detection, judgement) = found.worst.filter(|_| self.holds())?;
         Some(Alarm {
             detection,
-            chain: chain.clone(),
+            chain: identity.chain().clone(),
             judgement,
             exec,
             found: now,
@@ -360,14 +367,14 @@ impl Found {
         detection: &Detection,
         judgement: Judgement,
         new: bool,
-        chain: &Chain,
+        identity: &Identity<'_>,
         tell: &mut dyn FnMut(Seen),
     ) {
         if new && matches!(judgement.outcome, Outcome::Finding(_)) {
             tell(Seen {
                 detection: detection.clone(),
                 judgement,
-                chain: chain.clone(),
+                chain: identity.chain().clone(),
             });
         }
         let worse = |worst: &(Detection, Judgement)| judgement.outcome > worst.1.outcome;

@@ -307,8 +307,8 @@ fn drain(
         match &event {
             Ok(Event::Fork(record)) => sweeping.forked(record.header.tgid, record.child),
             Ok(Event::Exec(record)) => {
-                let chain = ledger.chain_of(record.header.tgid, &Proc);
-                let alarm = sweeping.exec(record, &chain, maps, &mut |seen| {
+                let chain_of = |process| ledger.chain_of(process, &Proc);
+                let alarm = sweeping.exec(record, &chain_of, maps, &mut |seen| {
                     tell(News::Secret(Box::new(seen)));
                 });
                 if drained.alarm.is_none() {

@@ -8,7 +8,7 @@ use cordon_secrets::Tree;
 use super::ledger::{Occasion, SweepDone};
 use super::procfs::ProcFs;
 use super::report::{Facts, build};
-use super::sweeper::Subject;
+use super::sweeper::{Identity, Subject};
 use crate::attribution::{Proc, Processes};
 use crate::config::Config;
 use crate::policy::Policy;
@@ -63,11 +63,10 @@ pub fn sweep(
     let nobody = Processes::default();
     for (done, process) in processes.iter().enumerate() {
         progress(done, processes.len());
-        let chain = nobody.chain(*process, &Proc);
+        let find = || (nobody.chain(*process, &Proc), tree_of(*process));
         let subject = Subject {
             process: *process,
-            chain: &chain,
-            tree: tree_of(*process),
+            identity: &Identity::new(&find),
             now: BootTime::now()?.0,
         };
         // What cannot be read is counted in the ledger, what is found is kept there.

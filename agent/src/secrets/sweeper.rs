@@ -1,5 +1,6 @@
 //! Brings the engine what processes carry.
 
+use std::cell::OnceCell;
 use std::io;
 use std::num::NonZeroUsize;
 
@@ -54,12 +55,44 @@ impl std::fmt::Debug for Scanner {
 pub struct Subject<'a> {
     /// The process.
     pub process: u32,
-    /// It and its ancestors.
-    pub chain: &'a Chain,
-    /// Whose it is.
-    pub tree: Tree,
+    /// Who that is.
+    pub identity: &'a Identity<'a>,
     /// Boot time (ns).
     pub now: u64,
+}
+
+/// Who a process is: found out where something is found, since most processes carry nothing and asking costs
+/// more than reading what they carry.
+pub struct Identity<'a> {
+    find: &'a dyn Fn() -> (Chain, Tree),
+    found: OnceCell<(Chain, Tree)>,
+}
+
+impl std::fmt::Debug for Identity<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Identity").field(&self.found).finish()
+    }
+}
+
+impl<'a> Identity<'a> {
+    /// What `find` says, once it is asked for.
+    #[must_use]
+    pub fn new(find: &'a dyn Fn() -> (Chain, Tree)) -> Self {
+        Self {
+            find,
+            found: OnceCell::new(),
+        }
+    }
+
+    /// It and its ancestors.
+    pub fn chain(&self) -> &Chain {
+        &self.found.get_or_init(self.find).0
+    }
+
+    /// Whose it is.
+    pub fn tree(&self) -> Tree {
+        self.found.get_or_init(self.find).1
+    }
 }
 
 /// Receives each detection, what is thought of it, and whether it is new in its place or its process.
@@ -284,19 +317,20 @@ impl Scanner {
         sink: Sink<'_>,
     ) {
         let mut scratch = Scratch::new(self.scratch.bytes_mut());
-        let path = subject.chain.executables.first().map_or("", String::as_str);
-        let place = Place {
-            path,
-            tree: subject.tree,
-        };
+        let who = subject.identity;
         let now = jiff::Timestamp::now().as_second();
         let (policy, usage) = (&self.policy, &mut self.usage);
         let scanned = self
             .engine
             .scan(&mut self.memory, &mut scratch, block, &mut |detection| {
+                let chain = who.chain();
+                let place = Place {
+                    path: chain.executables.first().map_or("", String::as_str),
+                    tree: who.tree(),
+                };
                 let judgement = policy.judge(&detection, &place, now);
                 usage.note(&judgement);
-                let new = ledger.detected(&detection, judgement, subject.chain, via, subject.now);
+                let new = ledger.detected(&detection, judgement, chain, via, subject.now);
                 sink(&detection, judgement, new);
             });
         ledger.add(scanned);

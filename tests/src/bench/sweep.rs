@@ -1,6 +1,7 @@
-//! The secret sweep: what it adds to a program's start, and how fast it reads.
+//! The secret sweep: what it adds to a program's start, and how fast it reads a host.
 
 use std::path::PathBuf;
+use std::process::{Child, Command};
 
 use anyhow::{Context as _, Result, ensure};
 use cordon::report::sweep::SweepReport;
@@ -14,9 +15,98 @@ use crate::harness::world::World;
 /// Programs that are started in one round.
 const EXECS: usize = 500;
 
+/// Processes of the host that is swept.
+const PROCESSES: usize = 1000;
+/// Variables that they all inherit, and those that each has of its own.
+const INHERITED: usize = 60;
+const OWN: usize = 2;
+
 /// Measures and prints tables.
 pub(super) fn run(environment: &Environment, rounds: u16) -> Result<()> {
-    execs(environment, rounds)
+    execs(environment, rounds)?;
+    println!();
+    host(environment, rounds)
+}
+
+/// Processes that do nothing, ended when dropped.
+struct Idle(Vec<Child>);
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            // One that ended by itself is waited for all the same.
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+/// Text as paths and settings have it, of 20 to 120 bytes.
+fn value(seed: usize) -> String {
+    const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyz/:._-0123456789";
+    let mut state = (seed as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state >> 40).unwrap_or_default()
+    };
+    let length = 20 + next() % 100;
+    (0..length)
+        .map(|_| char::from(ALPHABET[next() % ALPHABET.len()]))
+        .collect()
+}
+
+/// `cordon sweep` of many processes, as its report says.
+fn host(environment: &Environment, rounds: u16) -> Result<()> {
+    let world = World::new(environment)?;
+    let shared: Vec<(String, String)> = (0..INHERITED)
+        .map(|number| (format!("SETTING_{number}"), value(number)))
+        .collect();
+    let mut idle = Idle(Vec::new());
+    for number in 0..PROCESSES {
+        let own = (0..OWN).map(|which| {
+            let seed = INHERITED + number * OWN + which;
+            (format!("STEP_{which}"), value(seed))
+        });
+        let child = Command::new("sleep")
+            .arg("600")
+            .env_clear()
+            .envs(shared.iter().cloned().chain(own))
+            .spawn()?;
+        idle.0.push(child);
+    }
+    let mut words = vec!["sweep".to_owned(), "--format".to_owned(), "json".to_owned()];
+    for child in &idle.0 {
+        words.extend(["--pid".to_owned(), child.id().to_string()]);
+    }
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let (mut times, mut bytes, mut seen) = (Vec::new(), 0, 0);
+    for _ in 0..rounds {
+        let finished = world.job().subcommand(&words).run()?.expect_status(0)?;
+        let report: SweepReport = serde_json::from_str(&finished.stdout)?;
+        let coverage = &report.coverage;
+        ensure!(
+            coverage.processes.scanned == PROCESSES as u64,
+            "{coverage:?}"
+        );
+        let [sweep] = coverage.sweeps.as_slice() else {
+            anyhow::bail!("{coverage:?}");
+        };
+        let took = sweep.finished.duration_since(sweep.started);
+        times.push(took.as_secs_f64() * 1e3);
+        (bytes, seen) = (coverage.bytes, coverage.entries_seen_before);
+    }
+    println!(
+        "`cordon sweep` of {PROCESSES} processes, {INHERITED} inherited variables and {OWN} of its own each"
+    );
+    println!(
+        "  {:<28} {:>8.1} ms   {bytes} bytes, {seen} entries that were seen before",
+        "read and scanned",
+        median(&sorted(times))
+    );
+    println!("median of {rounds} rounds");
+    Ok(())
 }
 
 /// One side of the comparison.
