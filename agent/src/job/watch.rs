@@ -117,7 +117,6 @@ impl Watch {
                 pump,
                 questions,
                 leases,
-                closing,
                 namespaces,
                 sweeping,
                 ledger,
@@ -127,14 +126,13 @@ impl Watch {
                 status = init.ended() => return Ok(outcome(status?)),
                 ready = pump.ready() => {
                     ready?;
-                    let drained = drain(pump, closing, ledger, sweeping.as_mut(), host, tell);
-                    act(sweeping.as_mut(), drained.alarm, host, place)?;
-                    serve(namespaces.as_mut(), host, place, &drained.unserved, ledger, tell);
+                    self.records(host, place, tell)?;
                 }
                 Some(question) = questions.recv() => {
-                    if let Some(news) = ledger.question(question, BootTime::now()?.0, &Proc) {
-                        tell(news);
-                    }
+                    // Who asked is in records that may lie there still.
+                    pump.hurry();
+                    self.records(host, place, tell)?;
+                    self.question(question, tell)?;
                 }
                 received = signals.next() => {
                     forward(received?, init, cgroup, &mut asked_to_end)?;
@@ -172,7 +170,6 @@ impl Watch {
                 pump,
                 questions,
                 leases,
-                closing,
                 namespaces,
                 sweeping,
                 ledger,
@@ -186,14 +183,13 @@ impl Watch {
                 }
                 ready = pump.ready() => {
                     ready?;
-                    let drained = drain(pump, closing, ledger, sweeping.as_mut(), host, tell);
-                    act(sweeping.as_mut(), drained.alarm, host, place)?;
-                    serve(namespaces.as_mut(), host, place, &drained.unserved, ledger, tell);
+                    self.records(host, place, tell)?;
                 }
                 Some(question) = questions.recv() => {
-                    if let Some(news) = ledger.question(question, BootTime::now()?.0, &Proc) {
-                        tell(news);
-                    }
+                    // Who asked is in records that may lie there still.
+                    pump.hurry();
+                    self.records(host, place, tell)?;
+                    self.question(question, tell)?;
                 }
                 received = signals.next() => {
                     if ends(received?.signal) {
@@ -212,6 +208,23 @@ impl Watch {
                 }
             }
         }
+    }
+
+    /// Takes records that are due, and does what they ask for.
+    fn records(&mut self, host: &mut Host, place: &Place, tell: Tell<'_>) -> io::Result<()> {
+        let drained = self.drain(host, tell);
+        act(self.sweeping.as_mut(), drained.alarm, host, place)?;
+        let (namespaces, ledger) = (self.namespaces.as_mut(), &mut self.ledger);
+        serve(namespaces, host, place, &drained.unserved, ledger, tell);
+        Ok(())
+    }
+
+    fn question(&mut self, question: Question, tell: Tell<'_>) -> io::Result<()> {
+        let now = BootTime::now()?.0;
+        if let Some(news) = self.ledger.question(question, now, &Proc) {
+            tell(news);
+        }
+        Ok(())
     }
 
     /// Ends the job's DNS; what was not answered.
@@ -249,24 +262,58 @@ impl Watch {
     /// # Errors
     /// The clock cannot be read.
     pub fn finish(&mut self, host: &mut Host, tell: Tell<'_>) -> io::Result<()> {
-        while let Ok(question) = self.questions.try_recv() {
-            if let Some(news) = self.ledger.question(question, BootTime::now()?.0, &Proc) {
-                tell(news);
-            }
-        }
         self.pump.hurry();
         // No process is left that could ask for a name, or send what it holds.
-        let _nothing_to_do = drain(
-            &mut self.pump,
-            &mut self.closing,
-            &mut self.ledger,
-            self.sweeping.as_mut(),
-            host,
-            tell,
-        );
+        let _nothing_to_do = self.drain(host, tell);
+        while let Ok(question) = self.questions.try_recv() {
+            self.question(question, tell)?;
+        }
         let lost = self.lost.swap(0, Ordering::Relaxed);
         self.ledger.dropped.names = self.ledger.dropped.names.saturating_add(lost);
         Ok(())
+    }
+
+    /// Takes what the ring holds, closes what was refused for its name, and sweeps what was started.
+    fn drain(&mut self, host: &mut Host, tell: Tell<'_>) -> Drained {
+        let mut drained = Drained {
+            unserved: Vec::new(),
+            alarm: None,
+        };
+        let maps = &mut host.kernel.maps;
+        let Self {
+            pump,
+            closing,
+            sweeping,
+            ledger,
+            ..
+        } = self;
+        pump.take(&mut |event| {
+            match &event {
+                Ok(Event::Unserved(record)) => drained.unserved.push(*record),
+                Ok(Event::NameRefused(record)) => closing.close(record),
+                _ => {}
+            }
+            if let Some(news) = ledger.take(&event, &Proc) {
+                tell(news);
+            }
+            let Some(sweeping) = sweeping else {
+                return;
+            };
+            match &event {
+                Ok(Event::Fork(record)) => sweeping.forked(record.header.tgid, record.child),
+                Ok(Event::Exec(record)) => {
+                    let chain_of = |process| ledger.chain_of(process, &Proc);
+                    let alarm = sweeping.exec(record, &chain_of, maps, &mut |seen| {
+                        tell(News::Secret(Box::new(seen)));
+                    });
+                    if drained.alarm.is_none() {
+                        drained.alarm = alarm;
+                    }
+                }
+                _ => {}
+            }
+        });
+        drained
     }
 }
 
@@ -276,49 +323,6 @@ struct Drained {
     unserved: Vec<Unserved>,
     /// A secret that must be acted on.
     alarm: Option<Alarm>,
-}
-
-/// Takes what the ring holds, closes what was refused for its name, and sweeps what was started.
-fn drain(
-    pump: &mut Pump,
-    closing: &mut Closing,
-    ledger: &mut Ledger,
-    mut sweeping: Option<&mut Sweeping>,
-    host: &mut Host,
-    tell: Tell<'_>,
-) -> Drained {
-    let mut drained = Drained {
-        unserved: Vec::new(),
-        alarm: None,
-    };
-    let maps = &mut host.kernel.maps;
-    pump.take(&mut |event| {
-        match &event {
-            Ok(Event::Unserved(record)) => drained.unserved.push(*record),
-            Ok(Event::NameRefused(record)) => closing.close(record),
-            _ => {}
-        }
-        if let Some(news) = ledger.take(&event, &Proc) {
-            tell(news);
-        }
-        let Some(sweeping) = sweeping.as_deref_mut() else {
-            return;
-        };
-        match &event {
-            Ok(Event::Fork(record)) => sweeping.forked(record.header.tgid, record.child),
-            Ok(Event::Exec(record)) => {
-                let chain_of = |process| ledger.chain_of(process, &Proc);
-                let alarm = sweeping.exec(record, &chain_of, maps, &mut |seen| {
-                    tell(News::Secret(Box::new(seen)));
-                });
-                if drained.alarm.is_none() {
-                    drained.alarm = alarm;
-                }
-            }
-            _ => {}
-        }
-    });
-    drained
 }
 
 fn act(

@@ -27,9 +27,9 @@ pub struct Place {
     /// cgroup directories to join, v1 and v2
     #[arg(long, value_name = "DIR")]
     pub cgroup: Vec<PathBuf>,
-    /// Give up the capabilities BPF programs need
-    #[arg(long)]
-    pub without_bpf: bool,
+    /// Give up a capability
+    #[arg(long, value_name = "CAPABILITY")]
+    pub without: Vec<Capability>,
     /// Become another user
     #[arg(long, value_name = "UID")]
     pub user: Option<u32>,
@@ -45,7 +45,7 @@ impl Place {
             network,
             mount,
             cgroup,
-            without_bpf,
+            without,
             user,
             command,
         } = self;
@@ -70,10 +70,8 @@ impl Place {
         if let Some(file) = mount {
             setns(file, CloneFlags::CLONE_NEWNS).context("join the mount namespace")?;
         }
-        if without_bpf {
-            for capability in [Capability::CAP_BPF, Capability::CAP_SYS_ADMIN] {
-                caps::drop(None, CapSet::Bounding, capability).context("drop a capability")?;
-            }
+        for capability in without {
+            caps::drop(None, CapSet::Bounding, capability).context("drop a capability")?;
         }
         if let Some(user) = user {
             setgroups(&[]).context("leave all groups")?;

@@ -244,7 +244,7 @@ impl<'w> Job<'w> {
             command.arg("--cgroup").arg(directory);
         }
         if self.without_bpf {
-            command.arg("--without-bpf");
+            command.args(["--without", "CAP_BPF", "--without", "CAP_SYS_ADMIN"]);
         }
         if let Some(user) = self.user {
             command.arg("--user").arg(user.to_string());

@@ -135,6 +135,7 @@ fn ask(world: &World, process: u32) -> Result<(Told, Told)> {
         let finished = world.job().command(all).run()?;
         Ok((finished.status, finished.stdout, finished.stderr))
     };
-    let less = "setpriv --bounding-set=-sys_ptrace --inh-caps=-sys_ptrace";
-    Ok((run("")?, run(less)?))
+    let own = world.environment.own.display();
+    let less = format!("{own} enter --without CAP_SYS_PTRACE --");
+    Ok((run("")?, run(&less)?))
 }
