@@ -275,7 +275,7 @@ pub(crate) fn send_with<T>(job: u64, wake: Wake, write: impl FnOnce(*mut T)) {
 
 /// Sends a record that is too large for the stack and lies in a map.
 #[inline(always)]
-pub(crate) fn send_copy<T>(job: u64, record: &T) {
+pub(crate) fn send_copy<T>(job: u64, wake: Wake, record: &T) {
     // SAFETY: see `Tables for Maps`; the ring copies `size_of::<T>()` initialised bytes.
     unsafe {
         let sent = match RECORDS.get(&job) {
@@ -283,7 +283,7 @@ pub(crate) fn send_copy<T>(job: u64, record: &T) {
                 core::ptr::from_ref(ring).cast_mut().cast(),
                 core::ptr::from_ref(record).cast_mut().cast(),
                 size_of::<T>() as u64,
-                0,
+                wake.flags(),
             ),
             None => -1,
         };

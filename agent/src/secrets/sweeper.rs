@@ -160,8 +160,7 @@ impl Sweeper {
     pub fn exec(&mut self, subject: Subject<'_>, capture: &Capture, sink: Sink<'_>) {
         self.ledger.noticed(subject.process);
         self.ledger.execs.seen = self.ledger.execs.seen.saturating_add(1);
-        let total = u64::from(capture.arguments).saturating_add(capture.environment.into());
-        let whole = u64::from(capture.copied) == total;
+        let whole = capture.is_whole();
         if whole || capture.copied > 0 {
             self.scan_capture(subject, capture, sink);
         }

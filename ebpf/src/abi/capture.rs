@@ -58,6 +58,15 @@ pub struct Capture {
 
 const _: () = assert!(size_of::<Capture>() == 32);
 
+impl Capture {
+    /// Whether all of it was copied.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_whole(&self) -> bool {
+        self.copied as u64 == self.arguments as u64 + self.environment as u64
+    }
+}
+
 /// A process that has not been swept since its last exec.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]
 #[repr(C)]

@@ -12,6 +12,7 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use cordon_ebpf::abi::record::{Exec, Fork, PATH_BYTES, RecordHeader, RecordKind};
 
+use crate::judge::Wake;
 use crate::maps::{EXEC, MEMBERS, MOVED, UNSWEPT};
 use crate::programs::capture;
 use crate::{judge, kernel};
@@ -96,7 +97,13 @@ pub(crate) fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
         let held = judge::job(job).is_some_and(|job| job.hold != 0) && capture::hold(job);
         capture::copy(&ctx, job, &mut record.capture);
         record.capture.held = u16::from(held);
-        judge::send_copy(job, record);
+        // What was not copied is in the process as long as it lives.
+        let wake = if record.capture.is_whole() {
+            Wake::InTurn
+        } else {
+            Wake::Now
+        };
+        judge::send_copy(job, wake, record);
     }
     0
 }
@@ -150,7 +157,7 @@ pub(crate) fn cgroup_attach_task(ctx: BtfTracePointContext) -> i32 {
         record.header = RecordHeader::new(RecordKind::MOVED, kernel::now(), job, moved);
         record.mover = (kernel::pid_tgid() >> 32) as u32;
         record.path_len = read_path(&mut record.path, path);
-        judge::send_copy(job, record);
+        judge::send_copy(job, Wake::InTurn, record);
     }
     0
 }

@@ -16,18 +16,26 @@ use crate::cases::outlive::only_job;
 use crate::harness::environment::Environment;
 use crate::harness::world::World;
 
-/// Every secret of every case, planted in variables and arguments, and then looked for in all that is written,
+/// Every secret of every case, plain and encoded, planted in variables and arguments, and then looked for in all that is written,
 /// printed or kept in memory.
 pub(super) fn nothing_leaks(environment: &Environment) -> Result<()> {
     let world = World::new(environment)?;
     let interval = environment.slowness;
     let profile = world.profile("empty", &format!("[secrets]\ninterval = \"{interval}s\"\n"))?;
-    let secrets: Vec<(String, &str)> = cases()
+    let mut secrets: Vec<(String, &str)> = cases()
         .into_iter()
         .filter(|case| case.text.len() >= 16 && !case.text.contains(['\'', '\0']))
         .filter_map(|case| Some((case.text, case.expected?)))
         .collect();
-    ensure!(secrets.len() >= 85, "{} secrets", secrets.len());
+    // More would not fit into what is copied at exec.
+    let every = 4;
+    let encoded: Vec<_> = secrets
+        .iter()
+        .step_by(every)
+        .map(|(secret, rule)| (hex(secret), *rule))
+        .collect();
+    secrets.extend(encoded);
+    ensure!(secrets.len() > 1000, "{} secrets", secrets.len());
     let mut text = String::new();
     for (index, (secret, _rule)) in secrets.iter().enumerate() {
         text += &format!("export PLANTED_{index}='{secret}'\n/bin/true '{secret}'\n");
@@ -36,7 +44,7 @@ pub(super) fn nothing_leaks(environment: &Environment) -> Result<()> {
     nix::unistd::mkfifo(&go, nix::sys::stat::Mode::S_IRWXU)?;
     // Nothing is started while the memory is looked through: what was just copied would be there rightly.
     text += &format!(
-        "sleep 30 & echo >{}; read go <{}; kill $!\n",
+        "sleep 300 & echo >{}; read go <{}; kill $!\n",
         ready.display(),
         go.display()
     );
@@ -109,6 +117,10 @@ fn sight(secrets: &[(String, &str)], places: &[(String, Vec<u8>)]) -> Option<Str
         }
     }
     None
+}
+
+fn hex(text: &str) -> String {
+    text.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Of a token, enough of its middle that chance does not make it; ends can be those of every key. Other texts,
