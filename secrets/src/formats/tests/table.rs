@@ -50,7 +50,7 @@ fn marks_in_words(marks: &[Mark]) -> String {
         match mark {
             // The same mark behind an escaped equals sign.
             Mark::Anywhere([b'%', ..]) => {}
-            Mark::Anywhere(bytes) | Mark::AtRun(bytes) => {
+            Mark::Anywhere(bytes) | Mark::AnywhereIf(bytes, _) | Mark::AtRun(bytes) => {
                 words.push(format!("`{}`", String::from_utf8_lossy(bytes).trim_end()));
             }
             Mark::Named(names) => words.extend(names.iter().map(|name| format!("`{name}`"))),
