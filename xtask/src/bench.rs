@@ -5,13 +5,13 @@ use std::ffi::OsString;
 use anyhow::{Result, bail};
 
 use crate::exec::become_program;
-use crate::{build, privilege, setup};
+use crate::{build, foreign, privilege, setup, workspace};
 
 /// Measure what enforcement costs, with the optimised agent (as root).
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// What to measure: `calls`, `dns` or `names`
-    #[arg(default_value = "calls", value_parser = ["calls", "dns", "names"])]
+    /// What to measure: `calls`, `dns`, `names` or `sweep`
+    #[arg(default_value = "calls", value_parser = ["calls", "dns", "names", "sweep"])]
     subject: String,
     /// What is passed on to the benchmark
     #[arg(last = true)]
@@ -23,9 +23,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         bail!("the benchmark makes cgroups and BPF programs: run `cargo xtask bench` as root");
     }
     setup::stories()?;
-    if options.subject == "dns"
-        && let Err(error) = setup::resolvers()
-    {
+    let others = match options.subject.as_str() {
+        "dns" => setup::resolvers(),
+        "sweep" if workspace::program("gitleaks").is_none() => foreign::install("gitleaks"),
+        _ => Ok(()),
+    };
+    if let Err(error) = others {
         eprintln!("what cannot be had is not measured: {error:#}");
     }
     let built = build::build(&build::Options { release: true })?;

@@ -42,7 +42,10 @@ mod url;
 pub(crate) struct Format {
     pub(crate) rule: Rule,
     pub(crate) marks: &'static [Mark],
-    #[cfg_attr(not(test), expect(dead_code, reason = "a test makes the table of it"))]
+    #[cfg_attr(
+        not(any(test, feature = "cases")),
+        expect(dead_code, reason = "a test makes the table of it")
+    )]
     pub(crate) about: About,
     pub(crate) read: fn(&Sighting<'_>, &mut Scratch<'_>) -> Option<Credential>,
 }
