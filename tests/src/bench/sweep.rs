@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use cordon::report::sweep::SweepReport;
 
 use crate::bench::figures::{median, sorted};
+use crate::bench::sweep_engine;
 use crate::client::step::Step;
 use crate::harness::environment::Environment;
 use crate::harness::job::Job;
@@ -16,7 +17,8 @@ const EXECS: usize = 500;
 
 /// Measures and prints tables.
 pub(super) fn run(environment: &Environment, rounds: u16) -> Result<()> {
-    execs(environment, rounds)
+    execs(environment, rounds)?;
+    sweep_engine::run(rounds)
 }
 
 /// One side of the comparison.
