@@ -1,7 +1,8 @@
 //! What was scanned before: identities of blocks and entries, with what was found in them.
 //!
-//! Most processes inherit most of their environment. An entry that was scanned once is not scanned again; it gives
-//! the same detections. No byte of an entry is kept, only its keyed hash (`identity.rs`).
+//! Most processes inherit most of their environment. A variable that was looked at closely once is not looked at again;
+//! it gives the same detections. Variables in which nothing was seen are not remembered: to look them over takes less
+//! time. No byte of an entry is kept, only its keyed hash (`identity.rs`).
 
 use std::sync::Arc;
 

@@ -2,6 +2,8 @@
 //!
 //! Only with the feature `sample`; the product has no use for it.
 
+use crate::block::Source;
+
 /// Numbers that look random and are the same again for the same seed.
 #[derive(Clone, Debug)]
 pub struct Numbers(u64);
@@ -183,6 +185,82 @@ pub fn inherited(seed: u64, bytes: usize) -> Vec<Vec<u8>> {
         }
         size = size.saturating_add(block.len());
         blocks.push(block);
+    }
+    blocks
+}
+
+/// What parents of a host's processes have in common beside [`COMMON`]: names that tell credentials and have none,
+/// services as an orchestrator names them, settings of tools.
+const USUAL: [&str; 24] = [
+    "SSH_AUTH_SOCK=/run/user/1001/keyring/ssh",
+    "DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/1001/bus",
+    "KUBERNETES_PORT=tcp://10.43.0.1:443",
+    "KUBERNETES_PORT_443_TCP=tcp://10.43.0.1:443",
+    "KUBERNETES_SERVICE_HOST=10.43.0.1",
+    "CACHE_PORT=tcp://10.43.17.2:6379",
+    "CACHE_PORT_6379_TCP=tcp://10.43.17.2:6379",
+    "REGISTRY_URL=https://registry.test/v2/",
+    "LESSOPEN=| /usr/bin/lesspipe %s",
+    "PS1=\\u@\\h:\\w\\$ ",
+    "LS_COLORS=rs=0:di=01;34:ln=01;36:mh=00:pi=40;33:so=01;35:do=01;35:bd=40;33;01:cd=40;33;01:or=40;31;01:ex=01;32",
+    "CACHE_KEY=linux-x64-cargo-7d793037a0760186574b0282f2f435e7",
+    "TOKENIZERS_PARALLELISM=false",
+    "GIT_TERMINAL_PROMPT=0",
+    "PASSWORD_STORE_DIR=/home/runner/.password-store",
+    "AUTHOR=Somebody <somebody@mail.test>",
+    "COMMIT_MESSAGE=build: keep the cache key, token and all",
+    "npm_config_user_agent=npm/10.8.2 node/v20.18.1 linux x64 workspaces/false ci/actions",
+    "npm_package_json=/home/runner/work/product/product/package.json",
+    "npm_config_cache=/home/runner/.npm",
+    "NODE_OPTIONS=--max-old-space-size=4096",
+    "GRADLE_OPTS=-Dorg.gradle.daemon=false -Dorg.gradle.jvmargs=-Xmx2g",
+    "CONFIG_JSON={\"level\":\"debug\",\"region\":\"eu-west-1\",\"retries\":3}",
+    "WAYLAND_DISPLAY=wayland-0",
+];
+
+/// The environments and arguments of a host's processes: half a dozen parents with 2 to 8 KiB each, and of each process
+/// some variables of its own, in front of what it inherits, and a command line.
+pub fn host(seed: u64, processes: usize) -> Vec<(Source, Vec<u8>)> {
+    let mut numbers = Numbers::new(seed);
+    let parents: Vec<Vec<u8>> = (0..6_usize)
+        .map(|parent| {
+            let mut block = environment(&mut numbers, parent.saturating_mul(18));
+            for variable in USUAL {
+                block.extend_from_slice(variable.as_bytes());
+                block.push(0);
+            }
+            block
+        })
+        .collect();
+    let mut blocks = Vec::new();
+    for _process in 0..processes {
+        let at = numbers.below(parents.len());
+        let own = [
+            format!("PWD={}", path(&mut numbers)),
+            format!("OLDPWD={}", path(&mut numbers)),
+            format!("_={}", path(&mut numbers)),
+            format!("MAKEFLAGS=-j{} --jobserver-auth=3,4", numbers.below(16)),
+        ];
+        let mut block = Vec::new();
+        for variable in own.iter().take(numbers.below(5)) {
+            block.extend_from_slice(variable.as_bytes());
+            block.push(0);
+        }
+        block.extend_from_slice(parents.get(at).map_or(&[], Vec::as_slice));
+        blocks.push((Source::Environ, block));
+        let mut arguments = path(&mut numbers).into_bytes();
+        for _argument in 0..numbers.below(16) {
+            arguments.push(0);
+            let argument = match numbers.below(4) {
+                0 => format!("-I{}", path(&mut numbers)),
+                1 => format!("--{}={}", numbers.one(&WORDS), numbers.one(&WORDS)),
+                2 => "-o".to_owned(),
+                _ => path(&mut numbers),
+            };
+            arguments.extend_from_slice(argument.as_bytes());
+        }
+        arguments.push(0);
+        blocks.push((Source::Arguments, arguments));
     }
     blocks
 }

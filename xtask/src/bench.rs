@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use anyhow::{Result, bail};
 
 use crate::exec::become_program;
-use crate::{build, privilege, setup};
+use crate::{build, foreign, privilege, setup, workspace};
 
 /// Measure what enforcement costs, with the optimised agent (as root).
 #[derive(Debug, clap::Args)]
@@ -23,9 +23,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         bail!("the benchmark makes cgroups and BPF programs: run `cargo xtask bench` as root");
     }
     setup::stories()?;
-    if options.subject == "dns"
-        && let Err(error) = setup::resolvers()
-    {
+    let others = match options.subject.as_str() {
+        "dns" => setup::resolvers(),
+        "sweep" if workspace::program("gitleaks").is_none() => foreign::install("gitleaks"),
+        _ => Ok(()),
+    };
+    if let Err(error) = others {
         eprintln!("what cannot be had is not measured: {error:#}");
     }
     let built = build::build(&build::Options { release: true })?;

@@ -24,7 +24,9 @@ struct Foreign {
     packages: &'static [&'static str],
 }
 
-const PROGRAMS: [Foreign; 1] = [Foreign {
+const PROGRAMS: [Foreign; 2] = [CURL, GITLEAKS];
+
+const CURL: Foreign = Foreign {
     name: "curl-http3",
     release: "trixie",
     program: "usr/bin/curl",
@@ -59,7 +61,15 @@ const PROGRAMS: [Foreign; 1] = [Foreign {
         "libzstd1",
         "zlib1g",
     ],
-}];
+};
+
+/// Another scanner of secrets, to be measured beside this one.
+const GITLEAKS: Foreign = Foreign {
+    name: "gitleaks",
+    release: "sid",
+    program: "usr/bin/gitleaks",
+    packages: &["gitleaks", "libc6"],
+};
 
 /// Makes sure that the program with this name is there.
 pub(crate) fn install(name: &str) -> Result<()> {

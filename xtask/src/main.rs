@@ -15,6 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod accuracy;
 mod apt;
 mod bench;
 mod build;
@@ -49,6 +50,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    Accuracy(accuracy::Options),
     Bench(bench::Options),
     Build(build::Options),
     Clients(clients::Options),
@@ -63,6 +65,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Task::Accuracy(options) => accuracy::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Build(options) => build::run(&options),
         Task::Clients(options) => clients::run(&options),

@@ -187,6 +187,8 @@ const VARIABLES: &[(&str, &str)] = &[
     ),
     ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"),
     ("PWD", "/home/runner/work/app/app"),
+    ("PWD", "/actions/release/gradle/site/release-e29f9"),
+    ("OLDPWD", "/app/android/build/version/android-9ff67"),
     ("SSH_CONNECTION", "192.0.2.1 50000 192.0.2.2 22"),
     ("GOOGLE_APPLICATION_CREDENTIALS", "credentials.json"),
     ("HEROKU_API_KEY", "00000000-0000-0000-0000-000000000000"),

@@ -11,6 +11,10 @@
     reason = "it makes material for tests, from constants"
 )]
 
+use crate::credential::Class;
+use crate::formats::FORMATS;
+use crate::{generic, known};
+
 mod cloud;
 mod harmless;
 mod keys;
@@ -56,6 +60,18 @@ impl Case {
         self.variable = Some(variable);
         self
     }
+}
+
+/// The classes that what a rule finds can have; `None` if there is no such rule.
+pub fn classes(rule: &str) -> Option<&'static [Class]> {
+    let of_none = generic::RULES.into_iter().chain([known::RULE]);
+    if of_none.into_iter().any(|one| one.id == rule) {
+        return Some(&[Class::Unknown]);
+    }
+    let mut formats = FORMATS.iter().flat_map(|family| family.iter());
+    formats
+        .find(|format| format.rule.id == rule)
+        .map(|format| format.about.classes)
 }
 
 /// All cases, in the same order on every call.

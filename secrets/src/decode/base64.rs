@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Writer, bits, is_text, stretch};
+use super::{Writer, is_text, low_half, stretch};
 
 /// Quads that must decode to text: 24 characters. Of random characters one quad in eighteen does, so
 /// six in a row do by chance once in thirty million.
@@ -49,36 +49,36 @@ fn value(byte: u8) -> Option<u32> {
     (value != NONE).then_some(u32::from(value))
 }
 
-/// Calls `each` for the parts of `text` that encode text.
-///
-/// Of most texts nothing is looked at twice: few have six characters at a distance of four that text can
-/// begin with in base64.
-pub(crate) fn search(text: &[u8], mut each: impl FnMut(Range<usize>)) {
-    let is_first = |byte: u8| (byte.wrapping_sub(b'A') < 26) | (byte.wrapping_sub(b'a') < 6);
-    bits::rows::<4, 6>(text, is_first, |at| {
-        let next = at.saturating_add(1);
-        let (quads, _rest) = text.get(at..).unwrap_or_default().as_chunks::<4>();
-        let units = quads.iter().map_while(|quad| is_text_quad(*quad));
-        let Some(count) = stretch(units, SHORTEST) else {
-            return next;
-        };
-        let quads_end = at.saturating_add(count.saturating_mul(4));
-        // With the odd digits after the last quad, and on over line breaks.
-        let rest = text.get(quads_end..).unwrap_or_default();
-        let odd = rest
-            .iter()
-            .take(4)
-            .take_while(|byte| value(**byte).is_some())
-            .count();
-        let end = match odd {
-            4 => quads_end,
-            odd => wrapped_end(text, at, quads_end.saturating_add(odd)),
-        };
-        let padding = text.get(end..).unwrap_or_default().iter().take(2);
-        let end = end.saturating_add(padding.take_while(|byte| **byte == b'=').count());
-        each(at..end);
-        end.max(next)
-    });
+/// Places, a bit each, that text may begin at, of those that may be the first, second and third digit of a quad: as many
+/// quads in a row as there must be. Those of 64 bytes behind the places are needed too.
+#[inline]
+pub(crate) const fn rows([first, second, third]: [u128; 3]) -> u64 {
+    let one = first & second >> 1 & third >> 2;
+    let two = one & one >> 4;
+    let four = two & two >> 8;
+    low_half(four & two >> 16)
+}
+
+/// The part of `text` that begins at a place and encodes text.
+pub(crate) fn part(text: &[u8], at: usize) -> Option<Range<usize>> {
+    let (quads, _rest) = text.get(at..)?.as_chunks::<4>();
+    let units = quads.iter().map_while(|quad| is_text_quad(*quad));
+    let count = stretch(units, SHORTEST)?;
+    let quads_end = at.saturating_add(count.saturating_mul(4));
+    // With the odd digits after the last quad, and on over line breaks.
+    let rest = text.get(quads_end..).unwrap_or_default();
+    let odd = rest
+        .iter()
+        .take(4)
+        .take_while(|byte| value(**byte).is_some())
+        .count();
+    let end = match odd {
+        4 => quads_end,
+        odd => wrapped_end(text, at, quads_end.saturating_add(odd)),
+    };
+    let padding = text.get(end..).unwrap_or_default().iter().take(2);
+    let end = end.saturating_add(padding.take_while(|byte| **byte == b'=').count());
+    Some(at..end)
 }
 
 /// Whether four digits are three bytes of text. `None` if they are not all digits.
@@ -182,11 +182,17 @@ pub(crate) mod tests {
     fn found(text: &str) -> Vec<String> {
         let text = text.as_bytes();
         let mut found = Vec::new();
-        search(text, |part| {
+        let mut at = 0;
+        while at < text.len() {
+            let Some(part) = part(text, at) else {
+                at += 1;
+                continue;
+            };
+            at = part.end;
             let mut to = vec![0; text.len()];
             let length = decode(&text[part], &mut to).unwrap();
             found.push(String::from_utf8_lossy(&to[..length]).into_owned());
-        });
+        }
         found
     }
 

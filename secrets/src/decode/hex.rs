@@ -2,50 +2,30 @@
 
 use std::ops::Range;
 
-use super::{Writer, hex_digit, is_text, stretch};
+use super::{Writer, hex_digit, is_text, low_half, stretch};
 
 /// Pairs that must decode to text: 24 digits. Of random pairs three in eight do, so twelve in a row do
 /// by chance once in a hundred thousand.
 const SHORTEST: usize = 12;
 
-/// Calls `each` for the parts of `text` that encode text.
-pub(crate) fn search(text: &[u8], mut each: impl FnMut(Range<usize>)) {
-    let mut done = 0;
-    // Whatever its place, a run of 24 digits holds eight bytes that begin at a multiple of 16.
-    let (blocks, rest) = text.as_chunks::<16>();
-    for (block, at) in blocks.iter().zip((0_usize..).step_by(16)) {
-        let [word, _other] = halves(block);
-        if at >= done && may_be_text(word) {
-            done = look(text, at, done, &mut each);
-        }
-    }
-    let last = rest
-        .first_chunk::<8>()
-        .map(|word| u64::from_le_bytes(*word));
-    let at = text.len().saturating_sub(rest.len());
-    if at >= done && last.is_some_and(may_be_text) {
-        look(text, at, done, &mut each);
-    }
-}
-
-fn halves(block: &[u8; 16]) -> [u64; 2] {
-    let both = u128::from_le_bytes(*block);
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the two halves of 128 bits"
-    )]
-    [both as u64, (both >> 64) as u64]
-}
-
-/// Whether every second of eight bytes is a digit from 0 to 7, which text begins with in hexadecimal digits.
+/// Places, a bit each, that text may begin at, of those that may be the first digit of a byte of text: as many bytes in
+/// a row as there must be. Those of 64 bytes behind the places are needed too.
 #[inline]
-const fn may_be_text(word: u64) -> bool {
-    word & 0x00f8_00f8_00f8_00f8 == 0x0030_0030_0030_0030
-        || word & 0xf800_f800_f800_f800 == 0x3000_3000_3000_3000
+pub(crate) const fn rows(one: u128) -> u64 {
+    let two = one & one >> 2;
+    let four = two & two >> 4;
+    let eight = four & four >> 8;
+    low_half(eight & four >> 16)
 }
 
-/// Looks at the run of digits around a place, but at nothing before `from`; where it ends.
-fn look(text: &[u8], at: usize, from: usize, each: &mut impl FnMut(Range<usize>)) -> usize {
+/// Calls `each` for the parts that encode text of the run of digits around a place, but for nothing before `from`;
+/// where the run ends.
+pub(crate) fn parts(
+    text: &[u8],
+    at: usize,
+    from: usize,
+    mut each: impl FnMut(Range<usize>),
+) -> usize {
     let is_digit = |byte: &&u8| hex_digit(**byte).is_some();
     let after = text
         .get(at..)
@@ -105,11 +85,17 @@ mod tests {
 
     fn found(text: &str) -> Vec<String> {
         let mut found = Vec::new();
-        search(text.as_bytes(), |part| {
-            let mut to = vec![0; part.len() / 2];
-            let length = decode(&text.as_bytes()[part], &mut to).unwrap();
-            found.push(String::from_utf8_lossy(&to[..length]).into_owned());
-        });
+        let mut from = 0;
+        for at in 0..text.len() {
+            if at < from || hex_digit(text.as_bytes()[at]).is_none() {
+                continue;
+            }
+            from = parts(text.as_bytes(), at, from, |part| {
+                let mut to = vec![0; part.len() / 2];
+                let length = decode(&text.as_bytes()[part], &mut to).unwrap();
+                found.push(String::from_utf8_lossy(&to[..length]).into_owned());
+            });
+        }
         found
     }
 

@@ -3,7 +3,6 @@
 //! What they write is a secret or may be one, so they write nowhere else.
 
 pub(crate) mod base64;
-pub(crate) mod bits;
 pub(crate) mod escapes;
 pub(crate) mod hex;
 pub(crate) mod percent;
@@ -57,6 +56,16 @@ pub(crate) fn squeeze(text: &mut [u8]) -> usize {
         }
     }
     length
+}
+
+/// The lower half.
+const fn low_half(bits: u128) -> u64 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the lower half of 128 bits"
+    )]
+    let half = bits as u64;
+    half
 }
 
 /// How many units from the first one decode to text: so many in a row, then more, of which every second one

@@ -1,9 +1,9 @@
 //! The engine: blocks in, detections out.
 //!
-//! A block is cut into units (`units`). What [`Memory`] knows is not looked at again. The rest goes
-//! through one pass for all marks (`sieve`), some for what could be encoded, and one for known values,
-//! as long stretches of memory (`survey`). Only units in which something was seen are looked at
-//! closely (`inspect`).
+//! What [`Memory`] knows as a whole is not looked at again. The rest goes through one pass (`pass`) for
+//! all marks (`sieve`) and all that could be encoded, and one for known values, as long stretches of
+//! memory (`survey`). Only units (`units`) in which something was seen are looked at closely
+//! (`inspect`), if they are not known.
 
 use std::sync::Arc;
 
@@ -24,6 +24,7 @@ mod assignments;
 mod claims;
 mod fields;
 mod inspect;
+mod pass;
 mod rules;
 mod scan;
 mod scanned;

@@ -1,5 +1,6 @@
 //! The scan of one block: what is known is given again, the rest is looked over in stretches.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::inspect::{Facts, Found, Inspection, Naming, Text, Unknown};
@@ -60,18 +61,68 @@ impl Scan<'_> {
                 ..Scanned::default()
             },
         };
-        for unit in Units::of(*block) {
-            scan.take(unit, scratch);
+        match block.source {
+            Source::Environ => scan.variables(scratch),
+            Source::Arguments => {
+                for unit in Units::of(*block) {
+                    scan.take(unit, scratch);
+                }
+                scan.stretch(scratch);
+            }
         }
-        scan.stretch(scratch);
         (scan.detections, scan.scanned)
+    }
+
+    /// Scans variables. All are looked over, which takes less time than to tell which of them are known; those in which
+    /// something was seen are looked at closely, unless they are known.
+    fn variables(&mut self, scratch: &mut Scratch<'_>) {
+        let mut survey = std::mem::take(&mut self.survey);
+        let (mut from, mut index) = (0_usize, 0_u32);
+        while let Some(rest) = self.block.bytes.get(from..).filter(|rest| !rest.is_empty()) {
+            let text = rest.get(..stretch_end(rest)).unwrap_or(rest);
+            survey.of(self.engine, text);
+            self.scanned.visited = self.scanned.visited.saturating_add(number(text.len()));
+            self.scanned.entries = self.scanned.entries.saturating_add(survey.entries);
+            let mut seen = survey.all();
+            let mut at = 0_usize;
+            while let Some(place) = seen.next() {
+                let entry = entry_around(text, at, place);
+                at = entry.end;
+                // What begins at the end itself belongs to nothing.
+                let Some(here) = seen.split(entry.start, entry.end.saturating_add(1)) else {
+                    break;
+                };
+                let unit = Unit {
+                    index: index.saturating_add(survey.ended(entry.start)),
+                    start: from.saturating_add(entry.start),
+                    end: from.saturating_add(entry.end),
+                    second: None,
+                };
+                let identity = self.identify(unit);
+                match self.memory.entry(identity) {
+                    Answer::Unknown => self.judge(unit, identity, here, scratch),
+                    Answer::Empty => self.seen(unit),
+                    Answer::Value(findings) => {
+                        self.seen(unit);
+                        self.give(unit, &findings);
+                    }
+                }
+            }
+            index = index.saturating_add(survey.ended(text.len()));
+            from = from.saturating_add(text.len());
+        }
+        self.survey = survey;
+    }
+
+    fn identify(&self, unit: Unit) -> Identity {
+        let bytes = unit.of(self.block.bytes);
+        self.memory.identify_entry(self.block.source, bytes)
     }
 
     /// Gives what is known of a unit, or keeps it for the next stretch.
     fn take(&mut self, unit: Unit, scratch: &mut Scratch<'_>) {
         self.scanned.entries = self.scanned.entries.saturating_add(unit.entries());
-        let bytes = unit.of(self.block.bytes);
-        let identity = self.memory.identify_entry(self.block.source, bytes);
+        let identity = self.identify(unit);
         match self.memory.entry(identity) {
             Answer::Unknown => {
                 if !self.goes_on(unit) {
@@ -121,22 +172,24 @@ impl Scan<'_> {
             let to = unit.end.saturating_sub(first.start);
             let here = seen.split(from, to);
             // Options are few, and some tell by a single letter what their value is.
-            let is_argument = self.block.source == Source::Arguments;
-            let here = here.or_else(|| is_argument.then(Seen::none));
-            let looked = here.and_then(|here| self.look(*unit, here, scratch));
-            let findings = looked.map(|looked| {
-                // What is built from here on is kept.
-                wipe_stack();
-                Arc::new(looked.findings(*unit, self.block.source))
-            });
-            if let Some(findings) = &findings {
-                self.give(*unit, findings);
-            }
-            self.memory.keep_entry(*identity, findings);
+            self.judge(*unit, *identity, here.unwrap_or(Seen::none()), scratch);
         }
         self.survey = survey;
         self.pending = pending;
         self.pending.clear();
+    }
+
+    /// Looks closely at one unit, gives what is found, and remembers it.
+    fn judge(&mut self, unit: Unit, identity: Identity, seen: Seen<'_>, scratch: &mut Scratch<'_>) {
+        let findings = self.look(unit, seen, scratch).map(|looked| {
+            // What is built from here on is kept.
+            wipe_stack();
+            Arc::new(looked.findings(unit, self.block.source))
+        });
+        if let Some(findings) = &findings {
+            self.give(unit, findings);
+        }
+        self.memory.keep_entry(identity, findings);
     }
 
     /// Looks closely at one unit. Not a part of its caller's stack frame, which is not wiped.
@@ -203,6 +256,26 @@ impl Scan<'_> {
                 detection
             }));
     }
+}
+
+/// How long a stretch of whole entries is, the last NUL included.
+fn stretch_end(rest: &[u8]) -> usize {
+    if rest.len() <= STRETCH {
+        return rest.len();
+    }
+    let within = rest.get(..STRETCH).unwrap_or(rest);
+    memchr::memrchr(0, within)
+        .or_else(|| memchr::memchr(0, rest))
+        .map_or(rest.len(), |end| end.saturating_add(1))
+}
+
+/// The entry that a place is in, of those that begin at `from` or after it.
+fn entry_around(text: &[u8], from: usize, place: usize) -> Range<usize> {
+    let before = text.get(from..place).unwrap_or_default();
+    let start = memchr::memrchr(0, before).map_or(0, |end| end.saturating_add(1));
+    let after = text.get(place..).unwrap_or_default();
+    let length = memchr::memchr(0, after).unwrap_or(after.len());
+    from.saturating_add(start)..place.saturating_add(length)
 }
 
 impl Looked {

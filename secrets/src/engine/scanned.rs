@@ -7,7 +7,8 @@ pub struct Scanned {
     pub bytes: u64,
     /// Entries that are not empty.
     pub entries: u64,
-    /// Of those, the ones that were known from before, and so were not scanned again.
+    /// Of those, the ones that were known from before: all of a block that was, and of others those that would have
+    /// been looked at closely, and were not again.
     pub seen: u64,
     /// Blocks without their end: the last entry may be cut.
     pub truncated: u64,

@@ -1,7 +1,7 @@
 //! What each mark is a mark of.
 
 use super::sieve::{Needle, Sieve, Stand};
-use crate::formats::{Format, Mark};
+use crate::formats::{Format, Glance, Mark};
 use crate::generic;
 
 /// What a needle stands for.
@@ -27,6 +27,8 @@ pub(super) struct Targets {
     pub(super) sieve: Sieve,
     /// What each needle stands for.
     meanings: Vec<Target>,
+    /// For each format, what tells whether its mark is worth a close look.
+    glances: Vec<Option<Glance>>,
     /// Names of variables with the formats that ask for them, sorted.
     names: Vec<(&'static [u8], usize)>,
 }
@@ -43,7 +45,9 @@ impl Targets {
         for (at, format) in formats.iter().enumerate() {
             for mark in format.marks {
                 match mark {
-                    Mark::Anywhere(bytes) => add(*bytes, Stand::Anywhere, Target::Format(at)),
+                    Mark::Anywhere(bytes) | Mark::AnywhereIf(bytes, _) => {
+                        add(*bytes, Stand::Anywhere, Target::Format(at));
+                    }
                     Mark::AtRun(bytes) => add(*bytes, Stand::Run, Target::Format(at)),
                     Mark::Named(asked) => {
                         for name in *asked {
@@ -63,7 +67,15 @@ impl Targets {
             }
         }
         names.sort_unstable();
+        let glance = |format: &Format| {
+            format.marks.iter().find_map(|mark| match mark {
+                Mark::AnywhereIf(_, glance) => Some(*glance),
+                _ => None,
+            })
+        };
+        let glances = formats.iter().map(glance).collect();
         Self {
+            glances,
             formats,
             sieve: Sieve::new(&needles),
             meanings,
@@ -74,6 +86,12 @@ impl Targets {
     /// What a needle stands for.
     pub(super) fn target(&self, needle: usize) -> Option<Target> {
         self.meanings.get(needle).copied()
+    }
+
+    /// Whether a format's mark is worth a close look.
+    pub(super) fn is_worth(&self, format: usize, text: &[u8], at: usize) -> bool {
+        let glance = self.glances.get(format).copied().flatten();
+        glance.is_none_or(|glance| glance(text, at))
     }
 
     /// The formats that ask for a variable of this name, in their order.

@@ -42,7 +42,10 @@ mod url;
 pub(crate) struct Format {
     pub(crate) rule: Rule,
     pub(crate) marks: &'static [Mark],
-    #[cfg_attr(not(test), expect(dead_code, reason = "a test makes the table of it"))]
+    #[cfg_attr(
+        not(any(test, feature = "cases")),
+        expect(dead_code, reason = "a test makes the table of it")
+    )]
     pub(crate) about: About,
     pub(crate) read: fn(&Sighting<'_>, &mut Scratch<'_>) -> Option<Credential>,
 }
@@ -71,11 +74,19 @@ pub(crate) enum Mark {
     /// Three bytes or more, searched for anywhere: at the start of the token or inside it. The first four should be
     /// rare in ordinary text, since each place where they are costs a look.
     Anywhere(&'static [u8]),
-    /// Fewer bytes: looked for where a run of token characters (letters, digits, `_`, `-`) begins, only.
+    /// The same, where that is common in ordinary text: looked at only if a glance says that it is worth it. A format
+    /// with such a mark has no other.
+    AnywhereIf(&'static [u8], Glance),
+    /// Looked for where a run of token characters (letters, digits, `_`, `-`) begins, only. Three bytes or
+    /// more.
     AtRun(&'static [u8]),
     /// The whole value of a variable that is called so (upper case, exactly).
     Named(&'static [&'static str]),
 }
+
+/// Tells from a text and the place of a mark in it whether a close look could find something. The text may go on over
+/// the NUL at the end of the entry.
+pub(crate) type Glance = fn(&[u8], usize) -> bool;
 
 /// A place where a mark was seen.
 #[derive(Clone, Copy)]

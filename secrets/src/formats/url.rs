@@ -13,7 +13,7 @@ pub(super) const FORMATS: &[Format] = &[Format {
         id: "url-credentials",
         title: "Password in a URL",
     },
-    marks: &[Mark::Anywhere(b"://")],
+    marks: &[Mark::AnywhereIf(b"://", has_user)],
     about: About {
         check: "user, password and host; local hosts and template words are less sure",
         life: "unknown; the job's for `gitlab-ci-token`",
@@ -116,6 +116,15 @@ fn read(sighting: &Sighting<'_>, _: &mut Scratch<'_>) -> Option<Credential> {
     Some(tell_user(found, split.user))
 }
 
+/// Whether there is an `@` where [`userinfo`] looks for one.
+fn has_user(text: &[u8], at: usize) -> bool {
+    let rest = text.get(at.saturating_add(3)..).unwrap_or_default();
+    let window = rest.get(..rest.len().min(USERINFO_MAX)).unwrap_or(rest);
+    // Most end at a slash or at their last byte.
+    let end = memchr::memchr3(b'@', b'/', 0, window);
+    end.is_some_and(|end| window.get(end) == Some(&b'@')) && userinfo(window).is_some()
+}
+
 /// What stands before the last `@` of the authority, if it has a colon. Passwords may hold an `@`, and
 /// templates what else would end an authority.
 fn userinfo(window: &[u8]) -> Option<&[u8]> {
@@ -158,4 +167,24 @@ fn is_weak(password: &[u8]) -> bool {
 fn is_local(host: &[u8]) -> bool {
     let name = host.split(|byte| *byte == b':').next().unwrap_or_default();
     name == b"localhost" || name.starts_with(b"127.") || host.starts_with(b"[::1]")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn where_a_glance_sees_no_user_there_is_no_password(
+            text in "(a|h)://[a:@/?#{}<>$ ]{0,12}(\0|secret9|@host|/|:){0,6}"
+        ) {
+            let text = text.as_bytes();
+            let sighting = Sighting { text, at: 1, name: None };
+            let found = read(&sighting, &mut Scratch::new(&mut []));
+            prop_assert!(found.is_none() || has_user(text, 1));
+            prop_assert_eq!(has_user(text, 1), userinfo(&text[4..]).is_some());
+        }
+    }
 }

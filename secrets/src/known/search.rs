@@ -1,5 +1,7 @@
 //! Looking for all known values in one pass, however many there are.
 
+use fearless_simd::{Level, dispatch};
+
 use super::Digest;
 use crate::fingerprint::{FingerprintKey, Keyed};
 
@@ -34,9 +36,14 @@ impl Digester {
     }
 
     #[inline]
-    fn hash(&self, window: u64) -> u32 {
+    fn product(&self, window: u64) -> u128 {
         let [add, multiply] = self.filter;
-        let product = u128::from(window.wrapping_add(add)).wrapping_mul(u128::from(multiply | 1));
+        u128::from(window.wrapping_add(add)).wrapping_mul(u128::from(multiply | 1))
+    }
+
+    #[inline]
+    fn hash(&self, window: u64) -> u32 {
+        let product = self.product(window);
         #[expect(
             clippy::cast_possible_truncation,
             reason = "20 bits of the middle of 128"
@@ -46,8 +53,12 @@ impl Digester {
     }
 }
 
+/// Positions that are tried together.
+const TOGETHER: usize = 8;
+
 /// Looks for the values of a set.
 pub(crate) struct Search {
+    level: Level,
     digester: Digester,
     first: Box<[u64; 1 << (FIRST_BITS - 6)]>,
     /// Sorted by filter, the longest of equal ones first.
@@ -83,6 +94,7 @@ impl Search {
                 .then(other.length.cmp(&one.length))
         });
         Some(Self {
+            level: Level::new(),
             digester: Digester::new(key),
             first,
             digests,
@@ -98,18 +110,55 @@ impl Search {
     ///
     /// A position that passes the filter costs one keyed hash for each value with that filter.
     pub(crate) fn each(&self, text: &[u8], mut found: impl FnMut(Found)) {
-        for (at, window) in text.windows(8).enumerate() {
+        // Not for vectors: the processors that have the wide ones multiply and shift in fewer steps.
+        dispatch!(self.level, _simd => self.all(text, &mut found));
+    }
+
+    #[expect(clippy::inline_always, reason = "made for each kind of processor")]
+    #[inline(always)]
+    fn all(&self, text: &[u8], found: &mut impl FnMut(Found)) {
+        let mut at = 0_usize;
+        while let Some(bytes) = text.get(at..).and_then(|rest| rest.first_chunk()) {
+            if self.shows(bytes) {
+                self.try_each(text, at, TOGETHER, found);
+            }
+            at = at.wrapping_add(TOGETHER);
+        }
+        self.try_each(text, at, text.len().saturating_sub(at), found);
+    }
+
+    /// Whether the first look lets one of several positions pass.
+    #[expect(clippy::inline_always, reason = "a part of `all`")]
+    #[inline(always)]
+    fn shows(&self, bytes: &[u8; TOGETHER + 7]) -> bool {
+        bytes.windows(8).any(|window| {
+            let Some(window) = window.first_chunk::<8>() else {
+                return false;
+            };
+            let product = self.digester.product(u64::from_le_bytes(*window));
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "the upper 16 of the filter's bits"
+            )]
+            let first = (product >> 64) as u16;
+            let word = self.first.get(usize::from(first >> 6));
+            word.is_some_and(|word| word >> (first & 63) & 1 == 1)
+        })
+    }
+
+    /// Tries so many positions, one by one.
+    #[cold]
+    fn try_each(&self, text: &[u8], from: usize, count: usize, found: &mut impl FnMut(Found)) {
+        let rest = text.get(from..).unwrap_or_default();
+        for (window, at) in rest.windows(8).zip(from..).take(count) {
             let Some(window) = window.first_chunk::<8>() else {
                 continue;
             };
             let filter = self.digester.hash(u64::from_le_bytes(*window));
             let (word, bit) = place(filter);
-            let passes = self
-                .first
-                .get(word)
-                .is_some_and(|word| word >> bit & 1 == 1);
-            if passes {
-                self.try_here(text, at, filter, &mut found);
+            let word = self.first.get(word);
+            if word.is_some_and(|word| word >> bit & 1 == 1) {
+                self.try_here(text, at, filter, found);
             }
         }
     }

@@ -11,6 +11,7 @@ mod memory;
 mod names;
 mod processor;
 mod sweep;
+mod sweep_engine;
 
 use std::ffi::OsString;
 use std::fs;

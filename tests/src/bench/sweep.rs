@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use cordon::report::sweep::SweepReport;
 
 use crate::bench::figures::{median, sorted};
+use crate::bench::sweep_engine;
 use crate::client::step::Step;
 use crate::harness::environment::Environment;
 use crate::harness::job::Job;
@@ -25,7 +26,8 @@ const OWN: usize = 2;
 pub(super) fn run(environment: &Environment, rounds: u16) -> Result<()> {
     execs(environment, rounds)?;
     println!();
-    host(environment, rounds)
+    host(environment, rounds)?;
+    sweep_engine::run(rounds)
 }
 
 /// Processes that do nothing, ended when dropped.

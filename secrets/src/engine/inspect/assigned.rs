@@ -103,6 +103,8 @@ pub(super) fn own_name(text: Text<'_>) -> Option<Assigned> {
     let mut value = text.value..text.bytes.len();
     let kind = match text.naming {
         Naming::Around => None,
+        // Where a shell is, or was before; whatever folders are called.
+        Naming::Variable if is_directory(name, text) => None,
         Naming::Variable | Naming::Field => generic::kind_of(name),
         Naming::Option => match name {
             b"p" => Some(Kind::Guess),
@@ -120,4 +122,9 @@ pub(super) fn own_name(text: Text<'_>) -> Option<Assigned> {
         value,
         field: 0..0,
     })
+}
+
+/// Whether a variable is one that shells keep a directory in.
+fn is_directory(name: &[u8], text: Text<'_>) -> bool {
+    matches!(name, b"PWD" | b"OLDPWD") && text.bytes.get(text.value) == Some(&b'/')
 }

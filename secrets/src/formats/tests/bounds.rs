@@ -15,7 +15,8 @@ fn the_cost_of_repeated_marks_grows_with_the_text_only() {
     let mut memory = vec![0; 1 << 17];
     for format in formats() {
         for mark in format.marks {
-            let (Mark::Anywhere(bytes) | Mark::AtRun(bytes)) = mark else {
+            let (Mark::Anywhere(bytes) | Mark::AnywhereIf(bytes, _) | Mark::AtRun(bytes)) = mark
+            else {
                 continue;
             };
             for with in ["", "a", ".", "eyJhIjo.", "://a:", "\":\"", "{\"", ";a="] {

@@ -2,11 +2,14 @@
 
 use std::ops::Range;
 
+use super::Engine;
+use super::pass::TOGETHER;
 use super::sieve::Hit;
-use super::targets::Target;
-use super::{Engine, assignments};
-use crate::decode::{base64, hex};
 use crate::detection::Layer;
+
+mod look;
+
+use look::Look;
 
 /// What was seen in a text: places only, no bytes.
 #[derive(Default)]
@@ -19,6 +22,19 @@ pub(super) struct Survey {
     pub(super) escapes: Vec<usize>,
     /// Known values, in order: where, and which.
     pub(super) known: Vec<(usize, usize)>,
+    /// Entries that are not empty.
+    pub(super) entries: u64,
+    /// Where entries end, for every 64 bytes.
+    ends: Vec<Ends>,
+}
+
+/// Where entries end among 64 bytes.
+#[derive(Clone, Copy)]
+struct Ends {
+    /// A bit for each byte, the first one lowest.
+    bits: u64,
+    /// How many end before them.
+    before: u32,
 }
 
 /// A part of a text that seems to be encoded.
@@ -43,52 +59,34 @@ pub(super) struct Seen<'s> {
 impl Survey {
     /// Looks over a text. What was there before is forgotten.
     pub(super) fn of(&mut self, engine: &Engine, text: &[u8]) {
-        let Self {
-            hits,
-            encoded,
-            escapes,
-            known,
-        } = self;
-        hits.clear();
-        encoded.clear();
-        escapes.clear();
-        known.clear();
-        engine.targets.sieve.search(text, hits);
-        // Words are common, and few of them are in a name that is given a value.
-        hits.retain(|hit| {
-            engine.targets.target(hit.needle) != Some(Target::Word)
-                || assignments::may_be_assigned(text, hit.at)
-        });
-        base64::search(text, |span| {
-            encoded.push(Encoded {
-                span,
-                layer: Layer::Base64,
-            });
-        });
-        let both = encoded.len();
-        hex::search(text, |span| {
-            encoded.push(Encoded {
-                span,
-                layer: Layer::Hex,
-            });
-        });
-        if (1..encoded.len()).contains(&both) {
-            encoded.sort_by_key(|encoded| encoded.span.start);
-        }
-        let mut from = 0;
-        while let Some(at) =
-            memchr::memchr3(b'%', b'\\', b'{', text.get(from..).unwrap_or_default())
-        {
-            let at = at.saturating_add(from);
-            escapes.push(at);
-            // One for each entry is enough.
-            let rest = text.get(at..).unwrap_or_default();
-            let length = memchr::memchr(0, rest).unwrap_or(rest.len());
-            from = at.saturating_add(length);
-        }
+        self.hits.clear();
+        self.encoded.clear();
+        self.escapes.clear();
+        self.known.clear();
+        self.ends.clear();
+        self.entries = 0;
+        Look::over(engine, text, self);
+        // A needle's window may be anywhere in it, and what is encoded may be so in two ways.
+        self.hits.sort_unstable();
+        self.encoded.sort_by_key(|encoded| encoded.span.start);
         if let Some(search) = &engine.known {
-            search.each(text, |found| known.push((found.at, found.number)));
+            search.each(text, |found| self.known.push((found.at, found.number)));
         }
+    }
+
+    /// How many entries end before a place, empty ones included.
+    pub(super) fn ended(&self, place: usize) -> u32 {
+        let of = |place: usize| {
+            let ends = self.ends.get(place.checked_div(TOGETHER)?)?;
+            let below = (1_u64 << (place & (TOGETHER - 1))).wrapping_sub(1);
+            Some(ends.before.saturating_add((ends.bits & below).count_ones()))
+        };
+        // Right behind the last bytes there are none to tell it.
+        of(place).unwrap_or_else(|| {
+            self.ends
+                .last()
+                .map_or(0, |ends| ends.before.saturating_add(ends.bits.count_ones()))
+        })
     }
 
     /// All that was seen.
@@ -107,6 +105,11 @@ impl Survey {
 }
 
 impl<'s> Seen<'s> {
+    /// Where the first of all that was seen begins.
+    pub(super) fn next(&self) -> Option<usize> {
+        (!self.is_empty()).then_some(self.next)
+    }
+
     /// Takes off what was seen before `end`, which comes first in order. Mostly that is nothing.
     #[inline]
     pub(super) fn split(&mut self, start: usize, end: usize) -> Option<Self> {
@@ -188,3 +191,6 @@ fn take<'s, T>(list: &mut &'s [T], is_such: impl Fn(&T) -> bool) -> &'s [T] {
     *list = rest;
     taken
 }
+
+#[cfg(test)]
+mod tests;
