@@ -9,6 +9,8 @@
     reason = "what is not inlined into the function that is made for a processor's vectors does not use them"
 )]
 
+use std::hint::black_box;
+
 use fearless_simd::prelude::*;
 use fearless_simd::{Level, dispatch, u8x16, u8x64};
 use zeroize::Zeroize as _;
@@ -152,16 +154,17 @@ fn bits<S: Simd>(simd: S, filter: &Loaded<S>, bytes: &[u8; READ]) -> Bits {
     let nothing = u8x64::splat(simd, 0);
     let value = here + filter.values.swizzle_dyn_within_blocks(upper);
     let lacks = |bit: u8| (value & bit).simd_eq(nothing).to_bitmask();
-    let is = |byte: u8| here.simd_eq(u8x64::splat(simd, byte));
+    let is = |byte: u8| here.simd_eq(u8x64::splat(simd, byte)).to_bitmask();
     let text = here - b'2';
-    let text = text.simd_le(u8x64::splat(simd, 5)) | is(b'0');
-    Bits {
+    let text = text.min(u8x64::splat(simd, 5)).simd_eq(text).to_bitmask();
+    // The compiler would rather shift single bits in vectors than words.
+    black_box(Bits {
         windows: !any.simd_eq(nothing).to_bitmask(),
         // Text is ASCII: the highest bits of the three bytes are clear.
         quads: [lacks(32), lacks(8), lacks(2)],
-        pairs: text.to_bitmask(),
-        escapes: (is(b'%') | is(b'\\') | is(b'{')).to_bitmask(),
-        ends: is(0).to_bitmask(),
+        pairs: text | is(b'0'),
+        escapes: is(b'%') | is(b'\\') | is(b'{'),
+        ends: is(0),
         inside: u64::MAX,
-    }
+    })
 }
