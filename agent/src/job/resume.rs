@@ -14,6 +14,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::coverage::Surroundings;
+use super::limiting::Limiting;
 use super::namespaces::Namespaces;
 use super::record::{Record, Stage};
 use super::run::{self, Job, Ran, RunError, Tell};
@@ -449,6 +450,13 @@ async fn take_over(
     let ring = enforced.maps.records.take().ok_or_else(no_ring)?;
     let pump = Pump::new(ring).map_err(run::unwatchable)?;
     let (mut watch, log) = Watch::new(pump, Arc::clone(&enforced.maps.leases), place.cgroup.name());
+    let kept = taken
+        .record
+        .as_ref()
+        .and_then(|record| record.limits.clone());
+    let limits = &taken.policy.limits;
+    watch.limiting =
+        kept.map(|kept| Limiting::adopt(limits, &config.estimate, host.controllers(), place, kept));
     let (dns, survivors) = match watching {
         None => {
             taken
@@ -507,7 +515,8 @@ async fn take_over(
         .sweep(Occasion::BeforeSeal, host, place, tell)
         .map_err(RunError::Watch)?;
     let (job, ran) = (taken.job(config), taken.ran(survivors));
-    let report = run::report(&job, host, &enforced, place, &watch.ledger, dns, &ran)?;
+    let mut report = run::report(&job, host, &enforced, place, &watch.ledger, dns, &ran)?;
+    watch.conclude(&mut report, tell);
     let sweep = run::sweep_report(&job, host, place, &watch, &report)?;
     Ok((report, sweep))
 }
@@ -600,7 +609,11 @@ fn bare(
     let around = taken.job(&config).around;
     layers.extend(around.layers);
     let unknown = "Whether every layer was active until the end was not found out.".to_owned();
-    let blind_spots = std::iter::once(unknown).chain(around.blind_spots).collect();
+    let limits = "Whether the job's limits held, and what it used, was not found out.".to_owned();
+    let blind_spots = [unknown, limits]
+        .into_iter()
+        .chain(around.blind_spots)
+        .collect();
     let mut report = run::build_report(
         &taken.job(&config),
         &id,
