@@ -202,7 +202,39 @@ impl Controllers {
         hand_down(&slice, controller)
     }
 
-    /// The same without touching what is above the slice, for what is only counted.
+    /// Whether jobs could have a controller, and where it would be. Makes a directory of this name in a v1
+    /// hierarchy, and removes it.
+    ///
+    /// # Errors
+    /// They could not.
+    pub fn try_out(&self, controller: Controller, name: &str) -> Result<PathBuf, TryError> {
+        match self.seat(controller) {
+            Seat::Absent => Err(Lack::Absent.into()),
+            Seat::Unified => {
+                let listed = if self.delegated {
+                    "cgroup.controllers"
+                } else {
+                    SUBTREE
+                };
+                if has(&self.root.join(listed), controller).map_err(EnableError::from)? {
+                    return Ok(self.root.clone());
+                }
+                let directory = self.root.clone();
+                let withheld = EnableError::NotDelegated {
+                    controller,
+                    directory,
+                };
+                Err(withheld.into())
+            }
+            Seat::Legacy(parent) => {
+                let parent = Cgroup::open(parent).map_err(|_none| Lack::Place(parent.clone()))?;
+                parent.child(name)?.remove()?;
+                Ok(parent.path().to_owned())
+            }
+        }
+    }
+
+    /// As [`Controllers::enable`] without touching what is above the slice, for what is only counted.
     ///
     /// # Errors
     /// As [`Controllers::enable`].
@@ -293,6 +325,20 @@ pub enum Lack {
         .0.display(), .0.display()
     )]
     Place(PathBuf),
+}
+
+/// Why jobs could not have a controller.
+#[derive(Debug, thiserror::Error)]
+pub enum TryError {
+    /// There is no place.
+    #[error(transparent)]
+    Lack(#[from] Lack),
+    /// It is not handed down.
+    #[error(transparent)]
+    Enable(#[from] EnableError),
+    /// A directory could not be made or removed.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
 }
 
 /// A job's directories.

@@ -13,6 +13,7 @@ use cordon::policy::limits::Resource;
 use cordon::report::{Outcome as JobOutcome, Report};
 use nix::sys::signal::Signal;
 
+use crate::cases::doctor::answer;
 use crate::cases::lsm::without_lsm;
 use crate::client::step::Step;
 use crate::harness::environment::{Environment, legacy_mounts};
@@ -619,6 +620,7 @@ fn absent(environment: &Environment) -> Result<()> {
             "is not handed down by"
         }
     };
+    let doctor = world.job().subcommand(&["doctor", "--json"]).run()?;
     let finished = limited(&world, "pids = 50", &steps)?.run()?;
     if pids.is_none() {
         File::options()
@@ -631,6 +633,15 @@ fn absent(environment: &Environment) -> Result<()> {
         ensure!(finished.stderr.contains(words), "{}", finished.stderr);
     }
     ensure!(!started.exists(), "the command was started");
+    let findings: serde_json::Value = serde_json::from_str(&doctor.stdout)?;
+    let (gone, there) = (
+        answer(&findings, "limit pids")?,
+        answer(&findings, "limit memory, swap")?,
+    );
+    ensure!(
+        (gone.as_str(), there.as_str()) == ("does-not-work", "works"),
+        "{findings}"
+    );
     // Whoever asks for no such limit is not held up.
     let finished = limited(&world, "wall = \"1h\"", &steps)?.run()?;
     finished.expect_status(0)?;
