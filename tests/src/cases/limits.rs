@@ -27,7 +27,8 @@ const TIME_OVER: i32 = 118;
 const NOT_ENFORCED: i32 = 120;
 const USAGE: i32 = 121;
 
-const MINUTE: Step = Step::Sleep { ms: 60_000 };
+/// Longer than any limit of time here.
+const LONG: Step = Step::Sleep { ms: 600_000 };
 
 pub(super) fn stories() -> Vec<Story> {
     let story = |name: &str, tell: fn(&Environment) -> Result<()>| {
@@ -487,7 +488,7 @@ fn waiting<'w>(world: &'w World, limits: &str) -> Result<Running<'w>> {
         Step::Mark {
             path: ready.clone(),
         },
-        MINUTE,
+        LONG,
     ];
     let mut running = limited(world, limits, &steps)?.start()?;
     running.until(&ready)?;
