@@ -61,7 +61,7 @@ Exit status:
   the command's own, or 128+N if signal N ended it; else
   118  cordon ended the job, because its time was over (`wall` in `[limits]` of the profile)
   119  cordon ended the job, because a process of it carried a secret (`[secrets]` of the profile)
-  120  the job could not be enforced and was not started
+  120  the job could not be enforced, or a limit not pinned; it was not started
   121  a profile, the configuration or an argument is wrong; nothing was started
   122  the kernel or this build lacks what enforcement needs; nothing was started
   123  cordon lacks a permission; nothing was started

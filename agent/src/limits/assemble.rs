@@ -150,10 +150,6 @@ mod tests {
         }
     }
 
-    fn holder(_: Controller) -> Option<Holder> {
-        Some(Holder::CgroupV1)
-    }
-
     fn states(list: &[Pinned]) -> Vec<(Resource, State)> {
         let limited = list.iter().filter(|one| one.state != State::NotLimited);
         limited.map(|one| (one.resource, one.state)).collect()
@@ -184,6 +180,7 @@ mod tests {
         };
         let there = Some("4096".to_owned());
         let at_end = [there.clone(), there, None];
+        let holder = |_| Some(Holder::CgroupV1);
         let list = resources(&policy, &pins, &at_end, &[change], &holder);
         assert_eq!(list.len(), Resource::ALL.len());
         assert_eq!(

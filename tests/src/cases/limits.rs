@@ -429,22 +429,21 @@ fn mount(environment: &Environment) -> Result<Told> {
     if without_lsm(environment)?.is_none() {
         return Ok(Told::NotHere("BPF LSM refuses mounts here".to_owned()));
     }
-    if !legacy_mounts()
-        .iter()
-        .any(|mount| mount.ends_with("memory"))
-    {
-        return Ok(Told::NotHere(
-            "there is no v1 hierarchy to mount".to_owned(),
-        ));
+    if let Some(why) = controllers_missing(environment)? {
+        return Ok(Told::NotHere(why));
     }
     let world = World::new(environment)?;
     let place = world.path("place");
     fs::create_dir(&place)?;
     let at = place.display();
     // Its own cgroup is the root of what is mounted.
+    let (kind, file) = if legacy_mounts().is_empty() {
+        ("cgroup2", "memory.max")
+    } else {
+        ("cgroup -o memory", "memory.limit_in_bytes")
+    };
     let inner = format!(
-        "mount -t cgroup -o memory none {at} && echo mounted && \
-         echo -1 > {at}/memory.limit_in_bytes && echo raised"
+        "mount -t {kind} none {at} && echo mounted && echo 1T > {at}/{file} && echo raised"
     );
     let script = format!("unshare --user --map-root-user --mount --cgroup sh -c '{inner}'; true");
     let shell = || world.job().command(["sh", "-c", &script]);
