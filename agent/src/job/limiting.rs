@@ -425,7 +425,9 @@ impl Limiting {
 fn layer(limits: &Limits) -> Layer {
     let unproved: Vec<_> = limits.unproved().map(|one| one.resource.name()).collect();
     let detail = if unproved.is_empty() {
-        "each limit was read back before the start, watched, and there at the end".to_owned()
+        "those in cgroups were read back before the start, looked at every second, and there at the end; open \
+         files are limited in the first process, and time by cordon"
+            .to_owned()
     } else {
         format!("did not hold from start to end: {}", unproved.join(", "))
     };

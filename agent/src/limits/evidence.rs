@@ -69,7 +69,8 @@ pub struct Pinned {
 pub enum State {
     /// No profile asked for it.
     NotLimited,
-    /// The limit was read back before the first process and after the last, and never seen changed.
+    /// A limit in cgroups was read back before the first process and after the last, and never seen
+    /// changed. One of processes was set and read back in the first, and none of them can raise it.
     Pinned,
     /// It was found changed while the job ran.
     Changed,

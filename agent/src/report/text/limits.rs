@@ -75,6 +75,9 @@ fn table(page: &mut Page, resources: &[Pinned]) {
 fn row(pinned: &Pinned) -> Row<5> {
     let (held, tone) = match pinned.state {
         State::NotLimited => ("not limited", Tone::Plain),
+        State::Pinned if pinned.held_by == Some(Holder::ProcessLimit) => {
+            ("set in the first process", Tone::Good)
+        }
         State::Pinned => ("from start to end", Tone::Good),
         State::Changed => ("CHANGED", Tone::Bad),
         State::NotProved => ("NOT PROVED at the end", Tone::Bad),
