@@ -6,16 +6,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::dns::WildcardLimits;
+use crate::limits::estimate::{MILLION, Rates, parse_decimal};
 use crate::policy::diagnostic::SourceText;
 use crate::policy::reader::{Reader, Schema, Table};
-use crate::policy::{DnsPolicy, Mistake, Mistakes, Upstream, library, read_ca, read_upstream};
+use crate::policy::{
+    DnsPolicy, Mistake, Mistakes, Upstream, library, read_ca, read_line, read_upstream,
+};
 
 /// Where the settings are when no other file is named.
 pub const DEFAULT_PATH: &str = "/etc/cordon/config.toml";
 
 const ROOT: Schema = Schema {
     what: "the host settings",
-    keys: &["host", "dns", "secrets"],
+    keys: &["host", "dns", "secrets", "estimate"],
     later: &[("grant", "which repositories may use which profiles")],
 };
 
@@ -54,6 +57,20 @@ const SECRETS: Schema = Schema {
     later: &[],
 };
 
+const ESTIMATE: Schema = Schema {
+    what: "`[estimate]`",
+    keys: &[
+        "idle_watts",
+        "busy_watts",
+        "pue",
+        "grid_grams_per_kwh",
+        "grid_source",
+        "host_hour_price",
+        "currency",
+    ],
+    later: &[],
+};
+
 /// The settings of a host.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Config {
@@ -63,6 +80,8 @@ pub struct Config {
     pub dns: DnsConfig,
     /// Where is kept what the sweep for secrets needs.
     pub secrets: SecretsConfig,
+    /// What energy and cost of a job are estimated with.
+    pub estimate: Rates,
 }
 
 /// Where things are on the host.
@@ -251,6 +270,7 @@ impl Config {
             host: read_host(reader, table),
             dns: read_dns(reader, table),
             secrets: read_secrets(reader, table),
+            estimate: read_estimate(reader, table),
         });
         Mistakes::check(mistakes)?;
         Ok(config)
@@ -338,6 +358,81 @@ fn read_secrets(reader: &mut Reader, root: Table<'_>) -> SecretsConfig {
     }
 }
 
+/// What is not said is not estimated, but for the watts of a processor, which have published defaults.
+fn read_estimate(reader: &mut Reader, root: Table<'_>) -> Rates {
+    let default = Rates::default();
+    let Some(table) = reader.child(root, "estimate", &ESTIMATE) else {
+        return default;
+    };
+    let mut decimal = |key| read_decimal(reader, table, key);
+    let (idle, busy) = (decimal("idle_watts"), decimal("busy_watts"));
+    let (pue, price) = (decimal("pue"), decimal("host_hour_price"));
+    let grid = read_number(reader, table, "grid_grams_per_kwh", 0, 10_000);
+    let mut words = |key| read_line(reader, table, key);
+    let (source, currency) = (words("grid_source"), words("currency"));
+    let rates = Rates {
+        idle: idle.unwrap_or(default.idle),
+        busy: busy.unwrap_or(default.busy),
+        pue: pue.unwrap_or(default.pue),
+        grid: together(
+            reader,
+            table,
+            ("grid_grams_per_kwh", grid),
+            ("grid_source", source),
+        ),
+        host_hour: together(
+            reader,
+            table,
+            ("host_hour_price", price),
+            ("currency", currency),
+        ),
+    };
+    if rates.busy < rates.idle {
+        let mistake = Mistake::new("a busy processor takes no less than an idle one")
+            .help("set both `idle_watts` and `busy_watts`");
+        reader.push(&table.span_of("busy_watts"), mistake);
+    }
+    if rates.pue < MILLION {
+        let mistake = Mistake::new("`pue` must be 1 or more")
+            .help("it is what the building takes for each watt of the host, as in \"1.2\"");
+        reader.push(&table.span_of("pue"), mistake);
+    }
+    rates
+}
+
+/// A number that means nothing without the words for it, nor they without it.
+fn together<T>(
+    reader: &mut Reader,
+    table: Table<'_>,
+    (key, number): (&str, Option<T>),
+    (name, words): (&str, Option<String>),
+) -> Option<(T, String)> {
+    if table.has(key) != table.has(name) {
+        let (there, missing) = if table.has(key) {
+            (key, name)
+        } else {
+            (name, key)
+        };
+        let mistake = Mistake::new(format!("`{there}` needs `{missing}`"));
+        reader.push(&table.span_of(there), mistake);
+    }
+    number.zip(words)
+}
+
+/// A number with at most six decimal places, in millionths.
+fn read_decimal(reader: &mut Reader, table: Table<'_>, key: &str) -> Option<u64> {
+    let text = reader.string(table, key)?;
+    let number = parse_decimal(text.get_ref());
+    if number.is_none() {
+        let mistake = Mistake::new(format!(
+            "`{key}` is not a number with at most six decimal places"
+        ))
+        .help(format!("write it in quotes, as in `{key} = \"1.25\"`"));
+        reader.push(&text.span(), mistake);
+    }
+    number
+}
+
 fn read_number(
     reader: &mut Reader,
     table: Table<'_>,
@@ -377,6 +472,12 @@ wildcard_label = 63
 wildcard_names_per_minute = 7
 [secrets]
 known = "/etc/cordon/known"
+[estimate]
+idle_watts = "0.5"
+grid_grams_per_kwh = 380
+grid_source = "operator, 2026"
+host_hour_price = "0.12"
+currency = "EUR"
 "#;
         let config = Config::parse("config.toml", text.as_bytes()).unwrap();
         assert_eq!(config.host.cgroup_root, Some("/sys/fs/cgroup/test".into()));
@@ -400,6 +501,13 @@ known = "/etc/cordon/known"
             ..WildcardLimits::default()
         };
         assert_eq!(config.dns.wildcard, wildcard);
+        let rates = Rates {
+            idle: 500_000,
+            grid: Some((380, "operator, 2026".to_owned())),
+            host_hour: Some((120_000, "EUR".to_owned())),
+            ..Rates::default()
+        };
+        assert_eq!(config.estimate, rates);
         assert_eq!(
             Config::parse("config.toml", b"").unwrap(),
             Config::default()
@@ -424,6 +532,12 @@ wildcard_names = 100001
 [secrets]
 key = "fingerprint.key"
 sweep = false
+[estimate]
+idle_watts = 1
+pue = "0.9"
+busy_watts = "0.1"
+grid_source = "nobody"
+host_hour_price = "0,12"
 [[grant]]
 "#;
         let mistakes = Config::parse("config.toml", text.as_bytes()).unwrap_err();
@@ -443,6 +557,12 @@ sweep = false
                 "`wildcard_names` must be 1 to 100000",
                 "`key` must be an absolute path",
                 "unknown key `sweep` in `[secrets]`",
+                "`idle_watts` must be text in quotes",
+                "`pue` must be 1 or more",
+                "a busy processor takes no less than an idle one",
+                "`grid_source` needs `grid_grams_per_kwh`",
+                "`host_hour_price` is not a number with at most six decimal places",
+                "`host_hour_price` needs `currency`",
                 "not yet: `grant` (which repositories may use which profiles)",
             ]
         );

@@ -23,6 +23,8 @@ pub mod enforce;
 pub mod events;
 // One job, from admission to seal.
 pub mod job;
+// How much of the host a job may use: pinned, watched, proved, and what it used.
+pub mod limits;
 // Profiles: text to policy to ruleset. Pure.
 pub mod policy;
 // What the host knows of secrets without keeping any: the fingerprint key, the known values.

@@ -160,6 +160,31 @@ expires = "2001-02-03"
     }
 
     #[test]
+    fn check_and_explain_show_limits_and_where_they_are_from() {
+        let base = "name = \"site\"\n[limits]\nmemory = \"2GiB\"\n";
+        let own =
+            "name = \"job\"\nextends = [\"site\"]\n[limits]\nmemory = \"4GiB\"\nwall = \"90s\"\n";
+        let directory = place(&[("site.toml", base), ("job.toml", own)]);
+        for (arguments, status) in [
+            (&["check", "job.toml"][..], 0),
+            (&["explain", "job.toml", "a.example:1"], 1),
+        ] {
+            let output = cordon(directory.path(), arguments);
+            assert_eq!(code(&output), status, "{}", stderr(&output));
+            let text = stdout(&output);
+            assert!(
+                text.contains("limit   memory 2GiB (") && text.contains("site.toml:3)"),
+                "{text}"
+            );
+            assert!(text.contains("limit   wall 90s (job.toml:5)"), "{text}");
+            assert!(!text.contains("4GiB"), "{text}");
+        }
+        let open = place(&[("job.toml", PROFILE)]);
+        let text = stdout(&cordon(open.path(), &["check", "job.toml"]));
+        assert!(text.contains("limits  none"), "{text}");
+    }
+
+    #[test]
     fn suggest_reads_a_report_and_writes_a_profile() {
         serde_json::from_str::<Report>(REPORT).unwrap();
         let directory = place(&[("egress-report.json", REPORT)]);

@@ -45,6 +45,12 @@ impl Hierarchy {
         })
     }
 
+    /// Where it is mounted.
+    #[must_use]
+    pub fn mount_point(&self) -> &Path {
+        &self.mount_point
+    }
+
     /// The directory to attach at: the given one, or the whole hierarchy.
     ///
     /// # Errors

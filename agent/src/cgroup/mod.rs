@@ -1,7 +1,9 @@
-//! Directories of the cgroup v2 hierarchy: the root cordon attaches at, the slice, the job.
+//! Directories of the cgroup v2 hierarchy: the root cordon attaches at, the slice, the job; and those of
+//! a job in v1 hierarchies that hold controllers.
 //!
-//! **Not here**: controllers and limits.
+//! **Not here**: what is written into the controllers' files is in [`crate::limits`].
 
+pub mod controllers;
 pub mod hierarchy;
 
 use std::io;

@@ -12,7 +12,8 @@ use crate::policy::explain::{Explanation, Question, explain};
 use crate::policy::secrets::{OnFinding, show_time};
 use crate::policy::suggest::suggest;
 use crate::policy::{
-    CompileError, Library, Mistakes, Mode, Policy, Ruleset, SecretsPolicy, Verify, compile,
+    CompileError, Library, LimitsPolicy, Mistakes, Mode, Policy, Ruleset, SecretsPolicy, Verify,
+    compile,
 };
 use crate::report::{Report, SCHEMA};
 use crate::sys::fs;
@@ -165,8 +166,20 @@ fn describe(policy: &Policy, ruleset: &Ruleset) -> String {
             reason.unwrap_or_default()
         ));
     }
+    describe_limits(&policy.limits, &mut lines);
     describe_secrets(&policy.secrets, &mut lines);
     lines.join("\n") + "\n\n"
+}
+
+/// What is limited, and by which line of which file.
+fn describe_limits(limits: &LimitsPolicy, lines: &mut Vec<String>) {
+    if limits.is_empty() {
+        lines.push("limits  none: the job may use all of the host".to_owned());
+    }
+    for (resource, limit) in limits.iter() {
+        let amount = resource.show(limit.amount);
+        lines.push(format!("limit   {resource} {amount} ({})", limit.origin));
+    }
 }
 
 /// What is looked for, what a finding does, and what is expected all the same.
@@ -284,6 +297,10 @@ fn answer_text(policy: &Policy, question: &Question, answer: &Explanation) -> St
                 lines.push(format!("to allow it, add:\n\n{remedy}"));
             }
         }
+    }
+    if !policy.limits.is_empty() {
+        lines.push(String::new());
+        describe_limits(&policy.limits, &mut lines);
     }
     lines.join("\n") + "\n"
 }

@@ -22,6 +22,7 @@ use crate::dns::BindError;
 use crate::enforce::{self, chain, kernel};
 use crate::events::ledger::{Incident, News};
 use crate::job::run::{Ended, Request, RunError, run};
+use crate::limits::evidence::{Answer, Change, Kind, Met};
 use crate::policy::{Library, Mode, Policy, compile, remedy};
 use crate::report::build::{protocol, remedy_for, socket_kind};
 use crate::report::escape::escape;
@@ -38,6 +39,8 @@ use crate::sys::spawn::Account;
 pub const NOT_ENFORCED: u8 = 120;
 /// The job was ended, because a process of it carried a secret.
 pub const SECRET: u8 = 119;
+/// The job was ended, because its time was over.
+pub const TIME_OVER: u8 = 118;
 /// A profile, the configuration or an argument is wrong.
 pub const USAGE: u8 = 121;
 /// The kernel, or this build of cordon, lacks what enforcement needs.
@@ -56,8 +59,9 @@ pub const NOT_FOUND: u8 = 127;
 const EXIT_STATUS: &str = "\
 Exit status:
   the command's own, or 128+N if signal N ended it; else
+  118  cordon ended the job, because its time was over (`wall` in `[limits]` of the profile)
   119  cordon ended the job, because a process of it carried a secret (`[secrets]` of the profile)
-  120  the job could not be enforced and was not started
+  120  the job could not be enforced, or a limit not pinned; it was not started
   121  a profile, the configuration or an argument is wrong; nothing was started
   122  the kernel or this build lacks what enforcement needs; nothing was started
   123  cordon lacks a permission; nothing was started
@@ -237,6 +241,7 @@ pub(super) fn code_of(error: &RunError) -> u8 {
         | RunError::Enter(_)
         | RunError::Inherited(_)
         | RunError::Sweep(_)
+        | RunError::Limits(_)
         | RunError::Start { .. }
         | RunError::File(_) => NOT_ENFORCED,
         RunError::Watch(_) | RunError::Survivors(_) => INTERNAL,
@@ -274,6 +279,16 @@ fn conclude(ended: &Ended) -> (u8, bool) {
         if sweep.action.taken != Taken::None {
             return (SECRET, true);
         }
+    }
+    if let Some(limits) = ended
+        .report
+        .limits
+        .as_ref()
+        .filter(|limits| limits.timed_out())
+    {
+        let wall = limits.usage.wall_milliseconds / 1000;
+        eprintln!("cordon: the job's time was over; it was ended after {wall} s");
+        return (TIME_OVER, true);
     }
     if !ended.report.losses.none() {
         eprintln!("cordon: the report is not whole; its first lines say what was lost");
@@ -363,6 +378,8 @@ pub(super) fn describe(news: &News, mode: Mode) -> String {
             }
         }
         News::Secret(seen) => secret(seen),
+        News::LimitMet { limit, met } => met_limit(limit.as_deref(), met),
+        News::LimitChanged(change) => changed_limit(change),
         News::TakenOver { id } => format!("took over job {id}"),
         News::Orphan { id, evidence } => orphan(id, evidence),
         News::Name { key, chain } => {
@@ -423,6 +440,46 @@ fn secret(seen: &Seen) -> String {
         place.source.name(),
         who(&chain.executables),
         detection.fingerprint
+    )
+}
+
+/// A line about a limit that the job met.
+fn met_limit(limit: Option<&str>, met: &Met) -> String {
+    let limit = limit.map_or_else(String::new, |limit| format!(" ({limit})"));
+    match met.kind {
+        Kind::OutOfMemory => {
+            let last = met.processes.last();
+            let who = last.map_or_else(
+                || "a process that is not known".to_owned(),
+                |victim| who(&victim.executables),
+            );
+            format!("limit memory{limit}: none was left, and the kernel killed {who}")
+        }
+        Kind::ForkRefused => format!("limit pids{limit}: a process could not be made"),
+        Kind::Throttled => format!("limit cpu{limit}: the job waits for its next share"),
+        Kind::TimeOver => format!("limit wall{limit}: the job's time is over, and it is ended"),
+    }
+}
+
+/// A line about a limit that is not what it was.
+fn changed_limit(change: &Change) -> String {
+    let Change {
+        resource,
+        file,
+        expected,
+        found,
+        answer,
+        ..
+    } = change;
+    let found = found.as_deref().unwrap_or("nothing that can be read");
+    let done = match answer {
+        Answer::Restored => "put back",
+        Answer::JobEnded => "could not be put back, so the job is ended",
+        Answer::JobOver => "found when the job had ended",
+    };
+    format!(
+        "LIMIT {resource} WAS CHANGED from outside the job: {file} had {} and not {expected}; {done}",
+        escape(found)
     )
 }
 

@@ -9,6 +9,7 @@ use std::io;
 
 use serde::Serialize;
 
+pub mod limits;
 pub mod probes;
 
 /// What a probe found.
@@ -105,7 +106,7 @@ pub fn render(system: &str, findings: &[Finding], width: usize) -> String {
         (true, "Needed to enforce"),
         (
             false,
-            "Not needed; reports name what is missing as a blind spot",
+            "Not needed by every job; reports name what is missing",
         ),
     ] {
         text.push('\n');

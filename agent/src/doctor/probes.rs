@@ -10,7 +10,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
-use super::{Answer, Feature, Finding};
+use super::{Answer, Feature, Finding, limits};
 use crate::cgroup::hierarchy::{Hierarchy, Root};
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::config::Config;
@@ -22,7 +22,7 @@ use crate::policy::DnsPolicy;
 use crate::sys::sock_diag::{DestroyError, Destroyed, Ends, SocketDestroyer};
 use crate::sys::{bpf, fs, netns, privilege, probe};
 
-type Tried = Result<String, (Answer, String)>;
+pub(super) type Tried = Result<String, (Answer, String)>;
 
 /// A hook any BPF LSM program can be for.
 const LSM_HOOK: &str = "bpf_lsm_task_prctl";
@@ -146,6 +146,7 @@ pub fn examine(config: &Config) -> Vec<Finding> {
         namespace(CloneFlags::CLONE_NEWPID, privileged),
     ));
     findings.push(Finding::new(SOCKET_DESTROY, socket_destroy(privileged)));
+    findings.extend(limits::examine(config, privileged));
     findings
 }
 
@@ -201,7 +202,7 @@ fn kill_nobody(cgroup: &Cgroup, privileged: bool) -> Tried {
     }
 }
 
-fn of_cgroup(error: &CgroupError, privileged: bool) -> (Answer, String) {
+pub(super) fn of_cgroup(error: &CgroupError, privileged: bool) -> (Answer, String) {
     let answer = match error {
         CgroupError::File(file) => Answer::of_error(&file.source, privileged),
         _ => Answer::DoesNotWork,

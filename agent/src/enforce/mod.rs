@@ -32,6 +32,7 @@ use self::layout::Layout;
 use self::maps::JobMaps;
 use self::pins::{Held, Pins};
 pub use self::proof::ProofError;
+use crate::cgroup::controllers::Controllers;
 use crate::cgroup::hierarchy::{Hierarchy, Root};
 use crate::cgroup::{self, Cgroup, SLICE};
 use crate::config::HostConfig;
@@ -114,6 +115,7 @@ impl EnforceError {
 #[derive(Debug)]
 pub struct Host {
     root: Root,
+    controllers: Controllers,
     slice: Cgroup,
     pins: Pins,
     run_dir: PathBuf,
@@ -163,7 +165,10 @@ impl Host {
     /// failed start is left behind.
     pub fn open(config: &HostConfig) -> Result<Self, EnforceError> {
         let layout = own_layout()?;
-        let root = Hierarchy::find()?.root(config.cgroup_root.as_deref())?;
+        let hierarchy = Hierarchy::find()?;
+        let root = hierarchy.root(config.cgroup_root.as_deref())?;
+        let delegated = config.cgroup_root.is_some();
+        let controllers = Controllers::find(&hierarchy, &root, delegated)?;
         let run_dir = config.run_dir.join(root.cgroup.id().to_string());
         fs::create_dir_all(&run_dir)?;
         let alone = lock(&run_dir.join("lock"), FlockArg::LockExclusive)?;
@@ -185,6 +190,7 @@ impl Host {
         let Census { living, orphans } = census;
         Ok(Self {
             root,
+            controllers,
             slice,
             pins,
             run_dir,
@@ -211,6 +217,12 @@ impl Host {
     /// Lets other cordons go on.
     pub fn unlock(&mut self) {
         self.alone = None;
+    }
+
+    /// Where the controllers of this host are.
+    #[must_use]
+    pub fn controllers(&self) -> &Controllers {
+        &self.controllers
     }
 
     /// Where the record of a job is.
@@ -248,6 +260,7 @@ impl Host {
         };
         let lock = lock(&self.lock_of(id), FlockArg::LockExclusive)?;
         let cgroup = self.slice.child(&format!("{JOB_PREFIX}{id}"))?;
+        self.controllers.make(&cgroup.name());
         Ok(Place {
             id: id.to_owned(),
             cgroup,
@@ -425,6 +438,10 @@ impl Host {
             }
             note(failures, cgroup.remove());
         }
+        note(
+            failures,
+            self.controllers.remove(&format!("{JOB_PREFIX}{id}")),
+        );
         if failures.is_empty() {
             note(failures, remove_records(&self.records, id));
             note(failures, remove_if_there(&self.lock_of(id)));

@@ -17,6 +17,7 @@ use cordon_ebpf::abi::verdict::{Reason, Verdict};
 use super::decode::{DecodeError, Event, text};
 use crate::attribution::{Chain, Living, Processes};
 use crate::dns::Question;
+use crate::limits::evidence::{Change, Met};
 use crate::report::NameVerdict;
 use crate::secrets::ledger::Seen;
 
@@ -150,6 +151,15 @@ pub enum News {
     },
     /// A credential, in a place where it was not seen before.
     Secret(Box<Seen>),
+    /// A limit that the job met.
+    LimitMet {
+        /// The limit, in the words of profiles.
+        limit: Option<String>,
+        /// What happened.
+        met: Met,
+    },
+    /// A limit that somebody outside the job changed.
+    LimitChanged(Change),
     /// A name.
     Name {
         /// The name and what became of it.

@@ -48,7 +48,7 @@ const ROOT: &str = "\
 #[must_use]
 pub fn blind_spots(circumstances: Circumstances) -> Vec<&'static str> {
     let Circumstances {
-        judges: Judges { lsm, any_unix },
+        judges: Judges { lsm, any_unix, .. },
         own_group,
         as_root,
     } = circumstances;
@@ -169,16 +169,25 @@ fn process_layers(plan: &Plan, as_root: bool) -> [Layer; 7] {
 
 /// What the filter refuses, in words.
 fn refused(judges: Judges) -> String {
-    let Judges { lsm, any_unix } = judges;
+    let Judges {
+        lsm,
+        any_unix,
+        root,
+    } = judges;
     let families = if lsm || any_unix {
         "sockets of other families than inet, inet6, netlink and unix"
     } else {
         "sockets of other families than inet, inet6 and netlink (Unix socket pairs excepted)"
     };
     let rings = if lsm { "" } else { ", io_uring" };
+    let namespaces = if root && !lsm {
+        ", cgroup namespaces"
+    } else {
+        ""
+    };
     format!(
         "refuses {families}, bpf, perf events, modules, kernel keys, files by handle, descriptors \
-         of other processes, typing into terminals, processes in other cgroups (clone3){rings}"
+         of other processes, typing into terminals, processes in other cgroups (clone3){rings}{namespaces}"
     )
 }
 
@@ -210,6 +219,7 @@ mod tests {
         judges: Judges {
             lsm: false,
             any_unix: false,
+            root: false,
         },
         own_group: true,
         as_root: false,
@@ -220,7 +230,11 @@ mod tests {
         for bits in 0..16_u8 {
             let [lsm, any_unix, own_group, as_root] = [1, 2, 4, 8].map(|bit| bits & bit != 0);
             let spots = blind_spots(Circumstances {
-                judges: Judges { lsm, any_unix },
+                judges: Judges {
+                    lsm,
+                    any_unix,
+                    root: as_root,
+                },
                 own_group,
                 as_root,
             });
@@ -251,10 +265,18 @@ mod tests {
 
     #[test]
     fn the_filters_words_follow_the_filter() {
-        let words = |lsm, any_unix| refused(Judges { lsm, any_unix });
+        let words = |lsm, any_unix| {
+            refused(Judges {
+                lsm,
+                any_unix,
+                root: !lsm,
+            })
+        };
         assert!(words(false, false).contains("io_uring"));
         assert!(words(false, false).contains("pairs excepted"));
         assert!(!words(true, false).contains("io_uring"));
+        assert!(words(false, false).contains("cgroup namespaces"));
+        assert!(!words(true, false).contains("cgroup namespaces"));
         assert!(words(false, true).contains("and unix"));
     }
 }

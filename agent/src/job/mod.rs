@@ -7,6 +7,7 @@
 pub mod closing;
 pub mod coverage;
 pub mod id;
+pub mod limiting;
 pub mod namespaces;
 pub mod record;
 pub mod resume;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::coverage::Surroundings;
+use super::limiting::Limiting;
 use super::namespaces::Namespaces;
 use super::record::{Record, Stage};
 use super::run::{self, Job, Ran, RunError, Tell};
@@ -455,6 +456,13 @@ async fn take_over(
     let slots = enforced.maps.slots.take();
     let policy = taken.policy.secrets.clone();
     watch.sweeping = Some(run::sweeping(config, policy, slots)?);
+    let kept = taken
+        .record
+        .as_ref()
+        .and_then(|record| record.limits.clone());
+    let limits = &taken.policy.limits;
+    watch.limiting =
+        kept.map(|kept| Limiting::adopt(limits, &config.estimate, host.controllers(), place, kept));
     let (dns, survivors) = match watching {
         None => {
             taken
@@ -514,7 +522,8 @@ async fn take_over(
         .sweep(Occasion::BeforeSeal, host, place, tell)
         .map_err(RunError::Watch)?;
     let (job, ran) = (taken.job(config), taken.ran(survivors));
-    let report = run::report(&job, host, &enforced, place, &watch.ledger, dns, &ran)?;
+    let mut report = run::report(&job, host, &enforced, place, &watch.ledger, dns, &ran)?;
+    watch.conclude(&mut report, tell);
     let sweep = run::sweep_report(&job, host, place, &watch, &report)?;
     Ok((report, sweep))
 }
@@ -607,7 +616,11 @@ fn bare(
     let around = taken.job(&config).around;
     layers.extend(around.layers);
     let unknown = "Whether every layer was active until the end was not found out.".to_owned();
-    let blind_spots = std::iter::once(unknown).chain(around.blind_spots).collect();
+    let limits = "Whether the job's limits held, and what it used, was not found out.".to_owned();
+    let blind_spots = [unknown, limits]
+        .into_iter()
+        .chain(around.blind_spots)
+        .collect();
     let mut report = run::build_report(
         &taken.job(&config),
         &id,

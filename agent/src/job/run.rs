@@ -14,6 +14,7 @@ use jiff::Timestamp;
 
 use super::coverage::{Surroundings, coverage};
 use super::id::JobId;
+use super::limiting::Limiting;
 use super::namespaces::Namespaces;
 use super::record::{Record, Stage, Start};
 use super::resume;
@@ -25,6 +26,7 @@ use crate::enforce::maps::Leases;
 use crate::enforce::{self, Enforced, Host, Place, object};
 use crate::events::ledger::{Ledger, News};
 use crate::events::ring::Pump;
+use crate::limits::LimitsError;
 use crate::policy::{Policy, Ruleset, SecretsPolicy};
 use crate::report::build::{Facts, build};
 use crate::report::signer::SigningKey;
@@ -112,6 +114,9 @@ pub enum RunError {
     /// Its processes could not be swept for secrets.
     #[error("the job was not started: it could not be swept for secrets")]
     Sweep(#[from] secrets::SweepError),
+    /// A limit could not be pinned.
+    #[error("the job was not started: its limits could not be pinned")]
+    Limits(#[from] LimitsError),
     /// It would have inherited what a job must not have.
     #[error("the job was not started")]
     Inherited(#[from] InheritedError),
@@ -251,7 +256,12 @@ async fn run_placed(
     let pump = Pump::new(ring, sweeping::pace(&request.policy.secrets)).map_err(unwatchable)?;
     let leases = Arc::clone(&enforced.maps.leases);
     let (mut watch, log) = Watch::new(pump, leases, place.cgroup.name());
-    let plan = plan(request, place, &enforced)?;
+    let rates = &request.config.estimate;
+    let limits = &request.policy.limits;
+    let mut limiting = Limiting::pin(limits, rates, host.controllers(), place)?;
+    limiting.begin().map_err(RunError::Watch)?;
+    let mut plan = plan(request, place, &enforced)?;
+    plan.limited = limiting.limited();
     job.around = Surroundings::of(&plan, job.as_root);
     let slots = enforced.maps.slots.take();
     let sweeping = sweeping(&request.config, request.policy.secrets.clone(), slots)?;
@@ -269,6 +279,8 @@ async fn run_placed(
     record.layers.clone_from(&enforced.layers);
     record.proof.clone_from(&enforced.proof);
     record.around.clone_from(&job.around);
+    record.limits = Some(limiting.kept());
+    watch.limiting = Some(limiting);
     write_record(host, &record)?;
     let ran = release(request, &plan, host, place, &mut watch, signals, tell).await?;
     // No process is left: nothing more can be asked, and what was said is in the ring.
@@ -277,7 +289,8 @@ async fn run_placed(
     watch
         .sweep(Occasion::BeforeSeal, host, place, tell)
         .map_err(RunError::Watch)?;
-    let report = report(&job, host, &enforced, place, &watch.ledger, dns, &ran)?;
+    let mut report = report(&job, host, &enforced, place, &watch.ledger, dns, &ran)?;
+    watch.conclude(&mut report, tell);
     let sweep = sweep_report(&job, host, place, &watch, &report)?;
     let reports = sweep.as_ref().map_or_else(
         || Reports::from(&report),
@@ -396,6 +409,7 @@ fn plan(request: &Request, place: &Place, enforced: &Enforced) -> Result<Plan, R
     let judges = Judges {
         lsm: enforced.lsm,
         any_unix: request.config.host.unix_sockets == UnixSockets::Any,
+        root: request.job().as_root,
     };
     let account = request.account.clone();
     Ok(Plan::new(place.cgroup.path(), account, judges)?)

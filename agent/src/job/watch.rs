@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::interval;
 
 use super::closing::Closing;
+use super::limiting::Limiting;
 use super::namespaces::Namespaces;
 use super::run::Tell;
 use super::sweeping::{Alarm, Sweeping};
@@ -25,7 +26,7 @@ use crate::enforce::{Host, Place};
 use crate::events::decode::Event;
 use crate::events::ledger::{Ledger, News};
 use crate::events::ring::Pump;
-use crate::report::Outcome;
+use crate::report::{Outcome, Report};
 use crate::sandbox::link::Init;
 use crate::secrets::ledger::Occasion;
 use crate::sys::clock::BootTime;
@@ -67,6 +68,8 @@ pub struct Watch {
     pub namespaces: Option<Namespaces>,
     /// The secret sweep, once it is set up.
     pub sweeping: Option<Sweeping>,
+    /// The job's limits, once they are pinned.
+    pub limiting: Option<Limiting>,
     /// What was seen.
     pub ledger: Ledger,
 }
@@ -90,6 +93,7 @@ impl Watch {
                 closing: Closing::default(),
                 namespaces: None,
                 sweeping: None,
+                limiting: None,
                 ledger: Ledger::of(home),
             },
             log,
@@ -119,6 +123,7 @@ impl Watch {
                 leases,
                 namespaces,
                 sweeping,
+                limiting,
                 ledger,
                 ..
             } = self;
@@ -138,6 +143,9 @@ impl Watch {
                     forward(received?, init, cgroup, &mut asked_to_end)?;
                 }
                 _ = collect.tick() => leases.collect_expired(),
+                () = Limiting::time_over(limiting.as_ref()) => {
+                    Limiting::end(limiting.as_mut(), Some(init), place, tell)?;
+                }
                 () = next_slice(sweeping.as_ref()) => {
                     go_on(sweeping.as_mut(), ledger, host, place, tell)?;
                 }
@@ -145,6 +153,7 @@ impl Watch {
                     place.touch()?;
                     let_go(namespaces.as_mut(), host, place);
                     look_after(sweeping.as_mut(), ledger, host, place, tell)?;
+                    Limiting::look(limiting.as_mut(), ledger, place, tell)?;
                 }
             }
         }
@@ -172,6 +181,7 @@ impl Watch {
                 leases,
                 namespaces,
                 sweeping,
+                limiting,
                 ledger,
                 ..
             } = self;
@@ -198,6 +208,9 @@ impl Watch {
                     }
                 }
                 _ = collect.tick() => leases.collect_expired(),
+                () = Limiting::time_over(limiting.as_ref()) => {
+                    Limiting::end(limiting.as_mut(), None, place, tell)?;
+                }
                 () = next_slice(sweeping.as_ref()) => {
                     go_on(sweeping.as_mut(), ledger, host, place, tell)?;
                 }
@@ -205,6 +218,7 @@ impl Watch {
                     place.touch()?;
                     let_go(namespaces.as_mut(), host, place);
                     look_after(sweeping.as_mut(), ledger, host, place, tell)?;
+                    Limiting::look(limiting.as_mut(), ledger, place, tell)?;
                 }
             }
         }
@@ -232,6 +246,13 @@ impl Watch {
         match self.namespaces.take() {
             Some(namespaces) => namespaces.shutdown().await,
             None => Counts::default(),
+        }
+    }
+
+    /// Writes into the report what became of the job's limits.
+    pub fn conclude(&mut self, report: &mut Report, tell: Tell<'_>) {
+        if let Some(limiting) = self.limiting.take() {
+            limiting.conclude(report, &self.ledger, tell);
         }
     }
 

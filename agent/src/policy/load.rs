@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::diagnostic::{Mistake, Mistakes, SourceText};
 use super::library::{Library, Location, has_toml_suffix, is_path};
 use super::profile::{FILE_BYTES, Profile};
-use super::{DnsPolicy, Mode, Policy, SecretsPolicy};
+use super::{DnsPolicy, LimitsPolicy, Mode, Policy, SecretsPolicy};
 
 /// Profiles one policy can be made of, and so also how deep they can extend one another.
 const MOST_PROFILES: usize = 64;
@@ -18,8 +18,8 @@ impl Policy {
     ///
     /// Rules are united, those of extended profiles first. The mode is that of the named profiles
     /// alone, `enforce` unless they say otherwise, and `enforce` if one of them enforces. About
-    /// secrets, the strictest of all holds, extended ones included. No profile at all is the policy
-    /// that denies everything.
+    /// secrets, the strictest of all holds, and of limits the narrowest, extended profiles included.
+    /// No profile at all is the policy that denies everything.
     ///
     /// # Errors
     /// Something is wrong with one of the files: all mistakes of all of them.
@@ -218,6 +218,11 @@ impl<'l> Loader<'l> {
             secrets: SecretsPolicy::strictest(
                 &(self.loaded.iter())
                     .filter_map(|loaded| loaded.profile.secrets.as_ref())
+                    .collect::<Vec<_>>(),
+            ),
+            limits: LimitsPolicy::narrowest(
+                &(self.loaded.iter())
+                    .filter_map(|loaded| loaded.profile.limits.as_ref())
                     .collect::<Vec<_>>(),
             ),
             profiles: self

@@ -23,6 +23,7 @@ pub mod explain;
 pub mod grants;
 mod hex;
 pub mod library;
+pub mod limits;
 mod load;
 pub mod name;
 pub mod pattern;
@@ -40,10 +41,11 @@ pub use self::diagnostic::{Mistake, Mistakes, Palette};
 pub use self::endpoint::Endpoint;
 pub use self::grants::merge_grants;
 pub use self::library::Library;
+pub use self::limits::LimitsPolicy;
 pub use self::name::DomainName;
 pub use self::pattern::DomainPattern;
 pub use self::ports::PortSet;
-pub(crate) use self::profile::{is_profile_name, read_ca, read_upstream};
+pub(crate) use self::profile::{is_profile_name, read_ca, read_line, read_upstream};
 pub use self::remedy::{remedy, remedy_with};
 pub use self::secrets::SecretsPolicy;
 pub use self::upstream::Upstream;
@@ -63,6 +65,8 @@ pub struct Policy {
     pub dns: DnsPolicy,
     /// What is looked for in its processes, and what is done about it.
     pub secrets: SecretsPolicy,
+    /// How much of the host it may use.
+    pub limits: LimitsPolicy,
     /// The files it was made of, in the order of their rules.
     pub profiles: Vec<ProfileSource>,
 }
@@ -77,6 +81,7 @@ impl Policy {
             rules: Vec::new(),
             dns: DnsPolicy::default(),
             secrets: SecretsPolicy::default(),
+            limits: LimitsPolicy::default(),
             profiles: Vec::new(),
         }
     }

@@ -10,6 +10,7 @@ use super::allow::read_rules;
 use super::diagnostic::{Mistake, SourceText};
 use super::hex::Hex;
 use super::library::has_toml_suffix;
+use super::limits::{LimitsPolicy, read_limits};
 use super::reader::{Reader, Schema, Table};
 use super::secrets::{Said, read_secrets};
 use super::upstream::{Upstream, UpstreamError};
@@ -28,11 +29,9 @@ const PROFILE: Schema = Schema {
         "allow",
         "dns",
         "secrets",
+        "limits",
     ],
-    later: &[
-        ("limits", "cgroup limits"),
-        ("containers", "mediated container engines"),
-    ],
+    later: &[("containers", "mediated container engines")],
 };
 
 const DNS_TABLE: Schema = Schema {
@@ -51,6 +50,7 @@ pub(crate) struct Profile {
     pub(crate) rules: Vec<Rule>,
     pub(crate) dns: Option<DnsPolicy>,
     pub(crate) secrets: Option<Said>,
+    pub(crate) limits: Option<LimitsPolicy>,
     pub(crate) source: Arc<SourceText>,
 }
 
@@ -87,6 +87,7 @@ impl Profile {
             rules: Vec::new(),
             dns: None,
             secrets: None,
+            limits: None,
             source,
         }
     }
@@ -119,6 +120,7 @@ fn read_profile(reader: &mut Reader, table: Table<'_>) -> Profile {
         rules: read_rules(reader, table),
         dns: read_dns(reader, table),
         secrets: read_secrets(reader, table),
+        limits: read_limits(reader, table),
         source: Arc::clone(reader.source()),
     }
 }

@@ -81,6 +81,7 @@ pub fn build(facts: Facts<'_>) -> Report {
         dns,
         sockets,
         incidents,
+        limits: None,
         platform,
     }
 }

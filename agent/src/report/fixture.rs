@@ -5,6 +5,11 @@ use std::path::Path;
 use cordon_ebpf::abi::verdict::Reason;
 
 use super::*;
+use crate::limits::estimate::{Rates, Used, estimate};
+use crate::limits::evidence::{
+    Answer, Change, Holder, Kind, Met, Pinned, Proof, State, Usage, Victim,
+};
+use crate::policy::limits::Resource;
 
 /// A job that did a bit of everything.
 pub(super) fn report() -> Report {
@@ -61,6 +66,7 @@ pub(super) fn report() -> Report {
                 processes: vec![chain(4192, &["/usr/bin/sleep", "/usr/bin/make"], 1)],
             },
         ],
+        limits: Some(limits()),
         platform: Platform {
             kernel: "6.1.0-40-amd64".into(),
             architecture: "x86_64".into(),
@@ -99,6 +105,13 @@ pub(super) fn report_saying(text: &str) -> Report {
         name.processes = vec![chain(1, &[text], 1)];
     }
     report.sockets[0].kind = text.into();
+    let limits = report.limits.as_mut().unwrap();
+    limits.resources[0].origin = Some(text.into());
+    limits.changes[0].found = Some(text.into());
+    limits.events[0].processes[0].executables = vec![text.into(), text.into()];
+    limits.usage.unknown = vec![text.into()];
+    limits.estimate.grid_source = Some(text.into());
+    limits.estimate.cost_currency = Some(text.into());
     for incident in &mut report.incidents {
         incident.about = text.into();
         incident.processes = vec![chain(1, &[text], 1)];
@@ -144,6 +157,91 @@ fn coverage() -> Coverage {
                 .into(),
         ],
         proof: vec!["a connect from a probe in the job's cgroup was refused with EPERM".into()],
+    }
+}
+
+fn limits() -> Limits {
+    let origin = |line: u32| Some(format!("/etc/cordon/profiles.d/web.toml:{line}"));
+    let proof = |file: &str, value: &str| Proof {
+        file: file.into(),
+        written: value.into(),
+        at_start: value.into(),
+        at_end: Some(value.into()),
+    };
+    let mut resources: Vec<Pinned> = Resource::ALL
+        .map(|resource| Pinned {
+            resource,
+            state: State::NotLimited,
+            configured: None,
+            origin: None,
+            held_by: None,
+            proofs: vec![],
+        })
+        .into();
+    resources[0] = Pinned {
+        state: State::Pinned,
+        configured: Some("4GiB".into()),
+        origin: origin(14),
+        held_by: Some(Holder::CgroupV2),
+        proofs: vec![proof("memory.max", "4294967296")],
+        ..resources[0].clone()
+    };
+    resources[2] = Pinned {
+        state: State::Changed,
+        configured: Some("1024".into()),
+        origin: origin(15),
+        held_by: Some(Holder::CgroupV2),
+        proofs: vec![proof("pids.max", "1024")],
+        ..resources[2].clone()
+    };
+    Limits {
+        resources,
+        changes: vec![Change {
+            resource: Resource::Pids,
+            file: "pids.max".into(),
+            expected: "1024".into(),
+            found: Some("max".into()),
+            seen: at("2026-11-22T08:15:30Z"),
+            answer: Answer::Restored,
+        }],
+        events: vec![Met {
+            kind: Kind::OutOfMemory,
+            count: 2,
+            first_noticed: at("2026-11-22T08:16:00Z"),
+            processes: vec![Victim {
+                pid: 4201,
+                executables: vec!["/usr/bin/ld".into(), "/usr/bin/make".into()],
+            }],
+            processes_unknown: 1,
+        }],
+        usage: Usage {
+            wall_milliseconds: 101_500,
+            cpu_microseconds: Some(181_250_000),
+            cpu_user_microseconds: Some(170_000_000),
+            cpu_system_microseconds: Some(11_250_000),
+            throttled_microseconds: Some(0),
+            memory_peak_bytes: Some(4_294_967_296),
+            memory_full: Some(31),
+            pids_peak: Some(118),
+            io_read_bytes: Some(81_000_000),
+            io_written_bytes: Some(40_960),
+            network_out_bytes: 5_300,
+            network_in_bytes: 48_211_004,
+            unknown: vec![],
+        },
+        estimate: estimate(
+            &Used {
+                wall: 101_500_000,
+                cpu: Some(181_250_000),
+                cpu_limit: None,
+                processors: 4,
+                metered: None,
+            },
+            &Rates {
+                grid: Some((380, "operator, 2026".into())),
+                ..Rates::default()
+            },
+        ),
     }
 }
 

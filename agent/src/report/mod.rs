@@ -13,6 +13,8 @@ use cordon_ebpf::abi::ruleset::RuleIndex;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::limits::evidence::Limits;
+
 pub mod attested;
 pub mod build;
 pub mod envelope;
@@ -66,6 +68,10 @@ pub struct Report {
     /// cgroup.
     #[serde(default)]
     pub incidents: Vec<IncidentSeen>,
+    /// How much of the host it might use, and what it used; absent in reports from before limits, and
+    /// where nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
     /// What ran: kernel, agent, BPF object.
     pub platform: Platform,
 }

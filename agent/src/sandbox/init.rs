@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, RawFd};
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
@@ -23,6 +24,8 @@ use nix::unistd::{Pid, getpid, setpgid};
 use super::Plan;
 use super::link::{Message, send};
 use super::mounts::{Cover, Mount};
+use crate::job::limiting::GRACE;
+use crate::sys::clock::BootTime;
 use crate::sys::spawn::{self, Entry};
 use crate::sys::{privilege, signals};
 
@@ -89,7 +92,14 @@ fn io_at(what: impl Into<String>) -> impl FnOnce(io::Error) -> Message {
 struct Running {
     command: Pid,
     signals: SignalFd,
+    /// When everything in the namespace is killed, boot time in ns.
+    deadline: Option<u64>,
 }
+
+/// How much later than cordon init ends a job whose time is over: cordon has seen to it by then, or is gone.
+const LATER: Duration = Duration::from_secs(2);
+/// Longest time that is waited at once: a host that was suspended is behind its clock.
+const WAIT: Duration = Duration::from_mins(1);
 
 fn start(orders: File, words: &[OsString]) -> Result<Running, Message> {
     let plan: Plan = serde_json::from_reader(orders)
@@ -120,6 +130,10 @@ fn start(orders: File, words: &[OsString]) -> Result<Running, Message> {
     Ok(Running {
         command: Pid::from_raw(command),
         signals,
+        deadline: plan.limited.deadline.map(|deadline| {
+            let later = GRACE.saturating_add(LATER).as_nanos();
+            deadline.saturating_add(u64::try_from(later).unwrap_or(u64::MAX))
+        }),
     })
 }
 
@@ -199,11 +213,12 @@ fn cover(change: &Mount) -> nix::Result<()> {
 
 impl Running {
     /// Reaps and passes on until the command is gone and cordon knows, or is gone too.
-    fn attend(self, link: &mut File) -> io::Result<()> {
+    fn attend(mut self, link: &mut File) -> io::Result<()> {
         let mut ended = false;
         // Once cordon is gone, the job goes on without it until the command ends.
         let mut orphaned = false;
         while !(ended && orphaned) {
+            let patience = self.keep_time()?;
             let (signalled, hung_up) = {
                 let mut fds = [
                     PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
@@ -215,7 +230,7 @@ impl Running {
                 } else {
                     fds.get_mut(..)
                 };
-                match poll(watched.unwrap_or_default(), PollTimeout::NONE) {
+                match poll(watched.unwrap_or_default(), patience) {
                     Err(Errno::EINTR) => continue,
                     polled => polled?,
                 };
@@ -230,6 +245,24 @@ impl Running {
             }
         }
         Ok(())
+    }
+
+    /// Kills everything in the namespace when the job's time is over, whether cordon lives or not. Returns
+    /// how long to wait before it is asked again.
+    fn keep_time(&mut self) -> io::Result<PollTimeout> {
+        let Some(deadline) = self.deadline else {
+            return Ok(PollTimeout::NONE);
+        };
+        let left = Duration::from_nanos(deadline.saturating_sub(BootTime::now()?.0));
+        if left.is_zero() {
+            self.deadline = None;
+            return match kill(Pid::from_raw(-1), Signal::SIGKILL) {
+                Ok(()) | Err(Errno::ESRCH) => Ok(PollTimeout::NONE),
+                Err(errno) => Err(errno.into()),
+            };
+        }
+        let left = left.min(WAIT).saturating_add(Duration::from_millis(1));
+        PollTimeout::try_from(left).map_err(io::Error::other)
     }
 
     /// Takes one signal. Returns the command's status when it has ended.

@@ -38,6 +38,19 @@ pub struct Plan {
     pub own_group: bool,
     /// What judges its sockets.
     pub judges: Judges,
+    /// What its processes are limited by, besides that cgroup.
+    pub limited: Limited,
+}
+
+/// Limits that init has a part in.
+#[derive(Clone, Debug, Default, serde::Deserialize, serde::Serialize)]
+pub struct Limited {
+    /// Cgroups of v1 that the job's processes are in as well.
+    pub groups: Vec<PathBuf>,
+    /// Files each process may have open.
+    pub open_files: Option<u64>,
+    /// When the job's time is over, boot time in ns.
+    pub deadline: Option<u64>,
 }
 
 impl Plan {
@@ -66,6 +79,7 @@ impl Plan {
             hidden,
             own_group: !terminal::is_controlling(),
             judges,
+            limited: Limited::default(),
         })
     }
 }
@@ -191,6 +205,7 @@ fn probe_filter() -> Result<(), String> {
     let strictest = Judges {
         lsm: false,
         any_unix: false,
+        root: true,
     };
     nix::sys::prctl::set_no_new_privs().map_err(|errno| errno.to_string())?;
     let filter = Filter::new(&filter::program(strictest));

@@ -17,6 +17,7 @@ use std::path::Path;
 use std::process::{Child, Command};
 
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, SockaddrIn, connect, sendto, socket,
 };
@@ -128,7 +129,9 @@ pub fn reap() -> io::Result<Option<(Pid, i32)>> {
 /// What happens to a command between fork and exec.
 #[derive(Debug)]
 pub struct Entry {
-    procs: File,
+    /// Of all cgroups it joins.
+    procs: Vec<File>,
+    open_files: Option<u64>,
     account: Option<(CString, Uid, Gid)>,
     own_group: bool,
     filter: Filter,
@@ -144,17 +147,19 @@ enum Step {
     NoNewPrivs,
     Signals,
     Filter,
+    OpenFiles,
 }
 
 impl Step {
-    const ALL: [(Self, &str); 7] = [
-        (Self::Join, "join the job's cgroup"),
+    const ALL: [(Self, &str); 8] = [
+        (Self::Join, "join the job's cgroups"),
         (Self::Group, "make a process group"),
         (Self::Capabilities, "drop capabilities"),
         (Self::Account, "become the user"),
         (Self::NoNewPrivs, "set no_new_privs"),
         (Self::Signals, "unblock signals"),
         (Self::Filter, "install the system call filter"),
+        (Self::OpenFiles, "limit open files"),
     ];
 }
 
@@ -162,7 +167,7 @@ impl Entry {
     /// As planned.
     ///
     /// # Errors
-    /// The cgroup cannot be joined.
+    /// A cgroup cannot be joined.
     pub fn new(plan: &Plan) -> Result<Self, FileError> {
         let account = plan.account.as_ref().map(|account| {
             let name = CString::new(account.name.as_str())
@@ -171,7 +176,11 @@ impl Entry {
             Ok((name, Uid::from_raw(account.uid), Gid::from_raw(account.gid)))
         });
         Ok(Self {
-            procs: open_procs(&plan.cgroup)?,
+            procs: std::iter::once(&plan.cgroup)
+                .chain(&plan.limited.groups)
+                .map(|cgroup| open_procs(cgroup))
+                .collect::<Result<_, _>>()?,
+            open_files: plan.limited.open_files,
             account: account.transpose()?,
             own_group: plan.own_group,
             filter: Filter::new(&filter::program(plan.judges)),
@@ -187,7 +196,13 @@ impl Entry {
     }
 
     fn enter(&self) -> io::Result<()> {
-        at(Step::Join, (&self.procs).write_all(b"0"))?;
+        for mut procs in &self.procs {
+            at(Step::Join, procs.write_all(b"0"))?;
+        }
+        // While there still is the capability to raise what was inherited.
+        if let Some(most) = self.open_files {
+            at(Step::OpenFiles, limit_open_files(most))?;
+        }
         if self.own_group {
             let own = Pid::from_raw(0);
             at(Step::Group, setpgid(own, own).map_err(io::Error::from))?;
@@ -211,6 +226,15 @@ impl Entry {
         // Last: nothing above has to pass it.
         at(Step::Filter, self.filter.install())
     }
+}
+
+/// Sets both limits and asks for them again: what a process has here, all it starts have.
+fn limit_open_files(most: u64) -> io::Result<()> {
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    if getrlimit(Resource::RLIMIT_NOFILE)? == (most, most) {
+        return Ok(());
+    }
+    Err(io::Error::from_raw_os_error(libc::EIO))
 }
 
 /// Errors of entering come back from `spawn` beyond this number, a block for each step, so that

@@ -99,7 +99,7 @@ fn missing(environment: &Environment) -> Result<()> {
     world.nothing_left()
 }
 
-fn answer(findings: &serde_json::Value, feature: &str) -> Result<String> {
+pub(super) fn answer(findings: &serde_json::Value, feature: &str) -> Result<String> {
     let list = findings.get("findings").and_then(|list| list.as_array());
     let list = list.context("no list")?;
     let found = list

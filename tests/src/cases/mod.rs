@@ -17,6 +17,7 @@ mod downgrade;
 mod harness;
 mod lease;
 mod life;
+mod limits;
 mod loopback;
 mod losses;
 mod lsm;
@@ -53,6 +54,7 @@ pub fn all() -> Vec<Story> {
         audit::stories(),
         losses::stories(),
         life::stories(),
+        limits::stories(),
         outlive::stories(),
         control::stories(),
         sandbox::stories(),

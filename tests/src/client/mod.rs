@@ -4,6 +4,7 @@
 //! call it is named for: a resolver library or a retry would hide which of them was refused.
 
 mod call;
+mod consume;
 mod dns;
 mod process;
 mod show;
@@ -156,6 +157,10 @@ fn perform(step: &Step) -> Result<Done, Refused> {
         Step::Await { path } => process::wait_for(path),
         Step::Sleep { ms } => Ok(process::sleep(*ms)),
         Step::Raise { signal } => process::raise(*signal),
+        Step::Allocate { mib } => Ok(consume::allocate(*mib)),
+        Step::Crowd { count } => consume::crowd(*count),
+        Step::OpenFiles { count } => consume::open_files(*count),
+        Step::Burn { ms } => Ok(consume::burn(Duration::from_millis(*ms))),
         Step::Exit { .. } => Ok(Done::default()),
     }
 }

@@ -248,6 +248,14 @@ pub enum Step {
     Sleep { ms: u64 },
     /// Send a signal to the own process.
     Raise { signal: i32 },
+    /// Take memory and write to all of it.
+    Allocate { mib: usize },
+    /// Start so many processes that wait, then end them. `bytes` counts those that started.
+    Crowd { count: usize },
+    /// Open a file so many times. `bytes` counts those that opened.
+    OpenFiles { count: usize },
+    /// Keep a processor busy.
+    Burn { ms: u64 },
     /// End with this status.
     Exit { code: u8 },
 }

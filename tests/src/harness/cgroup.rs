@@ -10,13 +10,17 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::harness::environment::legacy_mounts;
+
 /// How long processes get to end once they have been killed.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
 
-/// A subtree of the cgroup v2 hierarchy that belongs to one world.
+/// A subtree of the cgroup v2 hierarchy that belongs to one world, and those of the same name in the v1
+/// hierarchies that hold controllers.
 #[derive(Debug)]
 pub struct Tree {
     root: PathBuf,
+    legacy: Vec<PathBuf>,
 }
 
 impl Tree {
@@ -24,7 +28,16 @@ impl Tree {
     pub fn new(mount: &Path, name: &str) -> Result<Self> {
         let root = mount.join(name);
         fs::create_dir(&root).with_context(|| format!("create cgroup {}", root.display()))?;
-        let tree = Self { root };
+        let mut tree = Self {
+            root,
+            legacy: Vec::new(),
+        };
+        for mount in legacy_mounts() {
+            let directory = mount.join(name);
+            fs::create_dir(&directory)
+                .with_context(|| format!("create cgroup {}", directory.display()))?;
+            tree.legacy.push(directory);
+        }
         fs::create_dir(tree.host()).context("create the cgroup `host`")?;
         Ok(tree)
     }
@@ -32,6 +45,11 @@ impl Tree {
     /// The directory cordon attaches to in this world.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The same in the v1 hierarchies.
+    pub fn legacy(&self) -> &[PathBuf] {
+        &self.legacy
     }
 
     /// Where cordon itself and other processes of the "host" live: below the point of attachment,
@@ -47,8 +65,9 @@ impl Tree {
 
     /// Names of the groups cordon left below the root.
     pub fn slices(&self) -> Vec<String> {
-        children(&self.root)
-            .iter()
+        let roots = std::iter::once(&self.root).chain(&self.legacy);
+        roots
+            .flat_map(|root| children(root))
             .filter_map(|path| path.file_name()?.to_str().map(str::to_owned))
             .filter(|name| name != "host")
             .collect()
@@ -57,8 +76,13 @@ impl Tree {
 
 impl Drop for Tree {
     fn drop(&mut self) {
-        if let Err(error) = remove(&self.root) {
-            eprintln!("cgroup {} is left: {error:#}", self.root.display());
+        for root in std::iter::once(&self.root).chain(&self.legacy) {
+            // A story may have removed one.
+            if let Err(error) = remove(root)
+                && root.exists()
+            {
+                eprintln!("cgroup {} is left: {error:#}", root.display());
+            }
         }
     }
 }

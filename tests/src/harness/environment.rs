@@ -64,10 +64,16 @@ pub fn cgroup2_mount() -> Result<PathBuf> {
 
 /// Every hierarchy in which a world may have groups.
 pub fn cgroup_mounts() -> Vec<PathBuf> {
-    let cgroup2 = cgroup2_mount().ok();
-    let memory = cgroup2.as_deref().and_then(memory_hierarchy);
-    let memory = memory.filter(|mount| Some(mount) != cgroup2.as_ref());
-    cgroup2.into_iter().chain(memory).collect()
+    cgroup2_mount().into_iter().chain(legacy_mounts()).collect()
+}
+
+/// The v1 hierarchies with controllers that limit; none where cgroup v2 is whole.
+pub fn legacy_mounts() -> Vec<PathBuf> {
+    let mounts = ["memory", "pids", "cpu", "blkio"].map(|option| mounts("cgroup", option));
+    let mut mounts: Vec<PathBuf> = mounts.into_iter().flatten().collect();
+    mounts.sort();
+    mounts.dedup();
+    mounts
 }
 
 fn memory_hierarchy(cgroup2: &Path) -> Option<PathBuf> {

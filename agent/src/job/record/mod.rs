@@ -12,8 +12,10 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use self::limits::StoredLimits;
 use self::secrets::StoredSecrets;
 use super::coverage::Surroundings;
+use super::limiting::Kept;
 use crate::config::DnsConfig;
 use crate::dns::WildcardLimits;
 use crate::policy::endpoint::parse_net;
@@ -25,6 +27,7 @@ use crate::policy::{
 use crate::report::{Interruption, Layer};
 use crate::sys::fs;
 
+mod limits;
 mod secrets;
 
 /// Version of the form; another one is not read.
@@ -83,6 +86,9 @@ pub struct Record {
     pub around: Surroundings,
     /// Earlier interruptions.
     pub interruptions: Vec<Interruption>,
+    /// Its limits, once they are pinned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Kept>,
 }
 
 /// [`DnsConfig`] as text.
@@ -110,6 +116,8 @@ pub struct StoredPolicy {
     rules: Vec<StoredRule>,
     #[serde(default)]
     secrets: StoredSecrets,
+    #[serde(default, skip_serializing_if = "StoredLimits::is_empty")]
+    limits: StoredLimits,
     profiles: Vec<StoredProfile>,
 }
 
@@ -223,6 +231,7 @@ impl Record {
             proof: Vec::new(),
             around: Surroundings::unknown(),
             interruptions: Vec::new(),
+            limits: None,
         })
     }
 
@@ -342,6 +351,7 @@ impl From<&Policy> for StoredPolicy {
             rules,
             dns: DnsPolicy { upstream, ca },
             secrets,
+            limits,
             profiles,
         } = policy;
         Self {
@@ -351,6 +361,7 @@ impl From<&Policy> for StoredPolicy {
             ca: ca.clone(),
             rules: rules.iter().map(StoredRule::from).collect(),
             secrets: secrets.into(),
+            limits: limits.into(),
             profiles: profiles.iter().map(StoredProfile::from).collect(),
         }
     }
@@ -365,6 +376,7 @@ impl StoredPolicy {
             ca,
             rules,
             secrets,
+            limits,
             profiles,
         } = self;
         let rules: Option<Vec<Rule>> = rules.iter().map(StoredRule::load).collect();
@@ -377,6 +389,7 @@ impl StoredPolicy {
                 ca: ca.clone(),
             },
             secrets: secrets.load()?,
+            limits: limits.load(),
             profiles: profiles.iter().map(StoredProfile::load).collect(),
         })
     }

@@ -39,6 +39,10 @@ expires = "2027-01-31"
 [[secrets.allow]]
 variable = "B"
 reason = "r"
+[limits]
+memory = "64MiB"
+io = { write-ops = 7 }
+wall = "2h"
 "#;
 
 fn record() -> (Policy, Record) {

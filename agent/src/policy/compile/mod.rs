@@ -71,6 +71,7 @@ pub fn compile(policy: &Policy) -> Result<Ruleset, CompileError> {
         rules,
         dns: _,
         secrets: _,
+        limits: _,
         profiles: _,
     } = policy;
     if rules.len() > MAX_RULES {

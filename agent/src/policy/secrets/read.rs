@@ -84,7 +84,7 @@ pub(super) fn read_word<T>(
 }
 
 /// A length of time, as in `30s`, `10m` or `1h`.
-fn read_time(
+pub(crate) fn read_time(
     reader: &mut Reader,
     table: Table<'_>,
     key: &str,

@@ -41,6 +41,7 @@ fn report(mode: ReportMode) -> Report {
         flows: Vec::new(),
         dns: Vec::new(),
         sockets: Vec::new(),
+        limits: None,
         incidents: Vec::new(),
         platform: Platform {
             kernel: String::new(),

@@ -37,7 +37,6 @@ ca = "ca.pem"
             "2: unknown mode `enfroce`",
             "3: there is no profile `bsae`",
             "3: `extends` must be text in quotes",
-            "4: not yet: `limits` (cgroup limits)",
             "7: `co.uk` is a public suffix: names below it belong to many different owners",
             "8: unknown key `prots` in a rule",
             "11: a rule has either `host` or `cidr`, not both",

@@ -1,5 +1,6 @@
 //! Tests of the module as a whole: text in, policy or mistakes out.
 
+mod limits;
 mod loading;
 mod mistakes;
 mod secrets;

@@ -7,6 +7,7 @@
 //! what a word says.
 
 pub(super) mod layout;
+mod limits;
 pub(super) mod quantity;
 pub(super) mod tables;
 
@@ -29,6 +30,9 @@ pub fn render(report: &Report, width: usize, colour: bool) -> String {
     page.gap();
     page.fact("Summary", Tone::Strong, &summary(report));
     tables::write(&mut page, report);
+    if let Some(limits) = &report.limits {
+        limits::write(&mut page, limits);
+    }
     let ruleset = Some(report.policy.ruleset_digest.as_str());
     platform(&mut page, &report.platform, ruleset);
     page.into_text()

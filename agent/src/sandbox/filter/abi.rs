@@ -16,6 +16,8 @@ pub(super) struct Abi {
     /// Can start a process in another cgroup, behind a pointer. The kernel asks for permission to
     /// write there, which root has, and not whether the mount is read-only.
     pub(super) clone3: u32,
+    /// `clone`, `unshare`: the namespaces that are made are flags in the first argument.
+    pub(super) flagged: [u32; 2],
     /// `io_uring_setup`, `_enter`, `_register`
     pub(super) rings: [u32; 3],
     pub(super) socket: u32,
@@ -61,6 +63,7 @@ pub(super) const ABIS: &[Abi] = &[
             ("keyctl", 250),
         ],
         clone3: 435,
+        flagged: [56, 272],
         rings: [425, 426, 427],
         socket: 41,
         socketpair: 53,
@@ -85,6 +88,7 @@ pub(super) const ABIS: &[Abi] = &[
             ("keyctl", 288),
         ],
         clone3: 435,
+        flagged: [120, 310],
         rings: [425, 426, 427],
         socket: 359,
         socketpair: 360,
@@ -123,6 +127,8 @@ mod tests {
         assert_eq!(libc::c_long::from(abi.socketpair), libc::SYS_socketpair);
         assert_eq!(libc::c_long::from(abi.ioctl), libc::SYS_ioctl);
         assert_eq!(libc::c_long::from(abi.clone3), libc::SYS_clone3);
+        let flagged = [libc::SYS_clone, libc::SYS_unshare];
+        assert_eq!(abi.flagged.map(libc::c_long::from), flagged);
         let rings = [
             libc::SYS_io_uring_setup,
             libc::SYS_io_uring_enter,
@@ -136,6 +142,7 @@ mod tests {
         for abi in ABIS {
             let mut numbers: Vec<u32> = abi.refused.iter().map(|(_, number)| *number).collect();
             numbers.extend(abi.rings);
+            numbers.extend(abi.flagged);
             numbers.extend([abi.clone3, abi.socket, abi.socketpair, abi.ioctl]);
             numbers.extend(abi.socketcall);
             let all = numbers.len();

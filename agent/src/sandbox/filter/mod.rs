@@ -62,6 +62,9 @@ const SOCK_SEQPACKET: u32 = 5;
 /// The part of a socket's type that is no flag.
 const SOCK_TYPE: u32 = 0xf;
 
+/// Makes a cgroup namespace; in the first argument of `clone` and `unshare`.
+const CLONE_NEWCGROUP: u32 = 0x0200_0000;
+
 /// Pushes characters into a terminal as if they had been typed there.
 const TIOCSTI: u32 = 0x5412;
 /// The same on a virtual console, by its selection buffer.
@@ -75,6 +78,9 @@ pub struct Judges {
     pub lsm: bool,
     /// Unix sockets of any process are allowed.
     pub any_unix: bool,
+    /// The job is root's. With a cgroup namespace of its own, root could mount the hierarchies anew and
+    /// write to what limits it, unless BPF LSM refuses the mount.
+    pub root: bool,
 }
 
 /// What is wanted of a call that is not refused whole. Comparisons are of the low 32 bits: the
@@ -153,7 +159,11 @@ pub fn program(judges: Judges) -> Vec<Instruction> {
 }
 
 fn rules(abi: &Abi, judges: Judges) -> Vec<Rule> {
-    let Judges { lsm, any_unix } = judges;
+    let Judges {
+        lsm,
+        any_unix,
+        root,
+    } = judges;
     let foreign_unix = lsm || any_unix;
     let mut rules: Vec<Rule> = abi
         .refused
@@ -184,6 +194,17 @@ fn rules(abi: &Abi, judges: Judges) -> Vec<Rule> {
         of: vec![TIOCSTI, TIOCLINUX],
     };
     rules.push(Rule::when(abi.ioctl, vec![typing]));
+    if root && !lsm {
+        let same_cgroups = || Condition::Is {
+            argument: 0,
+            mask: CLONE_NEWCGROUP,
+            of: vec![0],
+        };
+        rules.extend(
+            abi.flagged
+                .map(|call| Rule::when(call, vec![same_cgroups()])),
+        );
+    }
     if !lsm {
         // A ring makes sockets without a call the filter would see.
         rules.extend(abi.rings.iter().map(|call| Rule::refuse(*call)));
@@ -282,14 +303,23 @@ mod tests {
     const ALONE: Judges = Judges {
         lsm: false,
         any_unix: false,
+        root: false,
     };
     const LSM: Judges = Judges {
         lsm: true,
         any_unix: false,
+        root: false,
     };
     const ANY_UNIX: Judges = Judges {
         lsm: false,
         any_unix: true,
+        root: false,
+    };
+
+    const ROOT: Judges = Judges {
+        lsm: false,
+        any_unix: false,
+        root: true,
     };
 
     const X86_64: u32 = 0xc000_003e;
@@ -402,9 +432,26 @@ mod tests {
     }
 
     #[test]
+    fn root_makes_no_cgroup_namespace_where_mounts_are_not_judged() {
+        for (architecture, clone, unshare) in [(X86_64, 56, 272), (I386, 120, 310)] {
+            for call in [clone, unshare] {
+                let may = |judges, flags| passes(judges, architecture, call, &[flags]);
+                for flags in [0x0200_0000, 0x1202_0000, 0xffff_ffff_0200_0011] {
+                    assert!(!may(ROOT, flags), "{flags:x}");
+                    assert!(may(ALONE, flags) && may(Judges { root: true, ..LSM }, flags));
+                }
+                // CLONE_NEWUSER, CLONE_NEWNS, what a thread is made with; the upper half is not looked at.
+                for flags in [0x1000_0000, 0x0002_0000, 0x003d_0f00, 0x0200_0000_0000_0000] {
+                    assert!(may(ROOT, flags), "{flags:x}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn clone3_is_not_there() {
         for architecture in [X86_64, I386] {
-            for judges in [ALONE, LSM, ANY_UNIX] {
+            for judges in [ALONE, LSM, ANY_UNIX, ROOT] {
                 assert!(!passes(judges, architecture, 435, &[]));
             }
         }
@@ -412,7 +459,7 @@ mod tests {
 
     #[test]
     fn it_fits_the_kernel() {
-        for judges in [ALONE, LSM, ANY_UNIX] {
+        for judges in [ALONE, LSM, ANY_UNIX, ROOT] {
             // BPF_MAXINSNS
             assert!(program(judges).len() < 4096);
         }
@@ -447,6 +494,9 @@ mod tests {
         if judges.lsm {
             return true;
         }
+        if judges.root && abi.flagged.contains(&number) && argument(0) & 0x0200_0000 != 0 {
+            return false;
+        }
         let makes_socket = abi.socketcall == Some(number) && [1, 8].contains(&argument(0));
         !(makes_socket || abi.rings.contains(&number))
     }
@@ -460,6 +510,7 @@ mod tests {
             small in any::<[u8; 2]>(),
             lsm in any::<bool>(),
             any_unix in any::<bool>(),
+            root in any::<bool>(),
             near in any::<bool>(),
         ) {
             let mut arguments = arguments;
@@ -467,7 +518,7 @@ mod tests {
                 arguments[0] = u64::from(small[0] & 63);
                 arguments[1] = u64::from(small[1]);
             }
-            let judges = Judges { lsm, any_unix };
+            let judges = Judges { lsm, any_unix, root };
             let call = Call { number, architecture, arguments };
             let known = [X86_64, I386].contains(&architecture);
             let errno = if number == 435 && known { ENOSYS } else { EPERM };
