@@ -184,6 +184,16 @@ impl Bundle {
         Ok(bundle)
     }
 
+    /// The envelope alone, as a line of JSON: what verifiers take that know no bundles.
+    ///
+    /// # Errors
+    /// It has no JSON form.
+    pub fn envelope_line(&self) -> Result<String, serde_json::Error> {
+        let mut line = serde_json::to_string(&self.dsse_envelope)?;
+        line.push('\n');
+        Ok(line)
+    }
+
     /// The key the bundle names. Nobody vouches for it.
     #[must_use]
     pub fn key_id(&self) -> &str {

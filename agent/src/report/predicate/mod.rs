@@ -97,7 +97,7 @@ pub struct Resource {
 }
 
 /// A digest set with the one algorithm in use.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Digest {
     /// Lower-case hex.
     pub sha256: String,
