@@ -19,6 +19,7 @@ pub mod resume;
 pub mod run;
 pub mod secrets;
 pub mod sweep;
+pub mod verify;
 
 /// A kernel edge for CI jobs: default-deny egress, proved by signed evidence.
 #[derive(Debug, Parser)]
@@ -45,6 +46,8 @@ pub enum Command {
     Sweep(sweep::Args),
     /// Show the evidence of a job
     Report(report::Args),
+    /// Decide whether a release may be promoted on its evidence
+    Verify(verify::Args),
     /// Say which image a job made, after its evidence was sealed
     Bind(bind::Args),
     /// Make and show signing keys
@@ -123,6 +126,7 @@ impl Cli {
             Command::Profile(args) => args.run(config.as_deref()),
             Command::Sweep(args) => args.run(config.as_deref()),
             Command::Report(args) => args.run(config.as_deref()),
+            Command::Verify(args) => args.run(),
             Command::Bind(args) => args.run(),
             Command::Key(args) => args.run(config.as_deref()),
             Command::Secrets(args) => args.run(config.as_deref()),

@@ -7,7 +7,7 @@ use cordon_ebpf::abi::verdict::Reason;
 use super::*;
 
 /// A job that did a bit of everything.
-pub(super) fn report() -> Report {
+pub(crate) fn report() -> Report {
     Report {
         schema: SCHEMA.into(),
         mode: ReportMode::Enforce,

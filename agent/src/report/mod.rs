@@ -21,7 +21,7 @@ pub mod envelope;
 pub mod escape;
 pub mod explain;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 pub mod image;
 pub mod incident;
 pub mod json;

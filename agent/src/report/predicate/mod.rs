@@ -19,7 +19,8 @@ use super::{
 
 mod assemble;
 
-pub(super) use assemble::{Budget, LISTS_BUDGET, percent_encoded};
+pub(crate) use assemble::percent_encoded;
+pub(super) use assemble::{Budget, LISTS_BUDGET};
 
 /// How to read `tracePolicy` and the log; its number changes when they do.
 pub const MONITOR_TYPE: &str = "urn:cordon:monitor:egress:v1";
