@@ -21,6 +21,8 @@ pub mod doctor;
 pub mod enforce;
 // What the kernel tells: ring, decoding, ledger.
 pub mod events;
+// The promotion gate: whether a release may be promoted on its evidence. Pure.
+pub mod gate;
 // One job, from admission to seal.
 pub mod job;
 // How much of the host a job may use: pinned, watched, proved, and what it used.

@@ -5,14 +5,15 @@
 
 CORDON is the binary, WORKDIR a directory for keys and evidence (emptied first). Each check is one
 line; the last line counts them, and the exit status is 0 only if none failed. Needs no root. What
-has to be fetched (Debian's cosign package, PyPI's securesystemslib, npm's @sigstore/verify, and the
-schema of SARIF with npm's ajv) is unpacked under --tools (default: target/tools/verifiers) and used
-again; nothing is installed on the host. A verifier that cannot be had counts as failed, or with
+has to be fetched (Debian's cosign package, PyPI's securesystemslib and in-toto-attestation, npm's
+@sigstore/verify, and the schema of SARIF with npm's ajv) is unpacked under --tools (default:
+target/tools/verifiers) and used again; nothing is installed on the host. A verifier that cannot be had counts as failed, or with
 --allow-missing as skipped; those that need node and npm are skipped where these are not installed.
 """
 
 import argparse
 import base64
+import hashlib
 import json
 import os
 import shutil
@@ -64,6 +65,47 @@ SWEEP = Kind(
     "urn:cordon:attestation:secret-sweep:v1",
     b'"times": 3',
     b'"times": 2',
+)
+RUN = Kind(
+    "run",
+    "run.json",
+    "run.sigstore.json",
+    "urn:cordon:attestation:runner-run:v1",
+    b'"denied": 5',
+    b'"denied": 4',
+)
+# Statements that are not about a report: each about the file that is named here.
+SEAL = Kind(
+    "seal",
+    "run.json",
+    "seal.sigstore.json",
+    "https://in-toto.io/attestation/reference/v0.1",
+    b'"denied": 5',
+    b'"denied": 4',
+)
+BINDING = Kind(
+    "binding",
+    "seal.sigstore.json",
+    "binding.sigstore.json",
+    "urn:cordon:attestation:image-binding:v1",
+    b'"mediaType"',
+    b'"mediatype"',
+)
+POLICY = Kind(
+    "trust-policy",
+    "policy.toml",
+    "policy.toml.sigstore.json",
+    "urn:cordon:attestation:trust-policy:v1",
+    b'"1d"',
+    b'"9d"',
+)
+DECISION = Kind(
+    "decision",
+    "image.bin",
+    "vsa.sigstore.json",
+    "https://slsa.dev/verification_summary/v1",
+    b"image",
+    b"IMAGE",
 )
 
 
@@ -147,8 +189,11 @@ class Evidence:
         self.key, self.public = self.make_key("host")
         _, self.other_public = self.make_key("other")
         self.good = work / "good"
-        self.cordon_ok("report", "sign", self.kind.sample, "--key", self.key, "--evidence", self.good)
+        self.make()
         self.bundle = json.loads((self.good / self.kind.bundle).read_text())
+
+    def make(self):
+        self.cordon_ok("report", "sign", self.kind.sample, "--key", self.key, "--evidence", self.good)
 
     def make_key(self, name):
         private = self.work / f"{name}.pem"
@@ -212,6 +257,36 @@ class Evidence:
             ["openssl", "dgst", "-sha256", "-sign", self.key, message], capture_output=True, check=True
         ).stdout
         bundle["dsseEnvelope"]["signatures"][0]["sig"] = base64.b64encode(signature).decode()
+
+
+class Release(Evidence):
+    """A whole release: sealed evidence, bound to an image, and decided on by a signed policy."""
+
+    def make(self):
+        settings = self.work / "config.toml"
+        settings.write_text(f'[host]\nstate_dir = "{self.work}/state"\n')
+        reports = (EGRESS.sample, SWEEP.sample)
+        sign = ("report", "sign", *reports, "--seal", "--key", self.key, "--evidence", self.good)
+        self.cordon_ok("--config", settings, *sign)
+        image = self.good / "image.bin"
+        image.write_bytes(b"an image")
+        digest = hashlib.sha256(image.read_bytes()).hexdigest()
+        self.cordon_ok("bind", self.good, "--subject", f"registry.test/app@sha256:{digest}", "--key", self.key)
+        policy = self.good / "policy.toml"
+        pem = self.public.read_text()
+        shown = self.cordon_ok("key", "show", self.public)
+        identity = next(word for word in shown.split() if word.startswith("SHA256:"))
+        policy.write_text(
+            f'name = "release"\n[[key]]\nrole = "gate"\nfingerprint = "{identity}"\npem = """\n{pem}"""\n'
+            '[evidence]\nmax_age = "1d"\n'
+        )
+        self.cordon_ok("key", "sign-policy", policy, "--key", self.key)
+        # The only key of this policy may not sign evidence, so that the decision is one against it.
+        vsa = ("--vsa-key", self.key, "--vsa", self.good / "vsa.sigstore.json")
+        keys = ("--policy", policy, "--policy-key", self.public)
+        decided = run(self.cordon, "verify", self.good, "--subject", digest, *keys, *vsa)
+        if decided.returncode != 4:
+            sys.exit(f"`cordon verify` ended with {decided.returncode}: {last_line(decided.stderr)}")
 
 
 def flip(text):
@@ -392,6 +467,44 @@ def securesystemslib(evidence, tools):
         return run(python, "-c", SECURESYSTEMSLIB, directory / evidence.kind.bundle, key, evidence.key_id, env=NO_NETWORK)
 
     return verify
+
+
+IN_TOTO = """
+import json, sys
+from google.protobuf.json_format import ParseDict
+from in_toto_attestation.v1 import statement_pb2
+from in_toto_attestation.v1.statement import Statement
+statement = ParseDict(json.load(open(sys.argv[1])), statement_pb2.Statement())
+Statement.copy_from_pb(statement).validate()
+"""
+
+
+def in_toto(tools):
+    """in-toto's own reader of statements."""
+    python = tools / "venv/bin/python"
+    if run(python, "-c", "import in_toto_attestation").returncode != 0:
+        print("      installing in-toto-attestation into the virtual environment ...", flush=True)
+        obtain(python, "-m", "pip", "install", "-q", "in-toto-attestation")
+    return lambda file: run(python, "-c", IN_TOTO, file, env=NO_NETWORK)
+
+
+def check_in_toto(tally, evidence, tools):
+    """The statement is one by the library of those who wrote the specification; spoilt, it is none."""
+    securesystemslib(evidence, tools)
+    validate = in_toto(tools)
+    file = evidence.work / "statement.json"
+    statement = json.loads(evidence.payload())
+    file.write_text(json.dumps(statement))
+    done = validate(file)
+    tally.check("in-toto-attestation accepts the statement", done.returncode == 0, last_line(done.stderr))
+    for how, change in {
+        "another type": {"_type": "https://in-toto.io/Statement/v0.1"},
+        "no subject": {"subject": []},
+        "no predicate type": {"predicateType": ""},
+        "a subject without a digest": {"subject": [{"name": "x"}]},
+    }.items():
+        file.write_text(json.dumps({**statement, **change}))
+        tally.check(f"in-toto-attestation refuses: {how}", validate(file).returncode != 0, "it was accepted")
 
 
 SIGSTORE_JS = """
@@ -577,7 +690,7 @@ def main():
     tools.mkdir(parents=True, exist_ok=True)
 
     tally = Tally()
-    for kind, other in ((EGRESS, SWEEP), (SWEEP, EGRESS)):
+    for kind, other in ((EGRESS, SWEEP), (SWEEP, EGRESS), (RUN, EGRESS)):
         print(f"      === {kind.report}", flush=True)
         evidence = Evidence(options.cordon.resolve(), work / kind.name, kind)
         check_kind(tally, evidence, tools, options.allow_missing)
@@ -585,11 +698,28 @@ def main():
         check_both(tally, evidence, other)
         if kind is SWEEP:
             attempt(tally, "the schema of SARIF", options.allow_missing, lambda: check_sarif(tally, evidence, tools))
+    for kind in (SEAL, BINDING, POLICY, DECISION):
+        print(f"      === {kind.bundle}", flush=True)
+        evidence = Release(options.cordon.resolve(), work / kind.name, kind)
+        check_foreign(tally, evidence, tools, options.allow_missing, evidence_spoils(evidence))
     return tally.finish()
 
 
+def evidence_spoils(evidence):
+    return {how: evidence.spoilt(how) for how in ENVELOPE_SPOILS + STATEMENT_SPOILS}
+
+
 def check_kind(tally, evidence, tools, allow_missing):
-    directories = {how: evidence.spoilt(how) for how in ENVELOPE_SPOILS + STATEMENT_SPOILS}
+    directories = evidence_spoils(evidence)
+    check_own_statuses(tally, evidence, directories)
+    check_determinism(tally, evidence)
+    verify = own(evidence, tools)
+    check_verifier(tally, "cordon report verify", verify, evidence, directories, ENVELOPE_SPOILS + STATEMENT_SPOILS)
+    check_foreign(tally, evidence, tools, allow_missing, directories)
+
+
+def check_foreign(tally, evidence, tools, allow_missing, directories):
+    """What verifiers say that are not cordon's."""
 
     def verifier(name, make, spoils):
         attempt(
@@ -599,10 +729,8 @@ def check_kind(tally, evidence, tools, allow_missing):
             lambda: check_verifier(tally, name, make(evidence, tools), evidence, directories, spoils),
         )
 
-    check_own_statuses(tally, evidence, directories)
-    check_determinism(tally, evidence)
     attempt(tally, "ssh-keygen", allow_missing, lambda: check_fingerprint(tally, evidence))
-    verifier("cordon report verify", own, ENVELOPE_SPOILS + STATEMENT_SPOILS)
+    attempt(tally, "in-toto-attestation", allow_missing, lambda: check_in_toto(tally, evidence, tools))
     verifier("openssl", openssl, ENVELOPE_SPOILS)
     verifier("cosign (bundle)", cosign, (*ENVELOPE_SPOILS, "wrong-report"))
     verifier("cosign (raw envelope)", cosign_raw, ENVELOPE_SPOILS + STATEMENT_SPOILS)

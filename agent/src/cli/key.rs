@@ -5,11 +5,18 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use jiff::Timestamp;
 
-use super::output;
+use super::{output, verify};
 use crate::config::Config;
+use crate::gate::policy::{MAX_POLICY, TrustPolicy};
 use crate::policy::Mistakes;
+use crate::report::envelope::Bundle;
+use crate::report::escape::escape;
 use crate::report::signer::{KeyError, SigningKey, VerifyingKey};
+use crate::report::statement::Statement;
+use crate::sys::dir::Directory;
+use crate::sys::fs::{self, FileError};
 
 /// Arguments of `cordon key`.
 #[derive(clap::Args, Debug)]
@@ -31,6 +38,18 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    /// Sign a trust policy for `cordon verify`
+    ///
+    /// Checks the policy and writes the signature beside it, as FILE.sigstore.json, which is never
+    /// written over. Keep this key apart from those that sign evidence.
+    SignPolicy {
+        /// The policy (TOML)
+        #[arg(value_name = "FILE")]
+        policy: PathBuf,
+        /// Private key (PEM)
+        #[arg(long, value_name = "KEY")]
+        key: PathBuf,
+    },
     /// Show a key's fingerprint and how it is protected
     ///
     /// The fingerprint is the key id in signed evidence, and what
@@ -48,6 +67,10 @@ enum Failure {
     Key(#[from] KeyError),
     #[error(transparent)]
     Config(#[from] Mistakes),
+    #[error("the statement cannot be written as JSON")]
+    Encode(#[from] serde_json::Error),
+    #[error(transparent)]
+    File(#[from] FileError),
     #[error("cannot write to standard output")]
     Output(#[from] io::Error),
 }
@@ -58,6 +81,7 @@ impl Args {
     pub fn run(self, config: Option<&Path>) -> ExitCode {
         let done = match self.command {
             Command::Generate { out } => generate(out, config),
+            Command::SignPolicy { policy, key } => sign_policy(&policy, &key),
             Command::Show { file } => show(&file),
         };
         match done {
@@ -85,6 +109,36 @@ fn generate(out: Option<PathBuf>, config: Option<&Path>) -> Result<(), Failure> 
 /// Where the key is when the command line does not say: the host settings' `signing_key`.
 fn default_path(config: Option<&Path>) -> Result<PathBuf, Failure> {
     Ok(Config::load(config)?.host.signing_key())
+}
+
+fn sign_policy(path: &Path, key: &Path) -> Result<(), Failure> {
+    let bytes = fs::read(path, MAX_POLICY)?;
+    let policy = TrustPolicy::parse(&path.display().to_string(), &bytes)?;
+    let key = SigningKey::load(key)?;
+    let statement = Statement::trust(&policy, &bytes, Timestamp::now());
+    let mut text = serde_json::to_string(&Bundle::sign(&statement.to_bytes()?, &key)?)?;
+    text.push('\n');
+    let bundle = verify::signature_of(path);
+    publish(&bundle, text.as_bytes())?;
+    Ok(output::data(&format!(
+        "policy     {}\nsignature  {}\nsigned by  {}\n",
+        escape(&policy.name),
+        escape(&bundle.to_string_lossy()),
+        key.public().id(),
+    ))?)
+}
+
+/// Writes a new file, which is on disk when this returns.
+pub(super) fn publish(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.ok_or_else(|| {
+        let nameless = io::Error::new(io::ErrorKind::InvalidInput, "this names no file");
+        FileError::on("write", path)(nameless)
+    })?;
+    Directory::open(parent.unwrap_or_else(|| Path::new(".")))?.publish(name, bytes, 0o644)
 }
 
 fn show(path: &Path) -> Result<(), Failure> {

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 
 use crate::sandbox::init;
 
+pub mod bind;
 pub mod doctor;
 pub mod host;
 pub mod key;
@@ -18,6 +19,7 @@ pub mod resume;
 pub mod run;
 pub mod secrets;
 pub mod sweep;
+pub mod verify;
 
 /// A kernel edge for CI jobs: default-deny egress, proved by signed evidence.
 #[derive(Debug, Parser)]
@@ -44,6 +46,10 @@ pub enum Command {
     Sweep(sweep::Args),
     /// Show the evidence of a job
     Report(report::Args),
+    /// Decide whether a release may be promoted on its evidence
+    Verify(verify::Args),
+    /// Say which image a job made, after its evidence was sealed
+    Bind(bind::Args),
     /// Make and show signing keys
     Key(key::Args),
     /// Register values that must not be in a job, and fingerprint those that may
@@ -120,6 +126,8 @@ impl Cli {
             Command::Profile(args) => args.run(config.as_deref()),
             Command::Sweep(args) => args.run(config.as_deref()),
             Command::Report(args) => args.run(config.as_deref()),
+            Command::Verify(args) => args.run(),
+            Command::Bind(args) => args.run(),
             Command::Key(args) => args.run(config.as_deref()),
             Command::Secrets(args) => args.run(config.as_deref()),
             Command::Doctor(args) => args.run(config.as_deref()),

@@ -25,10 +25,13 @@ use crate::job::run::{Ended, Request, RunError, run};
 use crate::limits::evidence::{Answer, Change, Kind, Met};
 use crate::policy::{Library, Mode, Policy, compile, remedy};
 use crate::report::build::{protocol, remedy_for, socket_kind};
+use crate::report::chain::Chain;
 use crate::report::escape::escape;
+use crate::report::image::Image;
 use crate::report::incident::about;
 use crate::report::signer::SigningKey;
 use crate::report::sink::EvidenceDir;
+use crate::report::statement::Subject;
 use crate::report::sweep::{Taken, line};
 use crate::report::{NameVerdict, Outcome};
 use crate::sandbox::InheritedError;
@@ -85,6 +88,9 @@ pub struct Args {
     /// Where the signed report goes; a new directory below the state directory if not given
     #[arg(long, value_name = "DIR")]
     evidence: Option<PathBuf>,
+    /// An image that the command makes, by its sha256; may be repeated. `cordon bind` says it later
+    #[arg(long, value_name = "DIGEST")]
+    subject: Vec<Image>,
     /// Run the command as this user
     #[arg(long, value_name = "NAME|UID")]
     user: Option<String>,
@@ -147,6 +153,7 @@ impl Args {
             profile,
             audit,
             evidence,
+            subject,
             user,
             status_file: _,
             quiet,
@@ -171,6 +178,10 @@ impl Args {
             text: chain(&error),
         })?;
         let key = signing_key(&config.host.signing_key())?;
+        // A chain that gives no numbers is found out now, and not when the job has run.
+        Chain::new(&config.host.state_dir, key.public())
+            .check()
+            .map_err(|error| Failure::usage(chain(&error)))?;
         let evidence = evidence.unwrap_or_else(|| default_evidence(&config));
         let evidence =
             EvidenceDir::prepare(&evidence).map_err(|error| Failure::usage(chain(&error)))?;
@@ -182,6 +193,7 @@ impl Args {
             config,
             evidence,
             key,
+            subjects: subject.iter().map(Subject::from).collect(),
         };
         let mode = request.policy.mode;
         let mut tell = |news: News| {

@@ -1,6 +1,7 @@
 //! What the report says of its own limits.
 
 use crate::enforce::{EnforceError, Enforced, chain};
+use crate::report::run::ENFORCEMENT_GAP;
 use crate::report::{Coverage, Layer};
 use crate::sandbox::Plan;
 use crate::sandbox::filter::Judges;
@@ -115,7 +116,7 @@ pub fn coverage(
     layers.extend(around.layers.iter().cloned());
     let mut spots: Vec<String> = Vec::new();
     if let Err(error) = holds {
-        spots.push(format!("ENFORCEMENT HAD A GAP: {}", chain(&error)));
+        spots.push(format!("{ENFORCEMENT_GAP}: {}", chain(&error)));
         for layer in &mut layers {
             layer.active &= !error.is_about(&layer.name);
         }

@@ -12,5 +12,6 @@ pub mod namespaces;
 pub mod record;
 pub mod resume;
 pub mod run;
+mod sealing;
 pub mod sweeping;
 pub mod watch;

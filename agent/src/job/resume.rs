@@ -18,6 +18,7 @@ use super::limiting::Limiting;
 use super::namespaces::Namespaces;
 use super::record::{Record, Stage};
 use super::run::{self, Job, Ran, RunError, Tell};
+use super::sealing;
 use super::sweeping;
 use super::watch::Watch;
 use crate::cgroup::Cgroup;
@@ -28,11 +29,11 @@ use crate::events::ledger::{Ledger, News};
 use crate::events::ring::Pump;
 use crate::policy::{Mode, Policy, Ruleset, compile};
 use crate::report::signer::SigningKey;
-use crate::report::sink::{BUNDLE_NAME, EvidenceDir, Reports, Written};
+use crate::report::sink::{BUNDLE_NAME, EvidenceDir, Written};
 use crate::report::statement::REPORT_NAME;
 use crate::report::sweep::SweepReport;
 use crate::report::verify::verify;
-use crate::report::{Coverage, Interruption, Layer, Outcome, Report};
+use crate::report::{Coverage, Interruption, Layer, Outcome, Report, seal};
 use crate::secrets::ledger::Occasion;
 use crate::sys::signals::Signals;
 use crate::sys::{fs, netns, privilege};
@@ -227,11 +228,10 @@ async fn end(
             (report, Cleared::Orphan(orphan))
         }
     };
-    let reports = sweep.as_ref().map_or_else(
-        || Reports::from(&report),
-        |sweep| Reports::from((&report, sweep)),
-    );
-    let written = evidence.write(&reports, key);
+    let record = taken.record.as_ref();
+    let subjects = record.map_or_else(Vec::new, |record| record.subjects.clone());
+    let reports = (&report, sweep.as_ref());
+    let written = sealing::seal(&evidence, (config, key), reports, &subjects);
     let cleared = match cleared {
         Cleared::Place(place) => host.clear_place(place),
         Cleared::Orphan(orphan) => host.clear_orphan(*orphan),
@@ -278,15 +278,17 @@ fn examine(host: &Host, orphan: &Orphan, key: &SigningKey) -> Known {
     }
 }
 
-/// Whether its cordon was killed after it had written the evidence, of which this bundle is the last.
+/// Whether its cordon was killed after it had written the evidence, of which the seal is the last.
 /// A job could have put files there; only our signature counts.
 fn has_evidence(record: &Record, key: &SigningKey) -> bool {
     let read = |name| fs::read(&record.evidence.join(name), EVIDENCE_LIMIT).ok();
     let (Some(report), Some(bundle)) = (read(REPORT_NAME), read(BUNDLE_NAME)) else {
         return false;
     };
-    verify::<Report>(&report, &bundle, key.public())
-        .is_ok_and(|verified| verified.report.job.id == record.id)
+    let sealed = |seal: Vec<u8>| seal::covers(&seal, key.public(), REPORT_NAME, &report);
+    read(seal::BUNDLE_NAME).is_some_and(sealed)
+        && verify::<Report>(&report, &bundle, key.public())
+            .is_ok_and(|verified| verified.report.job.id == record.id)
 }
 
 /// A job that is being taken over, with all that can be said of it.

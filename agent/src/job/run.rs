@@ -18,6 +18,7 @@ use super::limiting::Limiting;
 use super::namespaces::Namespaces;
 use super::record::{Record, Stage, Start};
 use super::resume;
+use super::sealing::seal;
 use super::sweeping::{self, Sweeping};
 use super::watch::{Questions, Watch};
 use crate::config::{Config, DnsConfig, UnixSockets};
@@ -30,7 +31,8 @@ use crate::limits::LimitsError;
 use crate::policy::{Policy, Ruleset, SecretsPolicy};
 use crate::report::build::{Facts, build};
 use crate::report::signer::SigningKey;
-use crate::report::sink::{EvidenceDir, Reports, SinkError, Written};
+use crate::report::sink::{EvidenceDir, SinkError, Written};
+use crate::report::statement::Subject;
 use crate::report::sweep::SweepReport;
 use crate::report::{Coverage, Interruption, JobFacts, Outcome, Platform, Report};
 use crate::sandbox::filter::Judges;
@@ -65,6 +67,8 @@ pub struct Request {
     pub evidence: EvidenceDir,
     /// What signs it.
     pub key: SigningKey,
+    /// What the command makes, as far as that is known: images, by digest.
+    pub subjects: Vec<Subject>,
 }
 
 /// A job that ran, with its evidence on disk.
@@ -292,11 +296,13 @@ async fn run_placed(
     let mut report = report(&job, host, &enforced, place, &watch.ledger, dns, &ran)?;
     watch.conclude(&mut report, tell);
     let sweep = sweep_report(&job, host, place, &watch, &report)?;
-    let reports = sweep.as_ref().map_or_else(
-        || Reports::from(&report),
-        |sweep| Reports::from((&report, sweep)),
-    );
-    let written = request.evidence.write(&reports, &request.key)?;
+    let by = (&request.config, &request.key);
+    let written = seal(
+        &request.evidence,
+        by,
+        (&report, sweep.as_ref()),
+        &request.subjects,
+    )?;
     let Ran {
         outcome,
         not_started,
@@ -334,6 +340,7 @@ fn record(
         cgroup: place.cgroup.id(),
         netns: bound.netns(),
         evidence: request.evidence.path(),
+        subjects: &request.subjects,
         command: &job.command,
         arguments: job.arguments,
         as_root: job.as_root,

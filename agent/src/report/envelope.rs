@@ -184,6 +184,38 @@ impl Bundle {
         Ok(bundle)
     }
 
+    /// Reads an envelope without a bundle; its form is checked, its signature is not.
+    ///
+    /// # Errors
+    /// See [`EnvelopeError`].
+    pub fn parse_envelope(bytes: &[u8]) -> Result<Self, EnvelopeError> {
+        bounded("envelope", bytes.len(), MAX_BUNDLE)?;
+        let dsse_envelope: DsseEnvelope = json::parse(bytes).map_err(EnvelopeError::Json)?;
+        expect("payloadType", &dsse_envelope.payload_type, PAYLOAD_TYPE)?;
+        let mut bundle = Self {
+            media_type: MEDIA_TYPE.into(),
+            verification_material: VerificationMaterial {
+                public_key: PublicKeyHint {
+                    hint: String::new(),
+                },
+            },
+            dsse_envelope,
+        };
+        let hint = bundle.signature()?.keyid.clone();
+        bundle.verification_material.public_key.hint = hint;
+        Ok(bundle)
+    }
+
+    /// The envelope alone, as a line of JSON: what verifiers take that know no bundles.
+    ///
+    /// # Errors
+    /// It has no JSON form.
+    pub fn envelope_line(&self) -> Result<String, serde_json::Error> {
+        let mut line = serde_json::to_string(&self.dsse_envelope)?;
+        line.push('\n');
+        Ok(line)
+    }
+
     /// The key the bundle names. Nobody vouches for it.
     #[must_use]
     pub fn key_id(&self) -> &str {
@@ -314,6 +346,22 @@ mod tests {
                 matches!(check(&bad), Err(EnvelopeError::OtherType { .. })),
                 "{bad}"
             );
+        }
+    }
+
+    #[test]
+    fn an_envelope_alone_is_read_as_strictly() {
+        let bundle = Bundle::sign(PAYLOAD, &published_key()).unwrap();
+        let line = bundle.envelope_line().unwrap();
+        assert!(line.ends_with("]}\n") && !line.trim_end().contains('\n'));
+        assert_eq!(Bundle::parse_envelope(line.as_bytes()).unwrap(), bundle);
+        for bad in [
+            line.replacen('{', r#"{"payload":"","#, 1),
+            line.replacen('{', r#"{"more":1,"#, 1),
+            line.replace(PAYLOAD_TYPE, "text/plain"),
+            line.replace("}]}", r#"},{"sig":"","keyid":""}]}"#),
+        ] {
+            Bundle::parse_envelope(bad.as_bytes()).unwrap_err();
         }
     }
 

@@ -12,7 +12,7 @@ use crate::limits::evidence::{
 use crate::policy::limits::Resource;
 
 /// A job that did a bit of everything.
-pub(super) fn report() -> Report {
+pub(crate) fn report() -> Report {
     Report {
         schema: SCHEMA.into(),
         mode: ReportMode::Enforce,

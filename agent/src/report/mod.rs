@@ -16,15 +16,20 @@ use serde::{Deserialize, Serialize};
 use crate::limits::evidence::Limits;
 
 pub mod attested;
+pub mod binding;
 pub mod build;
+pub mod chain;
 pub mod envelope;
 pub mod escape;
 pub mod explain;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
+pub mod image;
 pub mod incident;
 pub mod json;
 pub mod predicate;
+pub mod run;
+pub mod seal;
 pub mod signer;
 pub mod sink;
 pub mod statement;

@@ -181,12 +181,17 @@ impl VerifyingKey {
         let pem = fs::read(path, MAX_KEY_FILE)?;
         std::str::from_utf8(&pem)
             .ok()
-            .and_then(|pem| ecdsa::VerifyingKey::from_public_key_pem(pem).ok())
-            .map(Self)
+            .and_then(Self::from_pem)
             .ok_or_else(|| KeyError::NotAKey {
                 path: path.into(),
                 expected: "public",
             })
+    }
+
+    /// Reads a public key (SPKI PEM), if it is one.
+    #[must_use]
+    pub fn from_pem(pem: &str) -> Option<Self> {
+        ecdsa::VerifyingKey::from_public_key_pem(pem).ok().map(Self)
     }
 
     /// The key as SPKI PEM.
@@ -266,13 +271,13 @@ fn parent(path: &Path) -> &Path {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
 
     /// A key for golden files. It is public, and so worth nothing.
-    pub(in crate::report) fn published_key() -> SigningKey {
+    pub(crate) fn published_key() -> SigningKey {
         SigningKey(ecdsa::SigningKey::from_slice(&[7; 32]).unwrap())
     }
 

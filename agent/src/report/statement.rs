@@ -88,7 +88,13 @@ impl<P: Attestation> Statement<P> {
     {
         let sha256 = sha256_hex(file);
         let predicate = report.predicate(&sha256, key_id);
-        let mut subject = vec![Subject::new(R::REPORT_NAME, &sha256)];
+        Self::about(Subject::new(R::REPORT_NAME, &sha256), artefacts, predicate)
+    }
+
+    /// A statement about a subject, and about artefacts besides.
+    #[must_use]
+    pub fn about(subject: Subject, artefacts: &[Subject], predicate: P) -> Self {
+        let mut subject = vec![subject];
         subject.extend_from_slice(artefacts);
         Self {
             r#type: STATEMENT_TYPE.into(),
@@ -120,6 +126,12 @@ impl<P: Attestation> Statement<P> {
         expect("_type", head.r#type, STATEMENT_TYPE)?;
         expect("predicateType", head.predicate_type, P::TYPE)?;
         json::parse(verified).map_err(malformed)
+    }
+
+    /// What it is about besides its report: what the job made.
+    #[must_use]
+    pub fn artefacts(&self) -> &[Subject] {
+        self.subject.get(1..).unwrap_or_default()
     }
 
     /// Whether it is about content of this SHA-256.

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::attested::{Attestation as _, Attested};
 use super::envelope::{Bundle, EnvelopeError};
+use super::run::RunReport;
 use super::signer::VerifyingKey;
 use super::statement::{Statement, StatementError, sha256_hex};
 use super::sweep::SweepReport;
@@ -62,13 +63,15 @@ pub struct Verified<R: Attested> {
     pub payload: Vec<u8>,
 }
 
-/// A report of either kind.
+/// A report of any kind.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum AnyReport {
     /// What left the job.
     Egress(Box<Report>),
     /// Which secrets it held.
     Sweep(Box<SweepReport>),
+    /// What both come to.
+    Run(Box<RunReport>),
 }
 
 /// Checks that `key` signed `bundle`, a statement about reports of this kind, and that it is about
@@ -114,20 +117,21 @@ pub fn parse_report<R: Attested>(bytes: &[u8]) -> Result<R, VerifyError> {
 }
 
 impl AnyReport {
-    /// Reads a report of either kind; nobody vouches for it.
+    /// Reads a report of any kind; nobody vouches for it.
     ///
     /// # Errors
-    /// It is neither, is one of another version, or contradicts itself.
+    /// It is none, is one of another version, or contradicts itself.
     pub fn parse(bytes: &[u8]) -> Result<Self, VerifyError> {
-        /// Both kinds, for messages.
-        const EITHER: &str = "cordon/egress-report/v1 or cordon/secret-sweep/v1";
-        let (found, value) = open(bytes, EITHER)?;
+        /// All kinds, for messages.
+        const ANY: &str = "cordon/egress-report/v1, cordon/secret-sweep/v1 or cordon/runner-run/v1";
+        let (found, value) = open(bytes, ANY)?;
         match found.as_str() {
             <Report as Attested>::SCHEMA => Ok(Self::Egress(Box::new(read(value)?))),
             <SweepReport as Attested>::SCHEMA => Ok(Self::Sweep(Box::new(read(value)?))),
+            <RunReport as Attested>::SCHEMA => Ok(Self::Run(Box::new(read(value)?))),
             _ => Err(VerifyError::Schema {
                 found,
-                expected: EITHER,
+                expected: ANY,
             }),
         }
     }

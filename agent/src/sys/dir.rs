@@ -10,7 +10,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, renameat};
 use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
@@ -120,6 +120,24 @@ impl Directory {
         openat(&self.handle, name, flags, Mode::empty())
             .map(File::from)
             .map_err(|errno| self.error("open", name, errno))
+    }
+
+    /// Reads a regular file of at most `limit` bytes somewhere below the directory.
+    ///
+    /// # Errors
+    /// As [`Self::read`]; also where a link is on the way, or the path leads out.
+    pub fn read_below(&self, path: &str, limit: u64) -> Result<Vec<u8>, FileError> {
+        let how = OpenHow::new()
+            .flags(OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC)
+            .resolve(
+                ResolveFlag::RESOLVE_BENEATH
+                    | ResolveFlag::RESOLVE_NO_SYMLINKS
+                    | ResolveFlag::RESOLVE_NO_MAGICLINKS,
+            );
+        let file = openat2(&self.handle, path, how)
+            .map(File::from)
+            .map_err(|errno| self.error("open", path, errno))?;
+        super::fs::read_regular(file, &self.path.join(path), limit)
     }
 
     /// Writes a new file whole or not at all, on disk when this returns.
@@ -247,6 +265,28 @@ mod tests {
         dir.read("pipe", 9).unwrap_err();
         let error = dir.read("file", 3).unwrap_err();
         assert_eq!(error.source.kind(), io::ErrorKind::FileTooLarge);
+    }
+
+    #[test]
+    fn reading_below_follows_no_link_and_does_not_leave() {
+        let base = tempfile::tempdir().unwrap();
+        let dir = Directory::open_or_create(&base.path().join("dir"), 0o755).unwrap();
+        let sub = Directory::open_or_create(&base.path().join("dir/sub"), 0o755).unwrap();
+        sub.publish("file", b"four", 0o644).unwrap();
+        symlink("sub", base.path().join("dir/link")).unwrap();
+        symlink("file", base.path().join("dir/sub/link")).unwrap();
+        assert_eq!(dir.read_below("sub/file", 4).unwrap(), b"four");
+        for path in [
+            "sub/file/",
+            "link/file",
+            "sub/link",
+            "../dir/sub/file",
+            "/etc/passwd",
+            "sub",
+        ] {
+            dir.read_below(path, 9).unwrap_err();
+        }
+        dir.read_below("sub/file", 3).unwrap_err();
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod dns_names;
 mod dns_upstream;
 mod doctor;
 mod downgrade;
+mod gate;
 mod harness;
 mod lease;
 mod life;
@@ -60,6 +61,7 @@ pub fn all() -> Vec<Story> {
         sandbox::stories(),
         lsm::stories(),
         sweep::stories(),
+        gate::stories(),
         refusals::stories(),
         downgrade::stories(),
         report::stories(),

@@ -24,6 +24,7 @@ use crate::policy::{
     DnsPolicy, DomainPattern, Endpoint, Mode, Origin, Policy, PortSet, ProfileSource, Protocol,
     Rule, Ruleset, Upstream, Verify, compile,
 };
+use crate::report::statement::Subject;
 use crate::report::{Interruption, Layer};
 use crate::sys::fs;
 
@@ -64,6 +65,9 @@ pub struct Record {
     pub netns: u64,
     /// Where its evidence goes.
     pub evidence: PathBuf,
+    /// What it makes, as far as that was said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subjects: Vec<Subject>,
     /// First word of the command.
     pub command: String,
     /// How many arguments it had.
@@ -177,6 +181,8 @@ pub struct Start<'a> {
     pub netns: u64,
     /// Where its evidence goes.
     pub evidence: &'a Path,
+    /// What it makes.
+    pub subjects: &'a [Subject],
     /// First word of the command.
     pub command: &'a str,
     /// How many arguments follow.
@@ -202,6 +208,7 @@ impl Record {
             cgroup,
             netns,
             evidence,
+            subjects,
             command,
             arguments,
             as_root,
@@ -220,6 +227,7 @@ impl Record {
             cordon: std::process::id(),
             netns,
             evidence,
+            subjects: subjects.to_vec(),
             command: command.to_owned(),
             arguments,
             as_root,

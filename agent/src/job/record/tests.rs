@@ -1,6 +1,7 @@
 //! What is written is read back, and what was changed is refused.
 
 use super::*;
+use crate::report::statement::Subject;
 
 const PROFILE: &str = r#"
 name = "all-kinds"
@@ -63,6 +64,7 @@ fn record() -> (Policy, Record) {
         cgroup: 42,
         netns: 7,
         evidence: Path::new("/evidence"),
+        subjects: &[Subject::new("registry.test/app", &"1a".repeat(32))],
         command: "/usr/bin/make",
         arguments: 2,
         as_root: false,

@@ -242,7 +242,7 @@ impl Budget {
 }
 
 /// The text as a part of a URI: RFC 3986's unreserved characters, and the `kept` ones, as they are.
-pub(in crate::report) fn percent_encoded(text: &str, kept: &[u8]) -> String {
+pub(crate) fn percent_encoded(text: &str, kept: &[u8]) -> String {
     text.bytes()
         .map(|byte| {
             if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || kept.contains(&byte) {

@@ -19,7 +19,8 @@ use super::{
 
 mod assemble;
 
-pub(super) use assemble::{Budget, LISTS_BUDGET, percent_encoded};
+pub(crate) use assemble::percent_encoded;
+pub(super) use assemble::{Budget, LISTS_BUDGET};
 
 /// How to read `tracePolicy` and the log; its number changes when they do.
 pub const MONITOR_TYPE: &str = "urn:cordon:monitor:egress:v1";
@@ -97,7 +98,7 @@ pub struct Resource {
 }
 
 /// A digest set with the one algorithm in use.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Digest {
     /// Lower-case hex.
     pub sha256: String,

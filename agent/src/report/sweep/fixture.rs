@@ -6,7 +6,7 @@ use super::*;
 use crate::report::{Interruption, fixture};
 
 /// A job with a token of its own, a key it should not have, and everything else that can be said.
-pub(in crate::report) fn report() -> SweepReport {
+pub(crate) fn report() -> SweepReport {
     let job = fixture::report().job;
     SweepReport {
         schema: SCHEMA.into(),
@@ -52,7 +52,7 @@ pub(in crate::report) fn report() -> SweepReport {
 }
 
 /// The same job with nothing wrong: everything looked into, nothing found.
-pub(in crate::report) fn clean() -> SweepReport {
+pub(crate) fn clean() -> SweepReport {
     let mut report = report();
     let end = report.coverage.job_end;
     report.findings.clear();

@@ -16,7 +16,7 @@ use super::{JobFacts, Platform};
 mod coverage;
 mod finding;
 #[cfg(test)]
-pub(super) mod fixture;
+pub(crate) mod fixture;
 mod line;
 mod policy;
 mod predicate;

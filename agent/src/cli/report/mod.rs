@@ -8,16 +8,24 @@ use clap::{ColorChoice, Subcommand, ValueEnum};
 use nix::errno::Errno;
 
 use super::output;
-use crate::report::attested::{Attestation as _, Attested};
-use crate::report::envelope::{EnvelopeError, MAX_BUNDLE};
-use crate::report::escape::escape;
-use crate::report::signer::{KeyError, SigningKey, VerifyingKey};
-use crate::report::sink::{EvidenceDir, Reports, SinkError};
+use crate::policy::Mistakes;
+use crate::report::attested::Attested;
+use crate::report::envelope::EnvelopeError;
+use crate::report::run::{RunReport, text as run_text};
+use crate::report::seal::{self, SealError};
+use crate::report::signer::KeyError;
+use crate::report::sink::SinkError;
 use crate::report::sweep::{SweepReport, sarif, text as sweep_text};
-use crate::report::verify::{AnyReport, Verified, VerifyError, parse_report, verify};
-use crate::report::{JobFacts, Report, json, text};
+use crate::report::verify::{AnyReport, VerifyError, parse_report};
+use crate::report::{Report, json, text};
 use crate::sys::dir::Directory;
 use crate::sys::fs;
+
+pub(super) mod check;
+mod sign;
+
+use check::check;
+use sign::{How, sign};
 
 /// 256 MiB: far above what the ledger's bounds let a report become.
 const MAX_REPORT: u64 = 256 << 20;
@@ -32,7 +40,8 @@ const DEFAULT_WIDTH: usize = 100;
   2  wrong usage
   3  evidence missing or incomplete
   4  untrusted: not signed with that key
-  5  the statement is about another report, or the reports are about different jobs
+  5  the statement is about another report, the reports are about different jobs, or a file is not
+     the sealed one
   7  malformed, or over the limits
   8  could not decide: a file could not be read or written, or the key not used")]
 pub struct Args {
@@ -80,14 +89,18 @@ pub enum Command {
         #[arg(value_name = "DIR|FILE")]
         path: PathBuf,
     },
-    /// Sign a report file again, into an evidence directory of its own
+    /// Sign report files again, into an evidence directory of their own
     ///
     /// For changing to a new key, and for trying verifiers without running a job. The signature
-    /// then says that the holder of KEY vouches for the file, not that this host watched the job.
+    /// then says that the holder of KEY vouches for the files, not that this host watched the job.
     Sign {
-        /// Report to sign
-        #[arg(value_name = "REPORT.json")]
-        report: PathBuf,
+        /// Reports to sign, of one job
+        #[arg(value_name = "REPORT.json", required = true)]
+        reports: Vec<PathBuf>,
+        /// Write the run report as well and seal all of it, with the next number of KEY's chain in
+        /// the state directory
+        #[arg(long)]
+        seal: bool,
         /// Private key (PEM)
         #[arg(long, value_name = "KEY")]
         key: PathBuf,
@@ -104,35 +117,62 @@ pub enum Kind {
     Egress,
     /// Which secrets it held
     Sweep,
+    /// What both come to
+    Run,
 }
 
 #[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error("the reports are of different jobs: egress of `{egress}`, secret sweep of `{sweep}`")]
-    DifferentJobs { egress: String, sweep: String },
+pub(super) enum Failure {
+    #[error("the evidence names another image already: {names}")]
+    Bound { names: String },
+    #[error("the reports are of different jobs: egress of `{egress}`, {other} of `{id}`")]
+    DifferentJobs {
+        egress: String,
+        other: &'static str,
+        id: String,
+    },
     #[error("cannot write the report as JSON")]
     Encode(#[from] serde_json::Error),
     #[error(transparent)]
     File(#[from] fs::FileError),
     #[error(transparent)]
     Key(#[from] KeyError),
+    #[error(transparent)]
+    Mistakes(#[from] Mistakes),
+    #[error("to be sealed, there must be one egress report, at most one sweep, and no run report")]
+    NotSealable,
     #[error("cannot write to standard output")]
     Output(#[from] io::Error),
+    #[error("`{name}` is not the file that was sealed")]
+    Piece { name: String },
+    #[error(transparent)]
+    Seal(#[from] SealError),
     #[error(transparent)]
     Sink(#[from] SinkError),
+    #[error("two of the reports are of one kind: give each an evidence directory of its own")]
+    Twice,
     #[error(transparent)]
     Verify(#[from] VerifyError),
 }
 
 impl Failure {
     /// The status that `after_help` documents.
-    fn status(&self) -> u8 {
+    pub(super) fn status(&self) -> u8 {
         match self {
-            Self::Verify(VerifyError::Envelope(EnvelopeError::Untrusted { .. })) => 4,
-            Self::DifferentJobs { .. } | Self::Verify(VerifyError::OtherReport { .. }) => 5,
-            Self::Verify(_) => 7,
+            Self::NotSealable | Self::Twice => 2,
+            Self::Verify(VerifyError::Envelope(EnvelopeError::Untrusted { .. }))
+            | Self::Seal(SealError::Envelope(EnvelopeError::Untrusted { .. })) => 4,
+            Self::Bound { .. }
+            | Self::DifferentJobs { .. }
+            | Self::Piece { .. }
+            | Self::Verify(VerifyError::OtherReport { .. }) => 5,
+            Self::Verify(_) | Self::Seal(_) => 7,
             Self::File(error) => file_status(&error.source),
-            Self::Encode(_) | Self::Key(_) | Self::Output(_) | Self::Sink(_) => 8,
+            Self::Encode(_)
+            | Self::Key(_)
+            | Self::Mistakes(_)
+            | Self::Output(_)
+            | Self::Sink(_) => 8,
         }
     }
 }
@@ -153,7 +193,7 @@ fn file_status(error: &io::Error) -> u8 {
 impl Args {
     /// Runs it.
     #[must_use]
-    pub fn run(self, _config: Option<&Path>) -> ExitCode {
+    pub fn run(self, config: Option<&Path>) -> ExitCode {
         let done = match self.command {
             Command::Show {
                 path,
@@ -171,10 +211,18 @@ impl Args {
             Command::Verify { dir, key, only } => check(&dir, &key, only),
             Command::Sarif { path } => print_sarif(&path),
             Command::Sign {
-                report,
+                reports,
+                seal,
                 key,
                 evidence,
-            } => sign(&report, &key, &evidence),
+            } => {
+                let how = if seal {
+                    How::Sealed(config)
+                } else {
+                    How::Signed
+                };
+                sign(&reports, how, &key, &evidence)
+            }
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,
@@ -200,6 +248,7 @@ fn show(
         .map(|report| match report {
             AnyReport::Egress(report) => text::render(report, width, colour),
             AnyReport::Sweep(report) => sweep_text::render(report, width, colour),
+            AnyReport::Run(report) => run_text::render(report),
         })
         .collect();
     output::data(&texts.join("\n\n"))?;
@@ -212,6 +261,7 @@ fn show_json(path: &Path, only: Option<Kind>) -> Result<(), Failure> {
     let text = match reports.first() {
         Some(AnyReport::Egress(report)) => json::pretty(report)?,
         Some(AnyReport::Sweep(report)) => json::pretty(report)?,
+        Some(AnyReport::Run(report)) => json::pretty(report)?,
         None => return Ok(()),
     };
     Ok(output::data(&text)?)
@@ -236,17 +286,22 @@ fn find(path: &Path, only: Option<Kind>) -> Result<Vec<AnyReport>, Failure> {
                 None => AnyReport::parse(&bytes)?,
                 Some(Kind::Egress) => AnyReport::Egress(Box::new(parse_report(&bytes)?)),
                 Some(Kind::Sweep) => AnyReport::Sweep(Box::new(parse_report(&bytes)?)),
+                Some(Kind::Run) => AnyReport::Run(Box::new(parse_report(&bytes)?)),
             }]);
         }
         Err(error) => return Err(error.into()),
     };
-    let (egress, sweep) = present(&dir, only)?;
+    let present = present(&dir, only)?;
     let mut reports = Vec::new();
-    if egress {
+    if present.has(Kind::Egress) {
         reports.push(AnyReport::Egress(Box::new(read(&dir)?)));
     }
-    if sweep {
+    if present.has(Kind::Sweep) {
         reports.push(AnyReport::Sweep(Box::new(read(&dir)?)));
+    }
+    // Of several reports, that of the run has nothing that the others do not show.
+    if present.has(Kind::Run) && reports.is_empty() {
+        reports.push(AnyReport::Run(Box::new(read(&dir)?)));
     }
     Ok(reports)
 }
@@ -257,17 +312,41 @@ fn read<R: Attested>(dir: &Directory) -> Result<R, Failure> {
 
 /// Which reports of a directory to look at: those that are asked for, or else those of which there is
 /// a trace. That of egress is looked for where there is none, since each job has one.
-fn present(dir: &Directory, only: Option<Kind>) -> Result<(bool, bool), Failure> {
+fn present(dir: &Directory, only: Option<Kind>) -> Result<Present, Failure> {
+    if let Some(only) = only {
+        return Ok(Present {
+            kinds: vec![only],
+            seal: false,
+        });
+    }
     let trace = |report, bundle| -> Result<bool, fs::FileError> {
         Ok(dir.contains(report)? || dir.contains(bundle)?)
     };
-    let egress = trace(Report::REPORT_NAME, Report::BUNDLE_NAME)?;
-    let sweep = trace(SweepReport::REPORT_NAME, SweepReport::BUNDLE_NAME)?;
-    Ok(match only {
-        Some(Kind::Egress) => (true, false),
-        Some(Kind::Sweep) => (false, true),
-        None => (egress || !sweep, sweep),
-    })
+    let mut kinds = Vec::new();
+    if trace(SweepReport::REPORT_NAME, SweepReport::BUNDLE_NAME)? {
+        kinds.push(Kind::Sweep);
+    }
+    if trace(RunReport::REPORT_NAME, RunReport::BUNDLE_NAME)? {
+        kinds.push(Kind::Run);
+    }
+    if kinds.is_empty() || trace(Report::REPORT_NAME, Report::BUNDLE_NAME)? {
+        kinds.push(Kind::Egress);
+    }
+    let seal = trace(seal::BUNDLE_NAME, seal::ENVELOPES_NAME)?;
+    Ok(Present { kinds, seal })
+}
+
+/// What of an evidence directory to look at.
+#[derive(Clone, Debug)]
+struct Present {
+    kinds: Vec<Kind>,
+    seal: bool,
+}
+
+impl Present {
+    fn has(&self, kind: Kind) -> bool {
+        self.kinds.contains(&kind)
+    }
 }
 
 pub(super) fn terminal_width() -> usize {
@@ -283,109 +362,8 @@ pub(super) fn wants_color(choice: ColorChoice) -> bool {
     }
 }
 
-fn check(path: &Path, key: &Path, only: Option<Kind>) -> Result<(), Failure> {
-    let key = VerifyingKey::load(key)?;
-    let dir = open_evidence(path)?;
-    let (egress, sweep) = present(&dir, only)?;
-    let egress = egress.then(|| genuine::<Report>(&dir, key)).transpose()?;
-    let sweep = sweep
-        .then(|| genuine::<SweepReport>(&dir, key))
-        .transpose()?;
-    if let (Some(egress), Some(sweep)) = (&egress, &sweep) {
-        same_job(&egress.report, &sweep.report)?;
-    }
-    let mut text = String::new();
-    if let Some(verified) = &egress {
-        text.push_str(&confirmation(verified, &key.id()));
-    }
-    if let Some(verified) = &sweep {
-        text.push_str(if text.is_empty() { "" } else { "\n" });
-        text.push_str(&sweep_confirmation(verified, &key.id()));
-    }
-    output::data(&text)?;
-    Ok(())
-}
-
-fn genuine<R: Attested>(dir: &Directory, key: VerifyingKey) -> Result<Verified<R>, Failure> {
-    let report = dir.read(R::REPORT_NAME, MAX_REPORT)?;
-    let bundle = dir.read(R::BUNDLE_NAME, MAX_BUNDLE as u64)?;
-    Ok(verify(&report, &bundle, key)?)
-}
-
-/// Evidence put together from two jobs is evidence of neither.
-fn same_job(egress: &Report, sweep: &SweepReport) -> Result<(), Failure> {
-    let swept = sweep.job.as_ref().map_or("", |job| &job.id);
-    if swept != egress.job.id {
-        return Err(Failure::DifferentJobs {
-            egress: egress.job.id.clone(),
-            sweep: swept.to_owned(),
-        });
-    }
-    Ok(())
-}
-
-fn confirmation(verified: &Verified<Report>, key_id: &str) -> String {
-    let Verified {
-        report, statement, ..
-    } = verified;
-    format!(
-        "genuine    signed with {key_id}\n\
-         report     sha256 {}\n\
-         job        {}\n\
-         mode       {}\n\
-         coverage   {}\n\
-         losses     {}\n",
-        statement.predicate.report_sha256(),
-        job(&report.job),
-        text::mode(report.mode),
-        text::coverage(&report.coverage),
-        text::losses(&report.losses),
-    )
-}
-
-fn sweep_confirmation(verified: &Verified<SweepReport>, key_id: &str) -> String {
-    let Verified {
-        report, statement, ..
-    } = verified;
-    format!(
-        "genuine    secret sweep, signed with {key_id}\n\
-         report     sha256 {}\n\
-         job        {}\n\
-         coverage   {}\n\
-         verdict    {}\n",
-        statement.predicate.report_sha256(),
-        report.job.as_ref().map_or_else(|| "none".into(), job),
-        sweep_text::looked_into(report),
-        sweep_text::verdict(report),
-    )
-}
-
-fn job(job: &JobFacts) -> String {
-    format!("{}, {} to {}", escape(&job.id), job.started, job.finished)
-}
-
-fn sign(report: &Path, key: &Path, evidence: &Path) -> Result<(), Failure> {
-    let report = AnyReport::parse(&fs::read(report, MAX_REPORT)?)?;
-    let key = SigningKey::load(key)?;
-    let evidence = EvidenceDir::prepare(evidence)?;
-    let reports = match &report {
-        AnyReport::Egress(report) => Reports::from(report.as_ref()),
-        AnyReport::Sweep(report) => Reports::from(report.as_ref()),
-    };
-    let written = evidence.write(&reports, &key)?;
-    for paths in &written.reports {
-        output::data(&format!(
-            "report     {}\nbundle     {}\n",
-            escape(&paths.report.to_string_lossy()),
-            escape(&paths.bundle.to_string_lossy()),
-        ))?;
-    }
-    output::data(&format!("signed by  {}\n", written.key_id))?;
-    Ok(())
-}
-
 /// Opens the directory the path leads to: the caller chose the path, links in it included.
-fn open_evidence(path: &Path) -> Result<Directory, fs::FileError> {
+pub(super) fn open_evidence(path: &Path) -> Result<Directory, fs::FileError> {
     let real = std::fs::canonicalize(path).map_err(fs::FileError::on("find", path))?;
     Directory::open(&real)
 }

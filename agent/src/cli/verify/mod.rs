@@ -1,0 +1,248 @@
+//! `cordon verify`: the promotion gate.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+
+use super::{key, output};
+use crate::gate::decision::{Decision, Now, PolicyFacts};
+use crate::gate::policy::{MAX_POLICY, Role, TrustPolicy};
+use crate::gate::state::StateError;
+use crate::gate::{Question, decide, text};
+use crate::policy::Mistakes;
+use crate::report::envelope::{Bundle, EnvelopeError, MAX_BUNDLE};
+use crate::report::image::Image;
+use crate::report::json;
+use crate::report::signer::{KeyError, SigningKey, VerifyingKey};
+use crate::report::statement::{Statement, sha256_hex};
+use crate::report::verify::VerifyError;
+use crate::sys::fs::{self, FileError};
+
+mod folder;
+mod memory;
+
+use folder::Place;
+use memory::Memory;
+
+const ABOUT: &str = "\
+The release is promoted only if all fifteen checks show that the evidence is genuine, is about this very \
+image, and is what the policy asks for. Nothing is asked of the network. Promote the digest that is \
+printed, never a tag.
+Exit status:
+  0  promote
+  1  denied by policy: the evidence is genuine, and what it says is not accepted
+  2  wrong usage, or a policy with mistakes
+  3  evidence missing or incomplete
+  4  untrusted: a signature that does not count, or a file that is not the sealed one
+  5  the evidence is about another image, or about none
+  6  too old, not valid yet, or used before
+  7  malformed, or over the limits
+  8  could not decide: a file could not be read or written
+Where several apply, all are told, and the status is the first of 4, 5, 7, 6, 3, 1, 8.";
+
+/// Arguments of `cordon verify`.
+#[derive(clap::Args, Debug)]
+#[command(after_help = ABOUT)]
+pub struct Args {
+    /// The release's bundle: an evidence directory, or a tar archive of one
+    #[arg(value_name = "EVIDENCE")]
+    evidence: PathBuf,
+    /// The image to be promoted: `sha256:HEX`, `HEX` or `NAME@sha256:HEX`
+    #[arg(long, value_name = "DIGEST")]
+    subject: Image,
+    /// What evidence must show (TOML)
+    #[arg(long, value_name = "FILE")]
+    policy: PathBuf,
+    /// Public key (PEM) that signed the policy; its signature is FILE.sigstore.json
+    #[arg(long, value_name = "PUB", required_unless_present = "unsigned_policy")]
+    policy_key: Option<PathBuf>,
+    /// Use the policy although nobody signed it; the decision says so
+    #[arg(long, conflicts_with = "policy_key")]
+    unsigned_policy: bool,
+    /// Take this for the present, RFC 3339; the decision says so
+    #[arg(long, value_name = "TIME")]
+    now: Option<Timestamp>,
+    /// Remember seals and promotions in this file, and refuse what does not fit to them
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// Print the decision as JSON
+    #[arg(long)]
+    json: bool,
+    /// Private key (PEM) that signs the decision
+    #[arg(long, value_name = "KEY", requires = "vsa")]
+    vsa_key: Option<PathBuf>,
+    /// Write the signed decision, a SLSA verification summary, to this new file
+    #[arg(long, value_name = "OUT", requires = "vsa_key")]
+    vsa: Option<PathBuf>,
+}
+
+/// Why nothing was decided.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("another gate holds `{}` and does not let go", path.display())]
+    Busy { path: PathBuf },
+    #[error("the decision cannot be written as JSON")]
+    Encode(#[from] serde_json::Error),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Mistakes(#[from] Mistakes),
+    #[error("`{}` does not name a file", path.display())]
+    NoFileName { path: PathBuf },
+    #[error("cannot write to standard output")]
+    Output(#[from] io::Error),
+    #[error(
+        "the policy is not signed: there is no `{}`; `cordon key sign-policy` signs one",
+        path.display()
+    )]
+    PolicyUnsigned { path: PathBuf },
+    #[error("the policy's signature does not count")]
+    PolicySignature(#[source] VerifyError),
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error("key {id} is no key of the policy with the role `gate`, so nobody would believe it")]
+    WrongGateKey { id: String },
+}
+
+impl Failure {
+    /// The status that `after_help` documents.
+    fn status(&self) -> u8 {
+        match self {
+            Self::Mistakes(_) | Self::NoFileName { .. } | Self::WrongGateKey { .. } => 2,
+            Self::PolicyUnsigned { .. } => 3,
+            Self::PolicySignature(
+                VerifyError::Envelope(EnvelopeError::Untrusted { .. })
+                | VerifyError::OtherReport { .. },
+            ) => 4,
+            Self::PolicySignature(_) => 7,
+            Self::Busy { .. }
+            | Self::Encode(_)
+            | Self::File(_)
+            | Self::Key(_)
+            | Self::Output(_)
+            | Self::State(_) => 8,
+        }
+    }
+}
+
+impl Args {
+    /// Runs it.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        match self.verify() {
+            Ok(status) => ExitCode::from(status),
+            Err(Failure::Mistakes(mistakes)) => {
+                output::mistakes(&mistakes);
+                ExitCode::from(Failure::Mistakes(mistakes).status())
+            }
+            Err(failure) => {
+                output::complaint(&failure);
+                ExitCode::from(failure.status())
+            }
+        }
+    }
+
+    fn verify(&self) -> Result<u8, Failure> {
+        let (policy, policy_facts) = self.policy()?;
+        let signer = self.signer(&policy)?;
+        let memory = self.state.as_deref().map(Memory::open).transpose()?;
+        let now = Now {
+            time: self.now.unwrap_or_else(Timestamp::now),
+            given: self.now.is_some(),
+        };
+        let question = Question {
+            target: &self.subject,
+            policy: &policy,
+            policy_facts: &policy_facts,
+            now,
+            state: memory.as_ref().map(|memory| &memory.state),
+        };
+        let decision = decide(question, &Place::open(&self.evidence));
+        let json = json::pretty(&decision)?;
+        // What is remembered and signed comes before anybody is told to promote.
+        if let Some(memory) = memory {
+            memory.keep(&decision)?;
+        }
+        if let (Some(signer), Some(path)) = (signer, &self.vsa) {
+            summarise(&decision, &json, &self.subject, &signer, path)?;
+        }
+        output::data(&if self.json {
+            json
+        } else {
+            text::render(&decision)
+        })?;
+        Ok(decision.status)
+    }
+
+    fn policy(&self) -> Result<(TrustPolicy, PolicyFacts), Failure> {
+        let bytes = fs::read(&self.policy, MAX_POLICY)?;
+        let signed_by = match &self.policy_key {
+            Some(path) => Some(check_policy(&self.policy, &bytes, path)?),
+            None => None,
+        };
+        let source = self.policy.display().to_string();
+        let policy = TrustPolicy::parse(&source, &bytes)?;
+        let facts = PolicyFacts {
+            name: policy.name.clone(),
+            source,
+            sha256: sha256_hex(&bytes),
+            signed_by,
+        };
+        Ok((policy, facts))
+    }
+
+    /// What signs the decision, if it is one that the policy lets do so.
+    fn signer(&self, policy: &TrustPolicy) -> Result<Option<SigningKey>, Failure> {
+        let Some(path) = &self.vsa_key else {
+            return Ok(None);
+        };
+        let signer = SigningKey::load(path)?;
+        let mut gates = policy.keys.iter().filter(|key| key.role == Role::Gate);
+        if !gates.any(|gate| gate.key == signer.public()) {
+            let id = signer.public().id();
+            return Err(Failure::WrongGateKey { id });
+        }
+        Ok(Some(signer))
+    }
+}
+
+/// Where the signature of a policy is.
+pub(super) fn signature_of(policy: &Path) -> PathBuf {
+    let mut path = policy.as_os_str().to_owned();
+    path.push(".sigstore.json");
+    path.into()
+}
+
+/// Checks a policy's signature; returns the id of the key that made it.
+fn check_policy(policy: &Path, bytes: &[u8], key: &Path) -> Result<String, Failure> {
+    let key = VerifyingKey::load(key)?;
+    let path = signature_of(policy);
+    let bundle = match fs::read(&path, MAX_BUNDLE as u64) {
+        Err(error) if error.source.kind() == io::ErrorKind::NotFound => {
+            return Err(Failure::PolicyUnsigned { path });
+        }
+        other => other?,
+    };
+    TrustPolicy::check_signature(bytes, &bundle, key).map_err(Failure::PolicySignature)?;
+    Ok(key.id())
+}
+
+fn summarise(
+    decision: &Decision,
+    json: &str,
+    image: &Image,
+    signer: &SigningKey,
+    path: &Path,
+) -> Result<(), Failure> {
+    let Some(statement) = Statement::summary(decision, json.as_bytes(), image) else {
+        output::warning("it could not be decided, so no decision was signed");
+        return Ok(());
+    };
+    let mut text = serde_json::to_string(&Bundle::sign(&statement.to_bytes()?, signer)?)?;
+    text.push('\n');
+    Ok(key::publish(path, text.as_bytes())?)
+}

@@ -1,0 +1,207 @@
+//! The trust policy: whose evidence counts, and what it must show. Pure.
+//!
+//! **Invariants**: nothing has a default that lets more pass than its absence says; a key that is
+//! unknown is an error; all mistakes of a file are told at once.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::policy::diagnostic::SourceText;
+use crate::policy::reader::Reader;
+use crate::policy::{Mistake, Mistakes};
+use crate::report::image::ImageDigest;
+use crate::report::signer::VerifyingKey;
+
+mod field;
+mod keys;
+mod read;
+mod require;
+mod signature;
+
+pub use keys::{KeyStatus, Role};
+pub(crate) use require::is_relative;
+pub use signature::{POLICY_PREDICATE_TYPE, PolicyPredicate};
+
+/// 256 KiB: hundreds of keys.
+pub const MAX_POLICY: u64 = 256 << 10;
+
+/// What evidence must show.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TrustPolicy {
+    /// Its name, for people.
+    pub name: String,
+    /// From when on it must not be used.
+    pub expires: Option<Timestamp>,
+    /// Whose signatures count.
+    pub keys: Vec<TrustedKey>,
+    /// What is asked of evidence as a whole.
+    pub evidence: EvidenceRules,
+    /// What is asked of the run.
+    pub run: RunRules,
+    /// How much may be lost.
+    pub allowed: Allowed,
+    /// What is asked of the sweep for secrets.
+    pub sweep: SweepRules,
+    /// Other pieces that the release's bundle must have.
+    pub require: Vec<Requirement>,
+}
+
+/// A key whose signatures count.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TrustedKey {
+    /// What it may sign.
+    pub role: Role,
+    /// The key.
+    pub key: VerifyingKey,
+    /// Since when it counts.
+    pub not_before: Option<Timestamp>,
+    /// Until when it counts.
+    pub not_after: Option<Timestamp>,
+    /// Since when none of its signatures counts, whatever time they claim.
+    pub revoked_from: Option<Timestamp>,
+    /// Names of hosts it may speak for, `*` is any text; empty: any.
+    pub hosts: Vec<String>,
+    /// Predicate types it may sign besides those of its role.
+    pub predicate_types: BTreeSet<String>,
+}
+
+/// What is asked of evidence as a whole.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct EvidenceRules {
+    /// How long ago the job may have ended.
+    pub max_age: SignedDuration,
+    /// How far clocks may differ.
+    pub skew: SignedDuration,
+    /// What is asked of the chain of seals.
+    pub chain: ChainRule,
+}
+
+/// What is asked of the chain of seals.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ChainRule {
+    /// Nothing known may contradict it.
+    Consistent,
+    /// The seal before must be known too: every run of the host is shown to the gate.
+    Unbroken,
+}
+
+/// What is asked of the run.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct RunRules {
+    /// Layers that must have been active.
+    pub layers: BTreeSet<String>,
+    /// Accepted exit statuses of the command.
+    pub status: BTreeSet<i32>,
+    /// Accepted commands (first word); empty: any.
+    pub commands: BTreeSet<String>,
+    /// Accepted SHA-256 of profile files, hex; empty: any.
+    pub profiles: BTreeSet<String>,
+    /// Accepted BLAKE3 of rulesets, hex; empty: any.
+    pub rulesets: BTreeSet<String>,
+    /// Lowest accepted version of cordon.
+    pub min_version: Option<Version>,
+    /// Accepted SHA-256 of cordon's executable, hex; empty: any.
+    pub agents: BTreeSet<String>,
+    /// Accepted SHA-256 of the BPF object, hex; empty: any.
+    pub objects: BTreeSet<String>,
+    /// Denied attempts that are accepted; absent: any number.
+    pub max_denied: Option<u64>,
+    /// Whether a destination may be among the denied and the allowed ones.
+    pub denied_then_allowed: Answer,
+}
+
+/// Whether something is accepted.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Answer {
+    /// It is.
+    Allow,
+    /// It is not.
+    #[default]
+    Refuse,
+}
+
+/// How much may be lost; what is absent in a file is zero.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Allowed {
+    /// Sum of the egress report's losses.
+    pub losses: u64,
+    /// Times in which cordon was dead.
+    pub interruptions: u64,
+    /// What the sweep did not look into.
+    pub sweep_gaps: u64,
+}
+
+/// What is asked of the sweep for secrets.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SweepRules {
+    /// Whether there must be one.
+    pub required: bool,
+    /// Whether it may have found something.
+    pub findings: Answer,
+}
+
+/// A version, as `1.2.3`.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Version(pub u64, pub u64, pub u64);
+
+/// Another piece that the release's bundle must have.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Requirement {
+    /// The file, relative to the bundle; absent: any statement of the type.
+    pub path: Option<String>,
+    /// The type of the signed statement that it must be, or that must be about it.
+    pub predicate_type: Option<String>,
+    /// What the JSON document must call itself, in `$schema`, `schema` or `bomFormat`.
+    pub schema: Option<String>,
+    /// What it must be.
+    pub digest: Option<ImageDigest>,
+    /// How old it may be.
+    pub max_age: Option<SignedDuration>,
+    /// Where its time is: a JSON pointer into the document, or into the statement's predicate.
+    pub time: Option<String>,
+    /// Whether it counts although nobody vouches for it.
+    pub unsigned: Answer,
+}
+
+impl Version {
+    /// Reads `1`, `1.2` or `1.2.3`; what follows a `-` or `+` is left out.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.split(['-', '+']).next()?;
+        let mut parts = text.split('.');
+        let mut number = || match parts.next() {
+            None => Some(0),
+            Some(digits) if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) => {
+                digits.parse().ok()
+            }
+            Some(_) => None,
+        };
+        let version = Self(number()?, number()?, number()?);
+        parts.next().is_none().then_some(version)
+    }
+}
+
+impl TrustPolicy {
+    /// Reads a policy from bytes; touches no file.
+    ///
+    /// # Errors
+    /// Something in it is wrong: all mistakes.
+    pub fn parse(name: &str, bytes: &[u8]) -> Result<Self, Mistakes> {
+        if bytes.len() as u64 > MAX_POLICY {
+            let size = bytes.len();
+            let mistake = format!("`{name}` has {size} bytes, more than the {MAX_POLICY} it may");
+            return Err(Mistake::new(mistake).into());
+        }
+        let text = str::from_utf8(bytes)
+            .map_err(|error| Mistake::new(format!("`{name}` is not UTF-8 text: {error}")))?;
+        let source = Arc::new(SourceText::new(name, text));
+        let (policy, mistakes) = Reader::run(&source, &read::ROOT, read::policy);
+        Mistakes::check(mistakes)?;
+        policy.ok_or_else(|| Mistake::new(format!("`{name}` is not a trust policy")).into())
+    }
+}
+
+#[cfg(test)]
+mod tests;

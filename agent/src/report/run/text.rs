@@ -1,0 +1,78 @@
+//! The run report for a person at a terminal. Pure.
+
+use super::RunReport;
+use crate::report::escape::escape;
+use crate::report::text;
+
+/// The report as text, one fact a line.
+#[must_use]
+pub fn render(run: &RunReport) -> String {
+    let losses = text::losses(&run.integrity.losses);
+    let mut lines = vec![
+        format!("Run report of job {}", escape(&run.job.id)),
+        String::new(),
+        fact("Verdict", run.verdict.name()),
+        fact("Mode", text::mode(run.mode)),
+        fact("Layers", &layers(run)),
+        fact("Losses", &losses),
+        fact("Gaps", &gaps(run)),
+        fact("Sweep", &swept(run)),
+        fact("Ended by", run.ended_by.name()),
+        fact("Host", &escape(&run.host)),
+        fact(
+            "Sealed",
+            &format!("number {} of its key", run.chain.sequence),
+        ),
+    ];
+    for file in &run.reports {
+        let (name, sha256) = (escape(&file.name), escape(&file.sha256));
+        lines.push(fact("Report", &format!("{name}, sha256 {sha256}")));
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn fact(name: &str, value: &str) -> String {
+    format!("{name:<10}{value}")
+}
+
+/// Which layers enforced, in a line.
+#[must_use]
+pub fn layers(run: &RunReport) -> String {
+    let (active, inactive) = (&run.coverage.active, &run.coverage.inactive);
+    let all = active.len().saturating_add(inactive.len());
+    let mut line = format!("{} of {all} active", active.len());
+    if !inactive.is_empty() {
+        let names: Vec<_> = inactive.iter().map(|name| escape(name)).collect();
+        line.push_str("; NOT active: ");
+        line.push_str(&names.join(", "));
+    }
+    line
+}
+
+/// When enforcement, recording or sweeping was not whole, in a line.
+#[must_use]
+pub fn gaps(run: &RunReport) -> String {
+    let integrity = &run.integrity;
+    let parts = [
+        (integrity.interruptions, "time without a cordon"),
+        (integrity.enforcement_gaps, "gap of enforcement"),
+        (integrity.sweep_gaps, "thing not swept"),
+    ];
+    let found: Vec<_> = parts
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{what}: {count}"))
+        .collect();
+    if found.is_empty() {
+        return "none".into();
+    }
+    found.join(", ")
+}
+
+fn swept(run: &RunReport) -> String {
+    run.sweep.map_or_else(
+        || "none was made".into(),
+        |sweep| format!("{}, findings: {}", sweep.verdict.name(), sweep.findings),
+    )
+}
