@@ -384,19 +384,17 @@ fn leave(environment: &Environment) -> Result<()> {
     let roots: Vec<_> = std::iter::once(world.cgroup().root())
         .chain(world.cgroup().legacy().iter().map(PathBuf::as_path))
         .collect();
-    let try_all = roots
-        .iter()
-        .map(|root| {
-            let root = root.display();
-            format!(
-                "for file in {root}/cgroup.procs {root}/cordon.slice/job-*/*.max \
-                 {root}/cordon.slice/job-*/memory.limit_in_bytes \
-                 {root}/cordon.slice/job-*/cpu.cfs_quota_us; do \
-                 [ -e $file ] && {{ echo tried; (echo 0 > $file) 2>/dev/null && echo wrote $file; }}; \
-                 done; mkdir {root}/cordon.slice/job-*/own 2>/dev/null && echo made; "
-            )
-        })
-        .collect::<String>();
+    let mut try_all = String::new();
+    for root in &roots {
+        let root = root.display();
+        try_all += &format!(
+            "for file in {root}/cgroup.procs {root}/cordon.slice/job-*/*.max \
+             {root}/cordon.slice/job-*/memory.limit_in_bytes \
+             {root}/cordon.slice/job-*/cpu.cfs_quota_us; do \
+             [ -e $file ] && {{ echo tried; (echo 0 > $file) 2>/dev/null && echo wrote $file; }}; \
+             done; mkdir {root}/cordon.slice/job-*/own 2>/dev/null && echo made; "
+        );
+    }
     let profile = world.profile(
         "limited",
         "[limits]\nmemory = \"64MiB\"\npids = 50\ncpu = \"100%\"",
@@ -609,16 +607,13 @@ fn absent(environment: &Environment) -> Result<()> {
     let mut legacy = world.cgroup().legacy().iter();
     let pids = legacy.find(|path| path.parent().is_some_and(|mount| mount.ends_with("pids")));
     let guest = environment.cgroup2.join("cgroup.subtree_control");
-    let expected = match pids {
-        Some(directory) => {
-            fs::remove_dir(directory).context("remove the world's place for processes")?;
-            "mkdir -p"
-        }
-        None => {
-            ensure!(environment.slowness > 1, "only a guest is the tests' own");
-            fs::write(&guest, "-pids").context("take the controller away")?;
-            "is not handed down by"
-        }
+    let expected = if let Some(directory) = pids {
+        fs::remove_dir(directory).context("remove the world's place for processes")?;
+        "mkdir -p"
+    } else {
+        ensure!(environment.slowness > 1, "only a guest is the tests' own");
+        fs::write(&guest, "-pids").context("take the controller away")?;
+        "is not handed down by"
     };
     let doctor = world.job().subcommand(&["doctor", "--json"]).run()?;
     let finished = limited(&world, "pids = 50", &steps)?.run()?;

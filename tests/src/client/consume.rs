@@ -40,7 +40,7 @@ pub(super) fn crowd(count: usize) -> Result<Done, Refused> {
         child.kill().map_err(io_at("kill"))?;
         child.wait().map_err(io_at("wait"))?;
     }
-    counted(started, refused.map(io_at("clone")))
+    counted(started, refused.map(io_at("clone")).as_ref())
 }
 
 pub(super) fn open_files(count: usize) -> Result<Done, Refused> {
@@ -57,21 +57,21 @@ pub(super) fn open_files(count: usize) -> Result<Done, Refused> {
     }
     let opened = files.len();
     drop(files);
-    counted(opened, refused.map(io_at("open")))
+    counted(opened, refused.map(io_at("open")).as_ref())
 }
 
 /// How many there were. A refusal is told as an error of the outcome, so that both are.
-fn counted(number: usize, refused: Option<Refused>) -> Result<Done, Refused> {
+fn counted(number: usize, refused: Option<&Refused>) -> Result<Done, Refused> {
     let mut done = Done {
         bytes: number,
         ..Done::default()
     };
     match refused {
-        Some(Refused { errno, .. }) if errno == Errno::EAGAIN || errno == Errno::EMFILE => {
+        Some(Refused { errno, .. }) if [Errno::EAGAIN, Errno::EMFILE].contains(errno) => {
             done.outcome.error = Some(errno.to_string());
             Ok(done)
         }
-        Some(Refused { call, errno }) => Err(at(call)(errno)),
+        Some(Refused { call, errno }) => Err(at(call)(*errno)),
         None => Ok(done),
     }
 }
