@@ -32,10 +32,11 @@ pub(crate) struct Options {
 }
 
 /// The doors through which bytes of a job or of a stranger come in.
-const TARGETS: [&str; 8] = [
+const TARGETS: [&str; 9] = [
     "dns_answer",
     "dns_message",
     "envelope",
+    "gate",
     "profile",
     "record",
     "secrets_known",

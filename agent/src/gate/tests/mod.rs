@@ -1,5 +1,7 @@
 //! The gate over evidence that is genuine, and over evidence that is wrong in one way.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -161,7 +163,7 @@ impl Case {
         decide(question, &self.files)
     }
 
-    pub(super) fn text(&mut self, name: &str) -> String {
+    pub(super) fn text(&self, name: &str) -> String {
         String::from_utf8(self.files.0[name].clone()).unwrap()
     }
 
@@ -186,11 +188,10 @@ impl Case {
     }
 
     /// What a bundle says.
-    pub(super) fn statement(&mut self, name: &str) -> Value {
+    pub(super) fn statement(&self, name: &str) -> Value {
         let bundle: Value = json::parse(self.text(name).as_bytes()).unwrap();
         let payload = bundle["dsseEnvelope"]["payload"].as_str().unwrap();
-        use base64::Engine as _;
-        let payload = base64::engine::general_purpose::STANDARD.decode(payload);
+        let payload = STANDARD.decode(payload);
         json::parse(&payload.unwrap()).unwrap()
     }
 
