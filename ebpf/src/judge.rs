@@ -250,7 +250,7 @@ impl Wake {
 pub(crate) fn send<T>(job: u64, record: impl FnOnce() -> T) {
     // SAFETY: the slot has room for one T, aligned to 8.
     send_with(job, Wake::InTurn, |slot: *mut T| unsafe {
-        slot.write(record())
+        slot.write(record());
     });
 }
 

@@ -86,7 +86,7 @@ pub struct Pump {
 pub enum Pace {
     /// Each at once: processes stand still until theirs was.
     AtOnce,
-    /// The first of several at once, the others after [`PAUSE`], or as soon as one comes that is urgent.
+    /// The first of several at once, the others 3 ms later, or as soon as one comes that is urgent.
     Together,
 }
 
@@ -131,7 +131,7 @@ impl Pump {
             self.resting = None;
             ring.drain(take);
         } else if ring.take_first(take) {
-            self.resting = Some(Instant::now() + PAUSE);
+            self.resting = Instant::now().checked_add(PAUSE);
         }
     }
 

@@ -63,7 +63,7 @@ impl Capture {
     #[must_use]
     #[inline(always)]
     pub const fn is_whole(&self) -> bool {
-        self.copied as u64 == self.arguments as u64 + self.environment as u64
+        self.copied as u64 == (self.arguments as u64).wrapping_add(self.environment as u64)
     }
 }
 

@@ -55,7 +55,8 @@ fn value(seed: usize) -> String {
     };
     let length = 20 + next() % 100;
     (0..length)
-        .map(|_| char::from(ALPHABET[next() % ALPHABET.len()]))
+        .filter_map(|_| ALPHABET.get(next() % ALPHABET.len()))
+        .map(|byte| char::from(*byte))
         .collect()
 }
 

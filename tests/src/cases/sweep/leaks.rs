@@ -126,7 +126,10 @@ fn sight(secrets: &[(String, &str)], places: &[(String, Vec<u8>)]) -> Option<Str
 }
 
 fn hex(text: &str) -> String {
-    text.bytes().map(|byte| format!("{byte:02x}")).collect()
+    let digits = text.bytes().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    digits
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
 }
 
 /// Of a token, enough of its middle that chance does not make it; ends can be those of every key. Other texts,
