@@ -327,7 +327,8 @@ mod tests {
             flags.is_some_and(|flags: u64| flags & KERNEL_THREAD != 0)
         };
         // In a process namespace of its own a machine shows none.
-        let shown = std::fs::read_to_string("/proc/2/comm").is_ok_and(|name| name == "kthreadd\n");
+        let shown = crate::sys::fs::read_to_string(Path::new("/proc/2/comm"), 64)
+            .is_ok_and(|name| name == "kthreadd\n");
         let mut threads = 0;
         for number in fs.processes().unwrap() {
             let Ok(process) = fs.process(number) else {
