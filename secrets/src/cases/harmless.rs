@@ -156,8 +156,8 @@ const PLAIN: &[(&str, &str)] = &[
     ("basic ", "nothing behind it"),
     ("Password=", "nothing behind it"),
     (
-        "hooks.slack.com/services/T00000000/B00000000/XXXXXXXXXXXXXXXXXXXXXXXX",
-        "of the documentation",
+        "hooks.slack.com/services/T00000000/B00000000/000000000000000000000000",
+        "all zeros",
     ),
     ("123456789:AAxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", "masked"),
 ];
@@ -186,7 +186,7 @@ const VARIABLES: &[(&str, &str)] = &[
         "rs=0:di=01;34:ln=01;36:mh=00:pi=40;33:so=01;35",
     ),
     ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"),
-    ("PWD", "/home/runner/work/app/app"),
+    ("PWD", "/srv/ci/jobs/app/app"),
     ("PWD", "/actions/release/gradle/site/release-e29f9"),
     ("OLDPWD", "/app/android/build/version/android-9ff67"),
     ("SSH_CONNECTION", "192.0.2.1 50000 192.0.2.2 22"),

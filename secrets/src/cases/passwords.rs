@@ -86,7 +86,7 @@ fn passwords(cases: &mut Vec<Case>) {
         "Server=db;Password=${DB_PASSWORD};",
         "a reference",
     ));
-    cases.push(Case::nothing("PWD=/home/runner/work", "a directory"));
+    cases.push(Case::nothing("PWD=/srv/ci/jobs", "a directory"));
 }
 
 fn urls(cases: &mut Vec<Case>) {
