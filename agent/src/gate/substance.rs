@@ -10,7 +10,7 @@ use super::evidence::Evidence;
 use super::policy::{Answer, TrustPolicy, Version};
 use crate::report::run::RunReport;
 use crate::report::sweep::SweepReport;
-use crate::report::{Losses, Outcome, Platform, Report, ReportMode};
+use crate::report::{Outcome, Platform, Report, ReportMode};
 
 /// Checks 13 and 14.
 pub(super) fn check(log: &mut Log, evidence: &Evidence<'_>, policy: &TrustPolicy, now: Timestamp) {
@@ -36,7 +36,7 @@ fn integrity(log: &mut Log, run: &RunReport, policy: &TrustPolicy) {
         );
     }
     let integrity = &run.integrity;
-    let lost = total(&integrity.losses);
+    let lost = integrity.losses.total();
     let counts = [
         (lost, policy.allowed.losses, "events lost or not listed"),
         (
@@ -72,32 +72,6 @@ fn integrity(log: &mut Log, run: &RunReport, policy: &TrustPolicy) {
             format!("enforced by {layers} layers, lost events: {lost}"),
         );
     }
-}
-
-fn total(losses: &Losses) -> u64 {
-    let Losses {
-        records,
-        flows,
-        undecodable,
-        details,
-        names,
-        questions_refused,
-        questions_malformed,
-        memory,
-        members,
-    } = *losses;
-    let all = [
-        records,
-        flows,
-        undecodable,
-        details,
-        names,
-        questions_refused,
-        questions_malformed,
-        memory,
-        members,
-    ];
-    all.into_iter().fold(0, u64::saturating_add)
 }
 
 /// Check 14: what the job did, and under what.

@@ -240,6 +240,17 @@ mod tests {
         assert_eq!(after.previous.as_deref(), Some("gone"));
     }
 
+    /// The file of the last link, and what is in it.
+    fn last(base: &Path) -> (PathBuf, String) {
+        let key = published_key().public();
+        let file = base
+            .join("chain")
+            .join(sha256_hex(key.id().as_bytes()))
+            .join(LAST);
+        let text = crate::sys::fs::read_to_string(&file, MAX_STATE).unwrap();
+        (file, text)
+    }
+
     #[test]
     fn many_at_once_get_each_number_once() {
         let base = tempfile::tempdir().unwrap();
@@ -271,13 +282,7 @@ mod tests {
     fn a_state_that_is_not_whole_is_refused_before_a_job_starts() {
         let base = tempfile::tempdir().unwrap();
         chain(base.path()).next().unwrap().keep("aa").unwrap();
-        let key = published_key().public();
-        let file = base
-            .path()
-            .join("chain")
-            .join(sha256_hex(key.id().as_bytes()))
-            .join(LAST);
-        let good = crate::sys::fs::read_to_string(&file, MAX_STATE).unwrap();
+        let (file, good) = last(base.path());
         for bad in [
             "",
             "{}",
@@ -287,7 +292,7 @@ mod tests {
             &good.replace("\"sequence\": 1", "\"sequence\": 1, \"sequence\": 2"),
         ] {
             crate::sys::fs::write_atomic(&file, bad.as_bytes(), 0o600).unwrap();
-            let error = Chain::new(base.path(), key).check().unwrap_err();
+            let error = chain(base.path()).check().unwrap_err();
             assert!(
                 matches!(error, ChainError::Malformed { .. }),
                 "{bad}: {error}"
@@ -299,13 +304,7 @@ mod tests {
     fn the_last_number_is_the_last() {
         let base = tempfile::tempdir().unwrap();
         chain(base.path()).next().unwrap().keep("aa").unwrap();
-        let key = published_key().public();
-        let file = base
-            .path()
-            .join("chain")
-            .join(sha256_hex(key.id().as_bytes()))
-            .join(LAST);
-        let good = crate::sys::fs::read_to_string(&file, MAX_STATE).unwrap();
+        let (file, good) = last(base.path());
         let full = good.replace("\"sequence\": 1", &format!("\"sequence\": {}", u64::MAX));
         crate::sys::fs::write_atomic(&file, full.as_bytes(), 0o600).unwrap();
         let error = chain(base.path()).next().unwrap_err();

@@ -161,6 +161,34 @@ impl Losses {
     pub fn none(&self) -> bool {
         *self == Self::default()
     }
+
+    /// How many events are missing, of whatever kind.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        let Self {
+            records,
+            flows,
+            undecodable,
+            details,
+            names,
+            questions_refused,
+            questions_malformed,
+            memory,
+            members,
+        } = *self;
+        let all = [
+            records,
+            flows,
+            undecodable,
+            details,
+            names,
+            questions_refused,
+            questions_malformed,
+            memory,
+            members,
+        ];
+        all.into_iter().fold(0, u64::saturating_add)
+    }
 }
 
 /// Totals. `denied` is counted by the kernel apart from any list; the sums of allowed flows are
