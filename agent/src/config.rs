@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::admission::{Grants, read_grants, read_runners};
 use crate::dns::WildcardLimits;
 use crate::limits::estimate::{MILLION, Rates, parse_decimal};
 use crate::policy::diagnostic::SourceText;
@@ -18,8 +19,8 @@ pub const DEFAULT_PATH: &str = "/etc/cordon/config.toml";
 
 const ROOT: Schema = Schema {
     what: "the host settings",
-    keys: &["host", "dns", "secrets", "estimate"],
-    later: &[("grant", "which repositories may use which profiles")],
+    keys: &["host", "dns", "secrets", "estimate", "runner", "grant"],
+    later: &[],
 };
 
 const HOST: Schema = Schema {
@@ -82,6 +83,8 @@ pub struct Config {
     pub secrets: SecretsConfig,
     /// What energy and cost of a job are estimated with.
     pub estimate: Rates,
+    /// Runner services, and which jobs of theirs may have which profiles.
+    pub grants: Grants,
 }
 
 /// Where things are on the host.
@@ -271,6 +274,10 @@ impl Config {
             dns: read_dns(reader, table),
             secrets: read_secrets(reader, table),
             estimate: read_estimate(reader, table),
+            grants: Grants {
+                runners: read_runners(reader, table),
+                grants: read_grants(reader, table),
+            },
         });
         Mistakes::check(mistakes)?;
         Ok(config)
@@ -563,7 +570,8 @@ host_hour_price = "0,12"
                 "`grid_source` needs `grid_grams_per_kwh`",
                 "`host_hour_price` is not a number with at most six decimal places",
                 "`host_hour_price` needs `currency`",
-                "not yet: `grant` (which repositories may use which profiles)",
+                "a `[[grant]]` needs `repository`",
+                "a `[[grant]]` needs `profiles`",
             ]
         );
     }

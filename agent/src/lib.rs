@@ -5,6 +5,8 @@
 
 #![doc = include_str!("../ARCHITECTURE.md")]
 
+// Which jobs of which runners may have which profiles. Pure.
+pub mod admission;
 // Which process it was: ids to chains of executables.
 pub mod attribution;
 // Directories of the cgroup hierarchy.

@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::dns::BindError;
 use crate::enforce::{self, chain, kernel};
 use crate::events::ledger::{Incident, News};
-use crate::job::run::{Ended, Request, RunError, run};
+use crate::job::run::{Ended, Request, RunError, Terms, run};
 use crate::limits::evidence::{Answer, Change, Kind, Met};
 use crate::policy::{Library, Mode, Policy, compile, remedy};
 use crate::report::build::{protocol, remedy_for, socket_kind};
@@ -185,17 +185,20 @@ impl Args {
         let evidence = evidence.unwrap_or_else(|| default_evidence(&config));
         let evidence =
             EvidenceDir::prepare(&evidence).map_err(|error| Failure::usage(chain(&error)))?;
+        let mode = policy.mode;
         let request = Request {
             command,
             account,
-            policy,
-            ruleset: Arc::new(ruleset),
-            config,
-            evidence,
-            key,
-            subjects: subject.iter().map(Subject::from).collect(),
+            terms: Terms {
+                policy,
+                ruleset: Arc::new(ruleset),
+                config: Arc::new(config),
+                evidence,
+                key: Arc::new(key),
+                subjects: subject.iter().map(Subject::from).collect(),
+                attendance: None,
+            },
         };
-        let mode = request.policy.mode;
         let mut tell = |news: News| {
             if !quiet || matches!(news, News::Orphan { .. }) {
                 eprintln!("cordon: {}", describe(&news, mode));
@@ -315,7 +318,7 @@ fn conclude(ended: &Ended) -> (u8, bool) {
             false,
         ),
         // Only of jobs that were taken over, which end elsewhere.
-        Outcome::Unknown => (INTERNAL, true),
+        Outcome::Unknown | Outcome::Finished => (INTERNAL, true),
         Outcome::NotStarted => {
             let error = ended.not_started.as_ref();
             let missing = error.is_some_and(|error| error.kind() == io::ErrorKind::NotFound);

@@ -89,6 +89,10 @@ fn verdict(
         Outcome::Signalled { signal } => bad(log, format!("signal {signal} ended the command")),
         Outcome::NotStarted => bad(log, "the command was not started".into()),
         Outcome::Unknown => bad(log, "nobody knows how the command ended".into()),
+        Outcome::Finished => bad(
+            log,
+            "a worker of a CI system ended; what came of its job is not in the evidence".into(),
+        ),
     }
     approved(log, CHECK, run, policy);
     if let Some(most) = policy.run.max_denied {

@@ -4,9 +4,11 @@
 //! killed, the ring is drained, the kernel's counters are read, the evidence is signed and written,
 //! and only then is the job taken out of force.
 
+mod armed;
 pub mod closing;
 pub mod coverage;
 pub mod id;
+pub mod life;
 pub mod limiting;
 pub mod namespaces;
 pub mod record;

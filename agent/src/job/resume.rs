@@ -14,6 +14,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::coverage::Surroundings;
+use super::life::Life;
 use super::limiting::Limiting;
 use super::namespaces::Namespaces;
 use super::record::{Record, Stage};
@@ -406,6 +407,7 @@ impl Taken {
             as_root: record.is_none_or(|record| record.as_root),
             around: record.map_or_else(Surroundings::unknown, |record| record.around.clone()),
             interruptions: self.interruptions.clone(),
+            attendance: record.and_then(|record| record.attendance.clone()),
         }
     }
 
@@ -508,7 +510,7 @@ async fn take_over(
                 id: place.id.clone(),
             });
             watch
-                .until_empty(host, place, signals, tell)
+                .until_over(&mut Life::Processes, host, place, signals, tell)
                 .await
                 .map_err(RunError::Watch)?;
             watch

@@ -5,28 +5,24 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use cordon_ebpf::abi::flow::{FlowCounters, FlowKey};
 use cordon_ebpf::abi::job::Losses;
 use jiff::Timestamp;
 
+use super::armed::{Armed, Sealed};
 use super::coverage::{Surroundings, coverage};
 use super::id::JobId;
-use super::limiting::Limiting;
-use super::namespaces::Namespaces;
-use super::record::{Record, Stage, Start};
 use super::resume;
-use super::sealing::seal;
-use super::sweeping::{self, Sweeping};
+use super::sweeping::Sweeping;
 use super::watch::{Questions, Watch};
 use crate::config::{Config, DnsConfig, UnixSockets};
 use crate::dns::{self, Bound, Resolution};
 use crate::enforce::maps::Leases;
 use crate::enforce::{self, Enforced, Host, Place, object};
 use crate::events::ledger::{Ledger, News};
-use crate::events::ring::Pump;
 use crate::limits::LimitsError;
 use crate::policy::{Policy, Ruleset, SecretsPolicy};
 use crate::report::build::{Facts, build};
@@ -34,7 +30,7 @@ use crate::report::signer::SigningKey;
 use crate::report::sink::{EvidenceDir, SinkError, Written};
 use crate::report::statement::Subject;
 use crate::report::sweep::SweepReport;
-use crate::report::{Coverage, Interruption, JobFacts, Outcome, Platform, Report};
+use crate::report::{Attendance, Coverage, Interruption, JobFacts, Outcome, Platform, Report};
 use crate::sandbox::filter::Judges;
 use crate::sandbox::link::{Init, Message};
 use crate::sandbox::{self, InheritedError, Plan};
@@ -57,18 +53,27 @@ pub struct Request {
     pub command: Vec<OsString>,
     /// Who runs it; `None` is the caller.
     pub account: Option<Account>,
+    /// Under what.
+    pub terms: Terms,
+}
+
+/// Under what a job runs, and where its evidence goes.
+#[derive(Debug)]
+pub struct Terms {
     /// What it is allowed.
     pub policy: Policy,
     /// The same, compiled.
     pub ruleset: Arc<Ruleset>,
     /// Host settings.
-    pub config: Config,
+    pub config: Arc<Config>,
     /// Where the evidence goes.
     pub evidence: EvidenceDir,
     /// What signs it.
-    pub key: SigningKey,
-    /// What the command makes, as far as that is known: images, by digest.
+    pub key: Arc<SigningKey>,
+    /// What it makes, as far as that is known: images, by digest.
     pub subjects: Vec<Subject>,
+    /// Who asked for it, where that was not a command line of the host.
+    pub attendance: Option<Attendance>,
 }
 
 /// A job that ran, with its evidence on disk.
@@ -195,23 +200,37 @@ pub(super) struct Job<'a> {
     pub(super) as_root: bool,
     pub(super) around: Surroundings,
     pub(super) interruptions: Vec<Interruption>,
+    pub(super) attendance: Option<Attendance>,
 }
 
 impl Request {
     fn job(&self) -> Job<'_> {
         let program = self.command.first();
         Job {
-            policy: &self.policy,
-            ruleset: &self.ruleset,
-            dns: self.config.dns.clone(),
             command: program.map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
             arguments: self.command.len().saturating_sub(1),
             as_root: self
                 .account
                 .as_ref()
                 .map_or_else(privilege::is_root, Account::is_root),
+            ..self.terms.job()
+        }
+    }
+}
+
+impl Terms {
+    /// A job under them, of which nothing else is known yet.
+    pub(super) fn job(&self) -> Job<'_> {
+        Job {
+            policy: &self.policy,
+            ruleset: &self.ruleset,
+            dns: self.config.dns.clone(),
+            command: String::new(),
+            arguments: 0,
+            as_root: true,
             around: Surroundings::unknown(),
             interruptions: Vec::new(),
+            attendance: self.attendance.clone(),
         }
     }
 }
@@ -219,8 +238,9 @@ impl Request {
 async fn run_job(request: &Request, tell: Tell<'_>) -> Result<Ended, RunError> {
     // Blocked before anything exists that a signal could leave behind.
     let mut signals = Signals::block().map_err(no_signals)?;
-    let mut host = Host::open(&request.config.host)?;
-    resume::end_orphans(&mut host, &request.config, &request.key, tell).await;
+    let terms = &request.terms;
+    let mut host = Host::open(&terms.config.host)?;
+    resume::end_orphans(&mut host, &terms.config, &terms.key, tell).await;
     let place = host.place(JobId::random()?.as_str())?;
     let ended = run_placed(request, &mut host, &place, &mut signals, tell).await;
     let retired = host.retire(place);
@@ -246,68 +266,26 @@ async fn run_placed(
     signals: &mut Signals,
     tell: Tell<'_>,
 ) -> Result<Ended, RunError> {
+    let terms = &request.terms;
     let mut job = request.job();
-    let bound = Bound::bind()?;
-    let mut record = record(request, &job, place, &bound)?;
-    write_record(host, &record)?;
-    let mut enforced = host.arm(place, &request.ruleset)?;
-    direct_dns(host, place, &bound)?;
-    let ring = enforced
-        .maps
-        .records
-        .take()
-        .ok_or_else(|| unwatchable(io::Error::other("the job's ring is taken")))?;
-    let pump = Pump::new(ring, sweeping::pace(&request.policy.secrets)).map_err(unwatchable)?;
-    let leases = Arc::clone(&enforced.maps.leases);
-    let (mut watch, log) = Watch::new(pump, leases, place.cgroup.name());
-    let rates = &request.config.estimate;
-    let limits = &request.policy.limits;
-    let mut limiting = Limiting::pin(limits, rates, host.controllers(), place)?;
-    limiting.begin().map_err(RunError::Watch)?;
-    let mut plan = plan(request, place, &enforced)?;
-    plan.limited = limiting.limited();
+    let mut armed = Armed::new(terms, &job, host, place, Bound::bind()?)?;
+    let mut plan = plan(request, place, &armed.enforced)?;
+    plan.limited = armed.limited();
     job.around = Surroundings::of(&plan, job.as_root);
-    let slots = enforced.maps.slots.take();
-    let sweeping = sweeping(&request.config, request.policy.secrets.clone(), slots)?;
-    if sweeping.holds() {
-        let maps = &mut host.kernel.maps;
-        maps.hold(place.cgroup.id())
-            .map_err(enforce::EnforceError::from)?;
-    }
-    watch.sweeping = Some(sweeping);
-    let home = bound.netns();
-    let listener = bound.serve(resolution(host, place, &job, &enforced, log)?)?;
-    watch.namespaces = Some(Namespaces::new(place.cgroup.id(), home, listener));
-    record.stage = Stage::Released;
-    record.started = Timestamp::now();
-    record.layers.clone_from(&enforced.layers);
-    record.proof.clone_from(&enforced.proof);
-    record.around.clone_from(&job.around);
-    record.limits = Some(limiting.kept());
-    watch.limiting = Some(limiting);
-    write_record(host, &record)?;
-    let ran = release(request, &plan, host, place, &mut watch, signals, tell).await?;
-    // No process is left: nothing more can be asked, and what was said is in the ring.
-    let dns = watch.end_dns().await;
-    watch.finish(host, tell).map_err(RunError::Watch)?;
-    watch
-        .sweep(Occasion::BeforeSeal, host, place, tell)
-        .map_err(RunError::Watch)?;
-    let mut report = report(&job, host, &enforced, place, &watch.ledger, dns, &ran)?;
-    watch.conclude(&mut report, tell);
-    let sweep = sweep_report(&job, host, place, &watch, &report)?;
-    let by = (&request.config, &request.key);
-    let written = seal(
-        &request.evidence,
-        by,
-        (&report, sweep.as_ref()),
-        &request.subjects,
-    )?;
+    armed.serve(terms, &job, host, place)?;
+    let watch = &mut armed.watch;
+    let ran = release(request, &plan, host, place, watch, signals, tell).await?;
+    let evidence = armed.wind_up(terms, &job, host, place, &ran, tell).await?;
     let Ran {
         outcome,
         not_started,
         ..
     } = ran;
+    let Sealed {
+        report,
+        sweep,
+        written,
+    } = evidence;
     Ok(Ended {
         outcome,
         not_started,
@@ -326,38 +304,6 @@ pub(super) fn sweeping(
 ) -> Result<Sweeping, RunError> {
     let sweeper = secrets::sweeper(config, &policy, slots)?;
     Ok(Sweeping::new(sweeper, policy))
-}
-
-/// What another cordon needs to go on with the job.
-fn record(
-    request: &Request,
-    job: &Job<'_>,
-    place: &Place,
-    bound: &Bound,
-) -> Result<Record, RunError> {
-    let record = Record::new(Start {
-        id: &place.id,
-        cgroup: place.cgroup.id(),
-        netns: bound.netns(),
-        evidence: request.evidence.path(),
-        subjects: &request.subjects,
-        command: &job.command,
-        arguments: job.arguments,
-        as_root: job.as_root,
-        dns: &request.config.dns,
-        policy: &request.policy,
-        ruleset: &request.ruleset,
-    })?;
-    Ok(record)
-}
-
-fn write_record(host: &Host, record: &Record) -> Result<(), RunError> {
-    record
-        .write(&host.record_of(&record.id))
-        .map_err(|error| RunError::Start {
-            what: "its record could not be written, without which nobody could go on with it",
-            source: io::Error::other(enforce::chain(&error)),
-        })
 }
 
 /// Who answers the job's DNS questions, and how.
@@ -415,7 +361,7 @@ pub(super) struct Ran {
 fn plan(request: &Request, place: &Place, enforced: &Enforced) -> Result<Plan, RunError> {
     let judges = Judges {
         lsm: enforced.lsm,
-        any_unix: request.config.host.unix_sockets == UnixSockets::Any,
+        any_unix: request.terms.config.host.unix_sockets == UnixSockets::Any,
         root: request.job().as_root,
     };
     let account = request.account.clone();
@@ -554,6 +500,7 @@ pub(super) fn build_report(
             finished: ran.finished,
             outcome: ran.outcome,
             survivors: ran.survivors,
+            attendance: job.attendance.clone(),
         },
         platform: platform(object).map_err(RunError::Report)?,
         ledger,
@@ -566,11 +513,20 @@ pub(super) fn build_report(
 
 pub(crate) fn platform(object_sha256: String) -> Result<Platform, Box<dyn std::error::Error>> {
     let system = nix::sys::utsname::uname()?;
+    // Of one process it stays the same, and hashing takes longer than most of what a job needs.
+    static AGENT: OnceLock<String> = OnceLock::new();
+    let agent_sha256 = match AGENT.get() {
+        Some(known) => known.clone(),
+        None => {
+            let found = object::hex(&fs::sha256(Path::new("/proc/self/exe"))?);
+            AGENT.get_or_init(|| found).clone()
+        }
+    };
     Ok(Platform {
         kernel: system.release().to_string_lossy().into_owned(),
         architecture: system.machine().to_string_lossy().into_owned(),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        agent_sha256: object::hex(&fs::sha256(Path::new("/proc/self/exe"))?),
+        agent_sha256,
         object_sha256,
         key_protection: "file".to_owned(),
     })

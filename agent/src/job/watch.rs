@@ -11,9 +11,10 @@ use std::time::Duration;
 use cordon_ebpf::abi::record::Unserved;
 use nix::sys::signal::Signal;
 use tokio::sync::mpsc;
-use tokio::time::interval;
+use tokio::time::{Interval, interval};
 
 use super::closing::Closing;
+use super::life::{Ending, Life, Master, Wish};
 use super::limiting::Limiting;
 use super::namespaces::Namespaces;
 use super::run::Tell;
@@ -112,116 +113,105 @@ impl Watch {
         signals: &mut Signals,
         tell: Tell<'_>,
     ) -> io::Result<Outcome> {
-        let cgroup = &place.cgroup;
-        let mut collect = interval(COLLECT_EVERY);
-        let mut touch = interval(TOUCH_EVERY);
+        let mut rhythm = Rhythm::new();
         let mut asked_to_end = false;
         loop {
-            let Self {
-                pump,
-                questions,
-                leases,
-                namespaces,
-                sweeping,
-                limiting,
-                ledger,
-                ..
-            } = self;
             tokio::select! {
                 status = init.ended() => return Ok(outcome(status?)),
-                ready = pump.ready() => {
-                    ready?;
-                    self.records(host, place, tell)?;
-                }
-                Some(question) = questions.recv() => {
-                    // Who asked is in records that may lie there still.
-                    pump.hurry();
-                    self.records(host, place, tell)?;
-                    self.question(question, tell)?;
-                }
                 received = signals.next() => {
-                    forward(received?, init, cgroup, &mut asked_to_end)?;
+                    forward(received?, init, &place.cgroup, &mut asked_to_end)?;
                 }
-                _ = collect.tick() => leases.collect_expired(),
-                () = Limiting::time_over(limiting.as_ref()) => {
-                    Limiting::end(limiting.as_mut(), Some(init), place, tell)?;
-                }
-                () = next_slice(sweeping.as_ref()) => {
-                    go_on(sweeping.as_mut(), ledger, host, place, tell)?;
-                }
-                _ = touch.tick() => {
-                    place.touch()?;
-                    let_go(namespaces.as_mut(), host, place);
-                    look_after(sweeping.as_mut(), ledger, host, place, tell)?;
-                    Limiting::look(limiting.as_mut(), ledger, place, tell)?;
+                turn = self.turn(&mut rhythm, host, place, tell) => {
+                    if turn? == Turn::TimeOver {
+                        Limiting::end(self.limiting.as_mut(), Some(init), place, tell)?;
+                    }
                 }
             }
         }
     }
 
-    /// Watches a job that was taken over until no process of it is left. A request to end means the
-    /// whole job: there is no command to pass it on to.
+    /// Watches a job without a command of cordon's: until its worker has ended, until no process of it is
+    /// left, or until somebody says so.
     ///
     /// # Errors
     /// Something cannot be watched any more; the job must end.
-    pub async fn until_empty(
+    pub async fn until_over(
         &mut self,
+        life: &mut Life,
         host: &mut Host,
         place: &Place,
-        signals: &mut Signals,
+        master: &mut impl Master,
         tell: Tell<'_>,
-    ) -> io::Result<()> {
-        let mut collect = interval(COLLECT_EVERY);
-        let mut touch = interval(TOUCH_EVERY);
+    ) -> io::Result<Ending> {
+        let mut rhythm = Rhythm::new();
         let mut look = interval(LOOK_EVERY);
         loop {
-            let Self {
-                pump,
-                questions,
-                leases,
-                namespaces,
-                sweeping,
-                limiting,
-                ledger,
-                ..
-            } = self;
             tokio::select! {
                 _ = look.tick() => {
-                    if !place.cgroup.is_populated().map_err(io::Error::other)? {
-                        return Ok(());
+                    if life.is_over(&place.cgroup)? {
+                        return Ok(Ending::Over);
                     }
                 }
-                ready = pump.ready() => {
-                    ready?;
-                    self.records(host, place, tell)?;
-                }
-                Some(question) = questions.recv() => {
-                    // Who asked is in records that may lie there still.
-                    pump.hurry();
-                    self.records(host, place, tell)?;
-                    self.question(question, tell)?;
-                }
-                received = signals.next() => {
-                    if ends(received?.signal) {
+                wish = master.next() => match wish? {
+                    Wish::End => {
                         place.cgroup.kill().map_err(io::Error::other)?;
-                        return Ok(());
+                        return Ok(Ending::Ended);
                     }
-                }
-                _ = collect.tick() => leases.collect_expired(),
-                () = Limiting::time_over(limiting.as_ref()) => {
-                    Limiting::end(limiting.as_mut(), None, place, tell)?;
-                }
-                () = next_slice(sweeping.as_ref()) => {
-                    go_on(sweeping.as_mut(), ledger, host, place, tell)?;
-                }
-                _ = touch.tick() => {
-                    place.touch()?;
-                    let_go(namespaces.as_mut(), host, place);
-                    look_after(sweeping.as_mut(), ledger, host, place, tell)?;
-                    Limiting::look(limiting.as_mut(), ledger, place, tell)?;
+                    Wish::Leave => return Ok(Ending::Left),
+                    Wish::Finish => return Ok(Ending::Over),
+                    Wish::Nothing => {}
+                },
+                turn = self.turn(&mut rhythm, host, place, tell) => {
+                    if turn? == Turn::TimeOver {
+                        Limiting::end(self.limiting.as_mut(), None, place, tell)?;
+                    }
                 }
             }
         }
+    }
+
+    /// Waits for the next thing a running job needs, and does it. Nothing is lost when it is given up.
+    async fn turn(
+        &mut self,
+        rhythm: &mut Rhythm,
+        host: &mut Host,
+        place: &Place,
+        tell: Tell<'_>,
+    ) -> io::Result<Turn> {
+        let Self {
+            pump,
+            questions,
+            leases,
+            namespaces,
+            sweeping,
+            limiting,
+            ledger,
+            ..
+        } = self;
+        tokio::select! {
+            ready = pump.ready() => {
+                ready?;
+                self.records(host, place, tell)?;
+            }
+            Some(question) = questions.recv() => {
+                // Who asked is in records that may lie there still.
+                pump.hurry();
+                self.records(host, place, tell)?;
+                self.question(question, tell)?;
+            }
+            _ = rhythm.collect.tick() => leases.collect_expired(),
+            () = Limiting::time_over(limiting.as_ref()) => return Ok(Turn::TimeOver),
+            () = next_slice(sweeping.as_ref()) => {
+                go_on(sweeping.as_mut(), ledger, host, place, tell)?;
+            }
+            _ = rhythm.touch.tick() => {
+                place.touch()?;
+                let_go(namespaces.as_mut(), host, place);
+                look_after(sweeping.as_mut(), ledger, host, place, tell)?;
+                Limiting::look(limiting.as_mut(), ledger, place, tell)?;
+            }
+        }
+        Ok(Turn::Done)
     }
 
     /// Takes records that are due, and does what they ask for.
@@ -338,6 +328,29 @@ impl Watch {
     }
 }
 
+/// When what is done again and again is due.
+struct Rhythm {
+    collect: Interval,
+    touch: Interval,
+}
+
+impl Rhythm {
+    fn new() -> Self {
+        Self {
+            collect: interval(COLLECT_EVERY),
+            touch: interval(TOUCH_EVERY),
+        }
+    }
+}
+
+/// What a turn came to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Turn {
+    Done,
+    /// The job's time is over, or its grace is.
+    TimeOver,
+}
+
 /// What came out of the ring and must be dealt with.
 struct Drained {
     /// Namespaces in which the job has no DNS.
@@ -442,7 +455,7 @@ fn outcome(status: std::process::ExitStatus) -> Outcome {
 }
 
 /// Whether a signal asks to end.
-fn ends(signal: Signal) -> bool {
+pub(super) fn ends(signal: Signal) -> bool {
     matches!(signal, Signal::SIGINT | Signal::SIGTERM | Signal::SIGQUIT)
 }
 

@@ -38,6 +38,7 @@ pub(crate) fn report() -> Report {
             finished: at("2026-11-22T08:16:41.75Z"),
             outcome: Outcome::Exited { code: 2 },
             survivors: 1,
+            attendance: None,
         },
         policy: policy(),
         denials: denials(),

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::evidence::Limits;
 
+pub mod attendance;
 pub mod attested;
 pub mod binding;
 pub mod build;
@@ -36,6 +37,8 @@ pub mod statement;
 pub mod sweep;
 pub mod text;
 pub mod verify;
+
+pub use self::attendance::Attendance;
 
 /// Value of [`Report::schema`].
 pub const SCHEMA: &str = "cordon/egress-report/v1";
@@ -237,6 +240,9 @@ pub struct JobFacts {
     pub outcome: Outcome,
     /// Processes that were still there when the command had ended, and were killed.
     pub survivors: u64,
+    /// Who asked for it and what was found about that; absent for a command of the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attendance: Option<Attendance>,
 }
 
 /// How a command ended.
@@ -261,6 +267,8 @@ pub enum Outcome {
     NotStarted,
     /// Who waited for the command was killed: nobody knows its status.
     Unknown,
+    /// A job of a CI system, whose worker has ended: what came of it, that system knows.
+    Finished,
 }
 
 /// What the job was allowed to reach.

@@ -25,7 +25,7 @@ use crate::policy::{
     Rule, Ruleset, Upstream, Verify, compile,
 };
 use crate::report::statement::Subject;
-use crate::report::{Interruption, Layer};
+use crate::report::{Attendance, Interruption, Layer};
 use crate::sys::fs;
 
 mod limits;
@@ -93,6 +93,36 @@ pub struct Record {
     /// Its limits, once they are pinned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Kept>,
+    /// Who asked for it, where that was not a command line of the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attendance: Option<Attendance>,
+    /// Who goes on with it.
+    #[serde(default)]
+    pub keeper: Keeper,
+    /// What it lives as long as, if it is not one command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<Worker>,
+}
+
+/// Who goes on with a job whose cordon was killed.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Keeper {
+    /// Whoever comes next.
+    #[default]
+    Anyone,
+    /// The daemon, as soon as it is there again: nobody else ends the job.
+    Daemon,
+}
+
+/// The process a job lives as long as.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Worker {
+    /// Its number.
+    pub pid: u32,
+    /// When it was started, in ticks since boot: no other process of that number has it.
+    pub started: u64,
 }
 
 /// [`DnsConfig`] as text.
@@ -240,6 +270,9 @@ impl Record {
             around: Surroundings::unknown(),
             interruptions: Vec::new(),
             limits: None,
+            attendance: None,
+            keeper: Keeper::Anyone,
+            worker: None,
         })
     }
 

@@ -30,6 +30,7 @@ fn report(mode: ReportMode) -> Report {
             finished: "2026-01-02T03:05:05Z".parse().unwrap(),
             outcome: Outcome::Exited { code: 0 },
             survivors: 0,
+            attendance: None,
         },
         policy: PolicyFacts {
             name: "base".to_owned(),

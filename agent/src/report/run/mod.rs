@@ -116,6 +116,8 @@ pub enum EndedBy {
     Command,
     /// A signal.
     Signal,
+    /// The worker of a CI system ended.
+    Worker,
     /// Cordon, because a process of the job carried a secret.
     Secret,
     /// It was never started: it could not be executed.
@@ -245,6 +247,7 @@ impl EndedBy {
             (Taken::None, Outcome::Signalled { .. }) => Self::Signal,
             (Taken::None, Outcome::NotStarted) => Self::NotStarted,
             (Taken::None, Outcome::Unknown) => Self::Unknown,
+            (Taken::None, Outcome::Finished) => Self::Worker,
         }
     }
 
@@ -254,6 +257,7 @@ impl EndedBy {
         match self {
             Self::Command => "command",
             Self::Signal => "signal",
+            Self::Worker => "worker",
             Self::Secret => "secret",
             Self::NotStarted => "not-started",
             Self::Unknown => "unknown",

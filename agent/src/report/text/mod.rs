@@ -189,6 +189,7 @@ fn outcome(outcome: Outcome) -> String {
         Outcome::NotStarted => "could not be started".into(),
         Outcome::Signalled { signal } => format!("ended by signal {signal}"),
         Outcome::Unknown => "its exit status is unknown".into(),
+        Outcome::Finished => "its worker ended".into(),
     }
 }
 

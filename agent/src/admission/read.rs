@@ -1,0 +1,173 @@
+//! Reads `[[runner]]` and `[[grant]]` from the host settings.
+
+#![forbid(unsafe_code)]
+
+use super::{Grant, Pattern, Runner};
+use crate::policy::Mistake;
+use crate::policy::reader::{Reader, Schema, Table};
+
+/// Runners or grants of one host.
+const MOST: usize = 1024;
+
+const RUNNER: Schema = Schema {
+    what: "a `[[runner]]`",
+    keys: &["unit", "control_plane", "worker"],
+    later: &[],
+};
+
+const GRANT: Schema = Schema {
+    what: "a `[[grant]]`",
+    keys: &[
+        "runner",
+        "repository",
+        "workflow",
+        "ref",
+        "events",
+        "profiles",
+        "always",
+        "fork_profile",
+        "pull_request_target_profile",
+    ],
+    later: &[],
+};
+
+/// All `[[runner]]` tables.
+pub(crate) fn read_runners(reader: &mut Reader, root: Table<'_>) -> Vec<Runner> {
+    tables(reader, root, "runner", &RUNNER, |reader, table| {
+        let unit = pattern(reader, table, "unit");
+        let unit = reader.required(table, "unit", "`unit = \"actions.runner.*.service\"`", unit);
+        let control_plane = profiles(reader, table, "control_plane");
+        let worker = program(reader, table);
+        Some(Runner {
+            unit: unit?,
+            control_plane,
+            worker,
+            line: reader.source().line(table.span().start),
+        })
+    })
+}
+
+/// All `[[grant]]` tables.
+pub(crate) fn read_grants(reader: &mut Reader, root: Table<'_>) -> Vec<Grant> {
+    tables(reader, root, "grant", &GRANT, |reader, table| {
+        let repository = pattern(reader, table, "repository");
+        let repository = reader.required(
+            table,
+            "repository",
+            "`repository = \"owner/*\"`",
+            repository,
+        );
+        let names = profiles(reader, table, "profiles");
+        let given = table.has("profiles").then_some(());
+        reader.required(table, "profiles", "`profiles = [\"NAME\"]`", given);
+        let always = profiles(reader, table, "always");
+        let fork_profile = profile(reader, table, "fork_profile");
+        let target_profile = profile(reader, table, "pull_request_target_profile");
+        let events = words(reader, table, "events");
+        let runner = pattern(reader, table, "runner");
+        let workflow = pattern(reader, table, "workflow");
+        let reference = pattern(reader, table, "ref");
+        let line = reader.source().line(table.span().start);
+        Some(Grant {
+            runner,
+            repository: repository?,
+            workflow,
+            reference,
+            events,
+            profiles: names,
+            always,
+            fork_profile,
+            target_profile,
+            place: format!("{}:{line}", reader.source().name()),
+        })
+    })
+}
+
+fn tables<T>(
+    reader: &mut Reader,
+    root: Table<'_>,
+    key: &str,
+    schema: &Schema,
+    read: impl Fn(&mut Reader, Table<'_>) -> Option<T>,
+) -> Vec<T> {
+    let Some(list) = reader.array(root, key) else {
+        return Vec::new();
+    };
+    if list.get_ref().len() > MOST {
+        let mistake = Mistake::new(format!("more than {MOST} tables `[[{key}]]`"));
+        reader.push(&list.span(), mistake);
+        return Vec::new();
+    }
+    let tables = list.get_ref().iter().filter_map(|item| {
+        let table = reader.as_table(key, item, schema)?;
+        read(reader, table)
+    });
+    tables.collect()
+}
+
+fn pattern(reader: &mut Reader, table: Table<'_>, key: &str) -> Option<Pattern> {
+    let text = reader.string(table, key)?;
+    let pattern = Pattern::parse(text.get_ref());
+    if pattern.is_none() {
+        let mistake = Mistake::new(format!("`{key}` is no pattern"))
+            .help("a pattern has 1 to 256 bytes; `*` is anything but `/`, `**` is anything");
+        reader.push(&text.span(), mistake);
+    }
+    pattern
+}
+
+fn profiles(reader: &mut Reader, table: Table<'_>, key: &str) -> Vec<String> {
+    let Some(list) = reader.strings(table, key) else {
+        return Vec::new();
+    };
+    let mut names = Vec::new();
+    for text in list.get_ref() {
+        if is_name(reader, key, text) {
+            names.push((*text.get_ref()).to_owned());
+        }
+    }
+    names
+}
+
+fn profile(reader: &mut Reader, table: Table<'_>, key: &str) -> Option<String> {
+    let text = reader.string(table, key)?;
+    is_name(reader, key, &text).then(|| (*text.get_ref()).to_owned())
+}
+
+/// Profiles are named, not pointed at: a path would be read with the rights of the daemon.
+fn is_name(reader: &mut Reader, key: &str, text: &toml::Spanned<&str>) -> bool {
+    let name = *text.get_ref();
+    let good = !name.is_empty()
+        && name.len() <= 64
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    if !good {
+        let mistake = Mistake::new(format!(
+            "`{key}` names profiles, and this is no name of one"
+        ))
+        .help("put the file into the host's profile directory and write its name without `.toml`");
+        reader.push(&text.span(), mistake);
+    }
+    good
+}
+
+fn words(reader: &mut Reader, table: Table<'_>, key: &str) -> Vec<String> {
+    let Some(list) = reader.strings(table, key) else {
+        return Vec::new();
+    };
+    let words = list.get_ref().iter();
+    words.map(|text| (*text.get_ref()).to_owned()).collect()
+}
+
+fn program(reader: &mut Reader, table: Table<'_>) -> Option<String> {
+    let text = reader.string(table, "worker")?;
+    let name = *text.get_ref();
+    if name.is_empty() || name.contains('/') || name.chars().any(char::is_control) {
+        let mistake = Mistake::new("`worker` is the name of a program, without its directory")
+            .help("write `worker = \"Runner.Worker\"`");
+        reader.push(&text.span(), mistake);
+        return None;
+    }
+    Some(name.to_owned())
+}

@@ -1,0 +1,95 @@
+//! How long a job lasts that is not one command of cordon's, and who has a say in it.
+
+#![expect(clippy::future_not_send, reason = "one job, one thread")]
+
+use std::io;
+
+use super::watch::ends;
+use crate::cgroup::Cgroup;
+use crate::sys::pidfd::Process;
+use crate::sys::signals::Signals;
+
+/// What somebody wants of a running job.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Wish {
+    /// Every process of it is to end.
+    End,
+    /// It is over: nothing more will be started in it.
+    Finish,
+    /// It is to go on without this cordon, for another one to take over.
+    Leave,
+    /// It was dealt with.
+    Nothing,
+}
+
+/// Who has a say in a running job.
+pub trait Master {
+    /// The next wish.
+    ///
+    /// # Errors
+    /// Nobody can be heard any more.
+    fn next(&mut self) -> impl Future<Output = io::Result<Wish>>;
+}
+
+impl Master for Signals {
+    /// A request to end means the whole job: there is no command to pass it on to.
+    async fn next(&mut self) -> io::Result<Wish> {
+        let received = Self::next(self).await?;
+        Ok(if ends(received.signal) {
+            Wish::End
+        } else {
+            Wish::Nothing
+        })
+    }
+}
+
+/// How the watching of a job came to its end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ending {
+    /// Its worker has ended, its last process has, or its owner said that it is over.
+    Over,
+    /// It was ended.
+    Ended,
+    /// It goes on, unwatched: it waits for another cordon.
+    Left,
+}
+
+/// What a job lives as long as.
+#[derive(Debug)]
+pub enum Life {
+    /// Until no process of it is left.
+    Processes,
+    /// As long as this process.
+    Worker(Process),
+    /// As long as there are processes, once there was one; or until its cgroup is gone.
+    Unit {
+        /// Whether there was one.
+        begun: bool,
+    },
+    /// Until it is said to be over.
+    Open,
+}
+
+impl Life {
+    /// Whether it is over.
+    ///
+    /// # Errors
+    /// The kernel cannot be asked.
+    pub fn is_over(&mut self, cgroup: &Cgroup) -> io::Result<bool> {
+        let populated = || cgroup.is_populated().map_err(io::Error::other);
+        match self {
+            Self::Processes => Ok(!populated()?),
+            Self::Worker(worker) => worker.has_ended(),
+            Self::Open => Ok(false),
+            Self::Unit { begun } => {
+                if !cgroup.path().exists() {
+                    return Ok(true);
+                }
+                let populated = populated()?;
+                let over = *begun && !populated;
+                *begun |= populated;
+                Ok(over)
+            }
+        }
+    }
+}
