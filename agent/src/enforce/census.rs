@@ -16,6 +16,20 @@ use crate::sys::fs::FileError;
 /// Prefix of a job's cgroup, lock and record.
 pub(super) const JOB_PREFIX: &str = "job-";
 
+/// What the id of a unit's place begins with.
+const UNIT_PREFIX: &str = "unit-";
+
+/// The id of the place of a unit.
+pub(super) fn unit_id(name: &str) -> String {
+    format!("{UNIT_PREFIX}{name}")
+}
+
+/// The name of the unit that has a place of this id.
+#[must_use]
+pub fn unit_of(id: &str) -> Option<&str> {
+    id.strip_prefix(UNIT_PREFIX)
+}
+
 /// A job whose cordon is dead. Nobody else has it while this value lives.
 #[derive(Debug)]
 pub struct Orphan {
@@ -82,9 +96,12 @@ impl Census {
                 census.living.push(id);
                 continue;
             };
-            let cgroup = cgroups
-                .iter()
-                .find(|cgroup| job_id(cgroup).as_ref() == Some(&id));
+            let cgroup = match unit_of(&id) {
+                Some(unit) => cgroups.iter().find(|cgroup| cgroup.name() == unit),
+                None => cgroups
+                    .iter()
+                    .find(|cgroup| job_id(cgroup).as_ref() == Some(&id)),
+            };
             census.orphans.push(Orphan {
                 cgroup: cgroup.cloned(),
                 last_seen,
@@ -100,6 +117,7 @@ impl Census {
     pub(super) fn end_all(&mut self, why: &[String]) -> Result<(), EnforceError> {
         for orphan in &mut self.orphans {
             if let Some(cgroup) = &orphan.cgroup {
+                // Nothing enforces it any more, so it ends, a runner too.
                 cgroup.kill()?;
             }
             orphan.lost = Some(if why.is_empty() {

@@ -214,6 +214,16 @@ impl Maps {
         self.members.get(&tgid, 0).is_ok_and(|owner| owner == job)
     }
 
+    /// Notes that a process is the job's, wherever it goes.
+    ///
+    /// # Errors
+    /// The map is full.
+    pub fn join_member(&mut self, job: u64, tgid: u32) -> Result<(), MapsError> {
+        self.members
+            .insert(tgid, job, 0)
+            .map_err(failed("fill", "MEMBERS"))
+    }
+
     /// Forgets a process that is gone.
     pub fn forget_member(&mut self, tgid: u32) {
         // Not there is as good as removed.

@@ -24,8 +24,8 @@ use std::time::SystemTime;
 
 use nix::fcntl::{Flock, FlockArg};
 
-pub use self::census::Orphan;
 use self::census::{Census, JOB_PREFIX};
+pub use self::census::{Orphan, unit_of};
 use self::hooks::HOOKS;
 use self::kernel::{Kernel, KernelError};
 use self::layout::Layout;
@@ -268,6 +268,32 @@ impl Host {
         })
     }
 
+    /// A place for a cgroup that somebody else made directly in the slice: the unit of a runner. Everything in
+    /// it is denied until it is armed. Its cgroup is not removed in the end.
+    ///
+    /// # Errors
+    /// There is no such cgroup, or its lock cannot be taken.
+    pub fn place_of_unit(&mut self, name: &str) -> Result<Place, EnforceError> {
+        let _alone = match self.alone.take() {
+            Some(alone) => alone,
+            None => lock(&self.run_dir.join("lock"), FlockArg::LockExclusive)?,
+        };
+        let id = census::unit_id(name);
+        let lock = lock(&self.lock_of(&id), FlockArg::LockExclusiveNonblock)?;
+        let cgroup = Cgroup::open(&self.slice.path().join(name))?;
+        Ok(Place { id, cgroup, lock })
+    }
+
+    /// The cgroups directly in the slice that are no jobs of cordon's: units of runners.
+    ///
+    /// # Errors
+    /// The slice cannot be read.
+    pub fn units(&self) -> Result<Vec<Cgroup>, EnforceError> {
+        let children = self.slice.children()?;
+        let foreign = |cgroup: &Cgroup| !cgroup.name().starts_with(JOB_PREFIX);
+        Ok(children.into_iter().filter(foreign).collect())
+    }
+
     /// Publishes a job's ruleset and proves that the kernel applies it to that job's processes.
     ///
     /// # Errors
@@ -430,18 +456,25 @@ impl Host {
         held: Flock<File>,
         failures: &mut Vec<String>,
     ) {
+        let is_unit = unit_of(id).is_some();
         if let Some(cgroup) = cgroup {
-            note(failures, cgroup.kill());
-            note(failures, self.kill_members(cgroup.id()));
+            if !is_unit {
+                note(failures, cgroup.kill());
+                note(failures, self.kill_members(cgroup.id()));
+            }
             if let Err(errors) = self.kernel.maps.withdraw(cgroup.id()) {
                 failures.extend(errors.iter().map(|error| chain(error)));
             }
-            note(failures, cgroup.remove());
+            if !is_unit {
+                note(failures, cgroup.remove());
+            }
         }
-        note(
-            failures,
-            self.controllers.remove(&format!("{JOB_PREFIX}{id}")),
-        );
+        if !is_unit {
+            note(
+                failures,
+                self.controllers.remove(&format!("{JOB_PREFIX}{id}")),
+            );
+        }
         if failures.is_empty() {
             note(failures, remove_records(&self.records, id));
             note(failures, remove_if_there(&self.lock_of(id)));

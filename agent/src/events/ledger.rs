@@ -185,6 +185,8 @@ pub enum News {
 #[derive(Debug, Default)]
 pub struct Ledger {
     processes: Processes,
+    /// Programs that were started.
+    pub executed: u64,
     /// Name of the job's cgroup: moves inside of it are none.
     home: String,
     /// Who was behind each line of the kernel's flow table.
@@ -235,6 +237,7 @@ impl Ledger {
                 let len = (record.path_len as usize).min(record.path.len());
                 let path = record.path.get(..len).unwrap_or_default();
                 self.processes.executed(record.header.tgid, text(path));
+                self.executed = self.executed.saturating_add(1);
                 None
             }
             Err(error) => {

@@ -5,6 +5,8 @@ use crate::report::run::ENFORCEMENT_GAP;
 use crate::report::{Coverage, Layer};
 use crate::sandbox::Plan;
 use crate::sandbox::filter::Judges;
+use crate::sys::privilege;
+use crate::sys::process::Powers;
 
 /// A job, as far as its blind spots depend on it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -43,6 +45,20 @@ const ROOT: &str = "\
     The command ran as root. It has no capability for networks, mounts, tracing or BPF; cgroup file systems, \
     /proc/sys and /sys are read-only to it, and BPF file systems hidden. But files and devices of root are \
     open to it: by writing to disk devices or to programs of the host it can leave the job.";
+
+const ATTENDED: &str = "\
+    Cordon did not start the processes of this job: the kernel's programs judge what they do on the network, and \
+    no namespaces, hidden sockets or system call filter of cordon's stand around them. They see other processes \
+    of their user.";
+
+const ATTENDED_UNIX: &str = "\
+    Unix sockets of programs outside the job are not judged on this kernel (no BPF LSM): a daemon that the job's \
+    user may talk to, as a container engine or a user's service manager, can act for it. Open descriptors that \
+    such a program passes to it are not judged either.";
+
+const ATTENDED_ROOT: &str = "\
+    The job runs as root with the capabilities of root: it can undo what limits it. Run the runner as a user of \
+    its own, with `NoNewPrivileges=yes`.";
 
 /// Ways out that no layer watches in a job like this. Each is a sentence for a reviewer; what the
 /// operator opened stands first.
@@ -89,6 +105,44 @@ impl Surroundings {
         Self {
             layers: process_layers(plan, as_root).into(),
             blind_spots: spots.map(str::to_owned).collect(),
+        }
+    }
+
+    /// Of processes that cordon did not start, but moved into the job or found in it. `powers` are those of the
+    /// one they descend from.
+    #[must_use]
+    pub fn attended(powers: &Powers, lsm: bool) -> Self {
+        let as_root = powers.uid == 0;
+        let withheld = privilege::withheld_bits();
+        let bounded = powers.bounding & withheld == 0;
+        let layer = |name: &str, active: bool, detail: &str| Layer {
+            name: name.to_owned(),
+            active,
+            detail: detail.to_owned(),
+        };
+        let layers = vec![
+            layer(
+                "no_new_privs",
+                powers.no_new_privs,
+                "set by whoever started the worker (`NoNewPrivileges=` of its unit)",
+            ),
+            layer(
+                "capabilities",
+                bounded,
+                "whether those for networks, BPF and mounts are out of the worker's bounding set",
+            ),
+        ];
+        let spots = [
+            (!lsm, ATTENDED_UNIX),
+            (as_root && !bounded, ATTENDED_ROOT),
+            (true, ATTENDED),
+            (true, NAMES),
+            (true, FILES),
+        ];
+        let spots = spots.into_iter().filter(|(applies, _)| *applies);
+        Self {
+            layers,
+            blind_spots: spots.map(|(_, text)| text.to_owned()).collect(),
         }
     }
 

@@ -4,13 +4,15 @@
 
 use std::io;
 
+use super::attended::Attach;
 use super::watch::ends;
 use crate::cgroup::Cgroup;
+use crate::report::Attendance;
 use crate::sys::pidfd::Process;
 use crate::sys::signals::Signals;
 
 /// What somebody wants of a running job.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Debug)]
 pub enum Wish {
     /// Every process of it is to end.
     End,
@@ -18,6 +20,13 @@ pub enum Wish {
     Finish,
     /// It is to go on without this cordon, for another one to take over.
     Leave,
+    /// Somebody in it says that it is about to be over.
+    Announced {
+        /// Who.
+        by: String,
+    },
+    /// A process is to be moved into it.
+    Attach(Box<Attach>),
     /// It was dealt with.
     Nothing,
 }
@@ -29,6 +38,15 @@ pub trait Master {
     /// # Errors
     /// Nobody can be heard any more.
     fn next(&mut self) -> impl Future<Output = io::Result<Wish>>;
+
+    /// Somebody in the job said that it is about to be over, when so many programs had been started in it.
+    fn announced(&mut self, _by: String, _executed: u64) {}
+
+    /// What is to be said of who asked for the job and of its end, after so many programs. `None`: what was
+    /// said before.
+    fn conclude(&mut self, _life: &Life, _executed: u64) -> Option<Attendance> {
+        None
+    }
 }
 
 impl Master for Signals {

@@ -5,6 +5,8 @@
 //! and only then is the job taken out of force.
 
 mod armed;
+mod attach;
+pub mod attended;
 pub mod closing;
 pub mod coverage;
 pub mod id;

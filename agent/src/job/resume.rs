@@ -13,11 +13,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::attended::Inbox;
 use super::coverage::Surroundings;
-use super::life::Life;
+use super::life::{Ending, Life, Master};
 use super::limiting::Limiting;
 use super::namespaces::Namespaces;
-use super::record::{Record, Stage};
+use super::record::{Keeper, Record, Stage};
 use super::run::{self, Job, Ran, RunError, Tell};
 use super::watch::Watch;
 use super::{sealing, sweeping};
@@ -33,7 +34,7 @@ use crate::report::sink::{BUNDLE_NAME, EvidenceDir, Written};
 use crate::report::statement::REPORT_NAME;
 use crate::report::sweep::SweepReport;
 use crate::report::verify::verify;
-use crate::report::{Coverage, Interruption, Layer, Outcome, Report, seal};
+use crate::report::{Attendance, Coverage, Interruption, Layer, Outcome, Report, seal};
 use crate::secrets::ledger::Occasion;
 use crate::sys::signals::Signals;
 use crate::sys::{fs, netns, privilege};
@@ -59,6 +60,8 @@ pub struct Resumed {
     pub evidence: Option<Box<(Report, Written)>>,
     /// What could not be cleared away afterwards.
     pub leftovers: Option<EnforceError>,
+    /// It has not ended: whoever watched it left it to another cordon.
+    pub left: bool,
 }
 
 /// Why no job was taken over.
@@ -139,7 +142,10 @@ pub fn resume(
     let resumed = runtime.block_on(async {
         let mut signals = Signals::block().map_err(run::no_signals)?;
         let how = match until {
-            Until::Gone => Some(&mut signals),
+            Until::Gone => Some(Watching {
+                master: &mut signals,
+                life: Life::Processes,
+            }),
             Until::Now => None,
         };
         end(&mut host, orphan, config, key, how, tell).await
@@ -148,8 +154,42 @@ pub fn resume(
     Ok(resumed?)
 }
 
+/// Takes a job of the daemon's over, in this thread, and watches it until it is over.
+///
+/// # Errors
+/// As [`resume`].
+pub fn attend(
+    config: &Config,
+    key: &SigningKey,
+    id: &str,
+    inbox: &mut Inbox,
+    tell: Tell<'_>,
+) -> Result<Resumed, ResumeError> {
+    let runtime = run::runtime()?;
+    let mut host = Host::open(&config.host)?;
+    let orphan = host.take_orphans().into_iter().find(|found| found.id == id);
+    let Some(orphan) = orphan else {
+        return Err(ResumeError::NoOrphan {
+            id: id.to_owned(),
+            waiting: Vec::new(),
+        });
+    };
+    host.unlock();
+    let record = Record::read(&host.record_of(id)).ok().flatten();
+    let life = record.map_or(Life::Processes, |record| record.life());
+    let resumed = runtime.block_on(async {
+        let watching = Watching {
+            master: inbox,
+            life,
+        };
+        end(&mut host, orphan, config, key, Some(watching), tell).await
+    });
+    host.close()?;
+    Ok(resumed?)
+}
+
 /// Ends all jobs whose cordon is dead, and writes their evidence. A job that cannot be ended stays
-/// as it is: denied what it was, for the next cordon to try.
+/// as it is: denied what it was, for the next cordon to try. Jobs of the daemon's wait for it.
 pub(super) async fn end_orphans(
     host: &mut Host,
     config: &Config,
@@ -157,8 +197,12 @@ pub(super) async fn end_orphans(
     tell: Tell<'_>,
 ) {
     for orphan in host.take_orphans() {
+        if is_kept(host, &orphan) {
+            continue;
+        }
         let id = orphan.id.clone();
-        let evidence = match end(host, orphan, config, key, None, tell).await {
+        let ended = end::<Signals>(host, orphan, config, key, None, tell).await;
+        let evidence = match ended {
             Ok(Resumed { evidence: None, .. }) => continue,
             Ok(Resumed {
                 evidence: Some(evidence),
@@ -168,6 +212,19 @@ pub(super) async fn end_orphans(
         };
         tell(News::Orphan { id, evidence });
     }
+}
+
+/// Whether a job waits for the daemon.
+fn is_kept(host: &Host, orphan: &Orphan) -> bool {
+    let record = Record::read(&host.record_of(&orphan.id)).ok().flatten();
+    // Without its maps it has no processes any more, and nothing to wait for.
+    orphan.lost.is_none() && record.is_some_and(|record| record.keeper == Keeper::Daemon)
+}
+
+/// Who watches a job that is taken over, and how long.
+struct Watching<'a, M> {
+    master: &'a mut M,
+    life: Life,
 }
 
 /// What is known of a job that is taken over.
@@ -180,12 +237,12 @@ enum Known {
     Little(Option<Box<Record>>, String),
 }
 
-async fn end(
+async fn end<M: Master>(
     host: &mut Host,
     orphan: Orphan,
     config: &Config,
     key: &SigningKey,
-    watching: Option<&mut Signals>,
+    watching: Option<Watching<'_, M>>,
     tell: Tell<'_>,
 ) -> Result<Resumed, RunError> {
     let id = orphan.id.clone();
@@ -196,6 +253,7 @@ async fn end(
             id,
             evidence: None,
             leftovers: None,
+            left: false,
         });
     }
     let last_seen = orphan
@@ -210,8 +268,16 @@ async fn end(
             // A job that cannot be watched is ended all the same, with what is known.
             let report = report.or_else(|error| {
                 let why = format!("the job could not be taken over: {}", chain(&error));
-                Ok::<_, RunError>((bare(host, Some(&place), &mut taken, &why)?, None))
+                Ok::<_, RunError>(Some((bare(host, Some(&place), &mut taken, &why)?, None)))
             })?;
+            let Some(report) = report else {
+                return Ok(Resumed {
+                    id,
+                    evidence: None,
+                    leftovers: None,
+                    left: true,
+                });
+            };
             (report, Cleared::Place(place))
         }
         (Ok(place), Some(why)) => {
@@ -240,6 +306,7 @@ async fn end(
         id,
         evidence: Some(Box::new((report, written?))),
         leftovers: cleared.err(),
+        left: false,
     })
 }
 
@@ -301,9 +368,20 @@ struct Taken {
     interruptions: Vec<Interruption>,
     last_seen: Option<Timestamp>,
     effects: Vec<String>,
+    outcome: Outcome,
 }
 
 impl Taken {
+    /// What is known of the end of a job that was watched to its end.
+    fn concluded(&mut self, life: &Life, attendance: Option<Attendance>) {
+        if !matches!(life, Life::Processes) {
+            self.outcome = Outcome::Finished;
+        }
+        if let (Some(record), Some(attendance)) = (&mut self.record, attendance) {
+            record.attendance = Some(attendance);
+        }
+    }
+
     fn new(known: Known, last_seen: Option<Timestamp>) -> Result<Self, RunError> {
         let mut effects = vec![
             "The command's exit status is unknown: who waited for it was killed.".to_owned(),
@@ -347,6 +425,7 @@ impl Taken {
             known,
             last_seen,
             effects,
+            outcome: Outcome::Unknown,
         })
     }
 
@@ -414,7 +493,7 @@ impl Taken {
     fn ran(&self, survivors: usize) -> Ran {
         let finished = Timestamp::now();
         Ran {
-            outcome: Outcome::Unknown,
+            outcome: self.outcome,
             not_started: None,
             started: self
                 .record
@@ -434,16 +513,18 @@ impl Taken {
 }
 
 /// Goes on with a job of which all is known, or else ends it and reads the kernel's tables.
-async fn take_over(
+///
+/// `None`: it was left to another cordon.
+async fn take_over<M: Master>(
     host: &mut Host,
     place: &Place,
     taken: &mut Taken,
     config: &Config,
-    watching: Option<&mut Signals>,
+    watching: Option<Watching<'_, M>>,
     tell: Tell<'_>,
-) -> Result<(Report, Option<SweepReport>), RunError> {
+) -> Result<Option<(Report, Option<SweepReport>)>, RunError> {
     if !taken.known {
-        return Ok((bare(host, Some(place), taken, "")?, None));
+        return Ok(Some((bare(host, Some(place), taken, "")?, None)));
     }
     let (layers, mut proof) = taken.layers();
     proof.push(format!(
@@ -481,7 +562,7 @@ async fn take_over(
                 host.kill(place).map_err(RunError::Survivors)?,
             )
         }
-        Some(signals) => {
+        Some(Watching { master, mut life }) => {
             let bound = taken
                 .record
                 .as_ref()
@@ -509,14 +590,22 @@ async fn take_over(
             tell(News::TakenOver {
                 id: place.id.clone(),
             });
-            watch
-                .until_over(&mut Life::Processes, host, place, signals, tell)
+            let ending = watch
+                .until_over(&mut life, host, place, master, tell)
                 .await
                 .map_err(RunError::Watch)?;
+            if ending == Ending::Left {
+                place.touch().map_err(RunError::Watch)?;
+                return Ok(None);
+            }
             watch
                 .sweep(Occasion::End, host, place, tell)
                 .map_err(RunError::Watch)?;
-            let survivors = host.kill(place).map_err(RunError::Survivors)?;
+            let survivors = match life {
+                Life::Unit { .. } => 0,
+                _ => host.kill(place).map_err(RunError::Survivors)?,
+            };
+            taken.concluded(&life, master.conclude(&life, watch.ledger.executed));
             (watch.end_dns().await, survivors)
         }
     };
@@ -528,7 +617,7 @@ async fn take_over(
     let mut report = run::report(&job, host, &enforced, place, &watch.ledger, dns, &ran)?;
     watch.conclude(&mut report, tell);
     let sweep = run::sweep_report(&job, host, place, &watch, &report)?;
-    Ok((report, sweep))
+    Ok(Some((report, sweep)))
 }
 
 fn no_ring() -> RunError {

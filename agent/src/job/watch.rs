@@ -159,6 +159,13 @@ impl Watch {
                     }
                     Wish::Leave => return Ok(Ending::Left),
                     Wish::Finish => return Ok(Ending::Over),
+                    Wish::Announced { by } => {
+                        // What was started before is in records that may lie there still.
+                        self.pump.hurry();
+                        self.records(host, place, tell)?;
+                        master.announced(by, self.ledger.executed);
+                    }
+                    Wish::Attach(attach) => self.attach(host, place, *attach),
                     Wish::Nothing => {}
                 },
                 turn = self.turn(&mut rhythm, host, place, tell) => {

@@ -39,6 +39,14 @@ const WITHHELD: [Capability; 12] = [
     Capability::CAP_SYS_RESOURCE,
 ];
 
+/// [`WITHHELD`] as bits of a capability set.
+#[must_use]
+pub fn withheld_bits() -> u64 {
+    WITHHELD
+        .into_iter()
+        .fold(0, |bits, capability| bits | capability.bitmask())
+}
+
 /// A capability cordon needs and does not have.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivilegeError {

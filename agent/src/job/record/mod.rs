@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use self::limits::StoredLimits;
 use self::secrets::StoredSecrets;
 use super::coverage::Surroundings;
+use super::life::Life;
 use super::limiting::Kept;
 use crate::config::DnsConfig;
 use crate::dns::WildcardLimits;
@@ -344,6 +345,28 @@ impl Record {
             timeout_ms: *timeout_ms,
             wildcard: *wildcard,
         }
+    }
+
+    /// What it lives as long as.
+    #[must_use]
+    pub fn life(&self) -> Life {
+        if self.keeper == Keeper::Anyone {
+            return Life::Processes;
+        }
+        if self.is_unit() {
+            return Life::Unit { begun: true };
+        }
+        match self.worker {
+            // A worker that is gone: what it left behind is what there is.
+            Some(worker) => worker.hold().map_or(Life::Processes, Life::Worker),
+            None => Life::Open,
+        }
+    }
+
+    /// Whether its cgroup is a unit's.
+    #[must_use]
+    pub fn is_unit(&self) -> bool {
+        crate::enforce::unit_of(&self.id).is_some()
     }
 
     /// Whether it is of this boot of the host.

@@ -1,0 +1,474 @@
+//! A job of the daemon's: its processes are somebody else's. A runner's unit, the worker of a CI job that was
+//! moved out of it, or nothing yet.
+//!
+//! One thread each, as for `cordon run`: what holds one job up holds up no other. The daemon speaks to it by
+//! [`Order`]s; when the daemon goes, the job stays enforced, and the next daemon takes it over.
+
+#![expect(clippy::future_not_send, reason = "one job, one thread")]
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
+
+use super::armed::{Armed, Sealed};
+use super::attach::{AttachError, attach};
+use super::coverage::Surroundings;
+use super::life::{Ending, Life, Master, Wish};
+use super::record::Worker;
+use super::run::{self, Job, Ran, RunError, Tell, Terms};
+use super::watch::Watch;
+use crate::cgroup::Cgroup;
+use crate::dns::Bound;
+use crate::enforce::{Host, Place};
+use crate::report::attendance::{Attendance, Kind};
+use crate::report::{Outcome, Report};
+use crate::sandbox::Limited;
+use crate::secrets::ledger::Occasion;
+use crate::sys::pidfd::Process;
+use crate::sys::{netns, process};
+
+/// Orders that may wait.
+const ORDERS: usize = 64;
+
+/// Whose processes a job has.
+#[derive(Clone, Debug)]
+pub enum Whose {
+    /// Those of a cgroup in the slice, as they come and go.
+    Unit(String),
+    /// A worker's, which are in this cgroup of the slice and are moved.
+    Worker {
+        /// The job's name.
+        id: String,
+        /// The cgroup they are in.
+        from: Cgroup,
+        /// The worker.
+        worker: Worker,
+    },
+    /// Nobody's yet: they are moved into it one after another.
+    Open {
+        /// The job's name.
+        id: String,
+    },
+}
+
+/// What the daemon tells a job.
+#[derive(Debug)]
+pub enum Order {
+    /// End every process of it.
+    End,
+    /// It is over.
+    Finish,
+    /// Let it go on without this daemon.
+    Leave,
+    /// From inside: it is about to be over. By whom is for the report.
+    Announce {
+        /// Executables of who said so.
+        by: String,
+    },
+    /// Something about it is not as it should be.
+    Note {
+        /// What.
+        kind: Kind,
+        /// In words.
+        detail: String,
+    },
+    /// Moves a process and all that descend from it into the job.
+    Attach {
+        /// The cgroup they are in.
+        from: Cgroup,
+        /// The process.
+        process: Worker,
+        /// How many were moved.
+        answer: oneshot::Sender<Result<u64, String>>,
+    },
+}
+
+/// The daemon's end of the way to a job.
+#[derive(Clone, Debug)]
+pub struct Orders {
+    sender: mpsc::Sender<Order>,
+}
+
+/// The job's end.
+#[derive(Debug)]
+pub struct Inbox {
+    receiver: mpsc::Receiver<Order>,
+    attendance: Arc<Mutex<Attendance>>,
+    /// Who announced the end first, and how many programs had been started then.
+    announced: Option<(String, u64)>,
+}
+
+impl Orders {
+    /// A way to a job.
+    #[must_use]
+    pub fn new(attendance: Attendance) -> (Self, Inbox) {
+        let (sender, receiver) = mpsc::channel(ORDERS);
+        let inbox = Inbox {
+            receiver,
+            attendance: Arc::new(Mutex::new(attendance)),
+            announced: None,
+        };
+        (Self { sender }, inbox)
+    }
+
+    /// Gives an order. False: the job is over, or has more orders than it can take.
+    #[must_use]
+    pub fn give(&self, order: Order) -> bool {
+        self.sender.try_send(order).is_ok()
+    }
+}
+
+impl Master for Inbox {
+    async fn next(&mut self) -> io::Result<Wish> {
+        Ok(match self.receiver.recv().await {
+            // Nobody can say anything any more: as when the daemon goes.
+            None | Some(Order::Leave) => Wish::Leave,
+            Some(Order::End) => Wish::End,
+            Some(Order::Finish) => Wish::Finish,
+            Some(Order::Announce { by }) => Wish::Announced { by },
+            Some(Order::Note { kind, detail }) => {
+                self.note(kind, detail);
+                Wish::Nothing
+            }
+            Some(Order::Attach {
+                from,
+                process,
+                answer,
+            }) => Wish::Attach(Box::new(Attach {
+                from,
+                process,
+                answer,
+            })),
+        })
+    }
+
+    fn announced(&mut self, by: String, executed: u64) {
+        if self.announced.is_none() {
+            self.announced = Some((by, executed));
+        }
+    }
+
+    fn conclude(&mut self, life: &Life, executed: u64) -> Option<Attendance> {
+        Some(self.look_back(life, executed))
+    }
+}
+
+/// A process that is to be moved into a running job.
+#[derive(Debug)]
+pub struct Attach {
+    pub(super) from: Cgroup,
+    pub(super) process: Worker,
+    pub(super) answer: oneshot::Sender<Result<u64, String>>,
+}
+
+impl Inbox {
+    fn note(&self, kind: Kind, detail: String) {
+        self.with(|attendance| attendance.note(kind, detail));
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Attendance) -> T) -> T {
+        let mut attendance = self
+            .attendance
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        act(&mut attendance)
+    }
+
+    /// What was found about the job's end, after so many programs.
+    fn look_back(&mut self, life: &Life, executed: u64) -> Attendance {
+        match (&self.announced, life) {
+            (None, Life::Worker(_)) => self.note(
+                Kind::NoFinish,
+                "its worker ended, and nobody in the job had said that it would; was the hook that says \
+                 so removed or skipped?"
+                    .to_owned(),
+            ),
+            (Some((by, then)), _) if executed > *then => {
+                let more = executed.saturating_sub(*then);
+                let detail = format!(
+                    "after {by} had said that the job was over, {more} programs were started in it; they \
+                     were enforced and are in this report"
+                );
+                self.note(Kind::EarlyFinish, detail);
+            }
+            _ => {}
+        }
+        self.with(|attendance| attendance.clone())
+    }
+}
+
+/// A job that is enforced now.
+#[derive(Clone, Debug)]
+pub struct Begun {
+    /// Processes that were moved into it.
+    pub moved: u64,
+    /// Where its evidence will be.
+    pub evidence: PathBuf,
+}
+
+/// How it went.
+#[derive(Debug)]
+pub enum Over {
+    /// It has evidence.
+    Sealed {
+        /// The egress report.
+        report: Box<Report>,
+        /// Where it lies.
+        evidence: PathBuf,
+    },
+    /// It goes on, unwatched.
+    Left,
+}
+
+/// Runs a job of the daemon's in this thread. `begun` hears when it is enforced, or why it is not.
+///
+/// # Errors
+/// See [`RunError`]; a job that cannot begin has no process, or none that was not ended.
+pub fn run(
+    terms: &Terms,
+    whose: &Whose,
+    mut inbox: Inbox,
+    begun: oneshot::Sender<Begun>,
+    tell: Tell<'_>,
+) -> Result<Over, RunError> {
+    run::runtime()?.block_on(run_job(terms, whose, &mut inbox, begun, tell))
+}
+
+async fn run_job(
+    terms: &Terms,
+    whose: &Whose,
+    inbox: &mut Inbox,
+    begun: oneshot::Sender<Begun>,
+    tell: Tell<'_>,
+) -> Result<Over, RunError> {
+    let mut host = Host::open(&terms.config.host)?;
+    // They are the daemon's to take over, and not this job's.
+    drop(host.take_orphans());
+    let place = match whose {
+        Whose::Unit(unit) => host.place_of_unit(unit)?,
+        Whose::Worker { id, .. } | Whose::Open { id } => host.place(id)?,
+    };
+    let over = in_place(terms, whose, inbox, (&mut host, &place), begun, tell).await;
+    if matches!(over, Ok(Over::Left)) {
+        return over;
+    }
+    let retired = host.retire(place);
+    match (over, retired) {
+        (Ok(over), Ok(())) => Ok(over),
+        (over, Err(leftovers)) => {
+            let error = crate::enforce::chain(&leftovers);
+            tracing::error!(error, "not all of a job was cleared away");
+            over
+        }
+        (Err(error), Ok(())) => Err(error),
+    }
+}
+
+async fn in_place(
+    terms: &Terms,
+    whose: &Whose,
+    inbox: &mut Inbox,
+    (host, place): (&mut Host, &Place),
+    begun: oneshot::Sender<Begun>,
+    tell: Tell<'_>,
+) -> Result<Over, RunError> {
+    let mut job = Job {
+        command: whose.words(),
+        as_root: false,
+        ..terms.job()
+    };
+    let mut armed = Armed::new(terms, &job, host, place, whose.bind()?)?;
+    let (around, mut life) = whose.look(armed.enforced.lsm)?;
+    job.around = around;
+    if let Whose::Worker { worker, .. } = whose {
+        armed.record.worker = Some(*worker);
+    }
+    armed.serve(terms, &job, host, place)?;
+    let moved = match whose {
+        Whose::Worker { from, worker, .. } => {
+            let limited = armed.limited();
+            bring(host, place, &limited, from, worker.pid).map_err(entered)?
+        }
+        Whose::Unit(_) | Whose::Open { .. } => 0,
+    };
+    inbox.with(|attendance| attendance.moved = moved);
+    let started = Timestamp::now();
+    let evidence = terms.evidence.path().to_owned();
+    if begun.send(Begun { moved, evidence }).is_err() {
+        tracing::debug!("who asked for a job did not wait for it");
+    }
+    let watch = &mut armed.watch;
+    let ending = watch
+        .until_over(&mut life, host, place, inbox, tell)
+        .await
+        .map_err(RunError::Watch)?;
+    if ending == Ending::Left {
+        let left = place.touch();
+        left.map_err(RunError::Watch)?;
+        return Ok(Over::Left);
+    }
+    end(
+        terms,
+        &mut job,
+        armed,
+        (host, place),
+        (inbox, &life),
+        started,
+        tell,
+    )
+    .await
+}
+
+async fn end(
+    terms: &Terms,
+    job: &mut Job<'_>,
+    mut armed: Armed,
+    (host, place): (&mut Host, &Place),
+    (inbox, life): (&mut Inbox, &Life),
+    started: Timestamp,
+    tell: Tell<'_>,
+) -> Result<Over, RunError> {
+    let watch = &mut armed.watch;
+    let there = place.cgroup.path().exists();
+    if there {
+        watch
+            .sweep(Occasion::End, host, place, tell)
+            .map_err(RunError::Watch)?;
+    }
+    let survivors = match life {
+        // What is left in a unit is its service manager's to end; nothing of it is enforced less.
+        Life::Unit { .. } => 0,
+        _ => host.kill(place).map_err(RunError::Survivors)?,
+    };
+    job.attendance = inbox.conclude(life, watch.ledger.executed);
+    let ran = Ran {
+        outcome: Outcome::Finished,
+        not_started: None,
+        started,
+        finished: Timestamp::now(),
+        survivors: survivors as u64,
+    };
+    let Sealed {
+        report, written, ..
+    } = armed.wind_up(terms, job, host, place, &ran, tell).await?;
+    Ok(Over::Sealed {
+        report: Box::new(report),
+        evidence: written.directory,
+    })
+}
+
+/// Moves processes, and ends those that came if not all did.
+fn bring(
+    host: &mut Host,
+    place: &Place,
+    limited: &Limited,
+    from: &Cgroup,
+    root: u32,
+) -> Result<u64, AttachError> {
+    let moved = attach(host, place, limited, from, root);
+    if moved.is_err() {
+        // The error is the one to tell; who is in the job already has no business outside of it.
+        drop(host.kill(place));
+    }
+    moved
+}
+
+fn entered(error: AttachError) -> RunError {
+    RunError::Enter(io::Error::other(error))
+}
+
+impl Watch {
+    /// Moves a process into the running job, and says how that went.
+    pub(super) fn attach(&self, host: &mut Host, place: &Place, attach: Attach) {
+        let Attach {
+            from,
+            process,
+            answer,
+        } = attach;
+        let limited = self
+            .limiting
+            .as_ref()
+            .map_or_else(Limited::default, |limiting| limiting.limited());
+        let moved = if process.is_still() {
+            super::attach::attach(host, place, &limited, &from, process.pid)
+                .map_err(|error| crate::enforce::chain(&error))
+        } else {
+            Err("the process is gone".to_owned())
+        };
+        if answer.send(moved).is_err() {
+            tracing::debug!("who asked for a process to be moved did not wait");
+        }
+    }
+}
+
+impl Worker {
+    /// The process that has this number now.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn find(pid: u32) -> io::Result<Self> {
+        let started = process::stat(pid)?.started;
+        Ok(Self { pid, started })
+    }
+
+    /// Whether it is still this process that has the number.
+    #[must_use]
+    pub fn is_still(self) -> bool {
+        process::stat(self.pid).is_ok_and(|stat| stat.started == self.started)
+    }
+
+    /// It, held. `None`: it is gone.
+    #[must_use]
+    pub fn hold(self) -> Option<Process> {
+        let process = Process::open(self.pid).ok()?;
+        self.is_still().then_some(process)
+    }
+}
+
+impl Whose {
+    fn words(&self) -> String {
+        match self {
+            Self::Unit(unit) => unit.clone(),
+            Self::Worker { worker, .. } => {
+                process::program(worker.pid).unwrap_or_else(|| "unknown".to_owned())
+            }
+            Self::Open { .. } => "none of its own".to_owned(),
+        }
+    }
+
+    /// DNS sockets where its processes are.
+    fn bind(&self) -> Result<Bound, RunError> {
+        let network = match self {
+            Self::Worker { worker, .. } => Some(process::network(worker.pid)?),
+            Self::Unit(_) | Self::Open { .. } => None,
+        };
+        match network {
+            Some(network) => {
+                let bind = || -> io::Result<_> { Ok(Bound::bind()) };
+                let bound = netns::within(network, bind).map_err(RunError::Enter)?;
+                Ok(bound?)
+            }
+            None => Ok(Bound::bind()?),
+        }
+    }
+
+    /// What stands around its processes, and what it lives as long as.
+    fn look(&self, lsm: bool) -> Result<(Surroundings, Life), RunError> {
+        match self {
+            Self::Worker { worker, .. } => {
+                let powers = process::powers(worker.pid).map_err(RunError::Enter)?;
+                let process = worker.hold().ok_or_else(|| entered(AttachError::Gone))?;
+                Ok((Surroundings::attended(&powers, lsm), Life::Worker(process)))
+            }
+            // Whoever will be in it: nothing is promised.
+            Self::Unit(_) => Ok((
+                Surroundings::attended(&process::UNKNOWN, lsm),
+                Life::Unit { begun: false },
+            )),
+            Self::Open { .. } => Ok((Surroundings::attended(&process::UNKNOWN, lsm), Life::Open)),
+        }
+    }
+}
