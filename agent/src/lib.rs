@@ -15,6 +15,8 @@ pub mod cgroup;
 pub mod cli;
 // Host settings: `/etc/cordon/config.toml`.
 pub mod config;
+// One process for all jobs of a host: the control socket, runners, jobs that ask for profiles.
+pub mod daemon;
 // The job's DNS: its listener, the upstream, the leases.
 pub mod dns;
 // Whether this host can enforce: probes with three answers.

@@ -3,8 +3,8 @@
 #![forbid(unsafe_code)]
 
 use super::{Grant, Pattern, Runner};
-use crate::policy::Mistake;
 use crate::policy::reader::{Reader, Schema, Table};
+use crate::policy::{Mistake, is_profile_name};
 
 /// Runners or grants of one host.
 const MOST: usize = 1024;
@@ -137,11 +137,7 @@ fn profile(reader: &mut Reader, table: Table<'_>, key: &str) -> Option<String> {
 /// Profiles are named, not pointed at: a path would be read with the rights of the daemon.
 fn is_name(reader: &mut Reader, key: &str, text: &toml::Spanned<&str>) -> bool {
     let name = *text.get_ref();
-    let good = !name.is_empty()
-        && name.len() <= 64
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    let good = is_profile_name(name);
     if !good {
         let mistake = Mistake::new(format!(
             "`{key}` names profiles, and this is no name of one"

@@ -119,7 +119,7 @@ impl Cgroup {
         Ok(children)
     }
 
-    /// Processes in it and below it.
+    /// Processes in it and below it. One that is gone has none: the kernel lets nobody remove one that has.
     ///
     /// # Errors
     /// A directory cannot be read.
@@ -127,11 +127,25 @@ impl Cgroup {
         let mut found = Vec::new();
         let mut waiting = vec![self.clone()];
         while let Some(cgroup) = waiting.pop() {
-            let procs = fs::read_to_string(&cgroup.path.join("cgroup.procs"), 64 << 20)?;
-            found.extend(procs.lines().filter_map(|line| line.parse::<u32>().ok()));
-            waiting.extend(cgroup.children()?);
+            match cgroup
+                .own_processes()
+                .and_then(|own| Ok((own, cgroup.children()?)))
+            {
+                Ok((own, children)) => {
+                    found.extend(own);
+                    waiting.extend(children);
+                }
+                Err(_) if !cgroup.path.exists() => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(found)
+    }
+
+    fn own_processes(&self) -> Result<Vec<u32>, CgroupError> {
+        let procs = fs::read_to_string(&self.path.join("cgroup.procs"), 64 << 20)?;
+        let numbers = procs.lines().filter_map(|line| line.parse::<u32>().ok());
+        Ok(numbers.collect())
     }
 
     /// Whether there is a process in it or below it, as the kernel says.
@@ -234,6 +248,14 @@ mod tests {
         let mut processes = cgroup.processes().unwrap();
         processes.sort_unstable();
         assert_eq!(processes, [12, 34, 56]);
+    }
+
+    #[test]
+    fn one_that_is_gone_has_no_processes() {
+        let (dir, path) = fake();
+        let cgroup = Cgroup::open(&path).unwrap();
+        drop(dir);
+        assert_eq!(cgroup.processes().unwrap(), Vec::<u32>::new());
     }
 
     #[test]

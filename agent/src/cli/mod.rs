@@ -9,8 +9,10 @@ use clap::{Parser, Subcommand};
 use crate::sandbox::init;
 
 pub mod bind;
+pub mod daemon;
 pub mod doctor;
 pub mod host;
+pub mod job;
 pub mod key;
 mod output;
 pub mod profile;
@@ -40,6 +42,12 @@ pub enum Command {
     Run(run::Args),
     /// Go on with a job whose cordon was killed
     Resume(resume::Args),
+    /// Enforce the runners of this host and the jobs they ask for
+    Daemon(daemon::Args),
+    /// Have the daemon read its settings and profiles again
+    Reload(daemon::ReloadArgs),
+    /// Start, show and end jobs of the daemon
+    Job(job::Args),
     /// Check, explain and suggest profiles
     Profile(profile::Args),
     /// Look for secrets in the environments and arguments of running processes
@@ -123,6 +131,9 @@ impl Cli {
         match command {
             Command::Run(args) => args.run(config.as_deref()),
             Command::Resume(args) => args.run(config.as_deref()),
+            Command::Daemon(args) => args.run(config.as_deref()),
+            Command::Reload(args) => args.run(config.as_deref()),
+            Command::Job(args) => args.run(config.as_deref()),
             Command::Profile(args) => args.run(config.as_deref()),
             Command::Sweep(args) => args.run(config.as_deref()),
             Command::Report(args) => args.run(config.as_deref()),

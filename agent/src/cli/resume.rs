@@ -15,6 +15,7 @@ use crate::enforce::chain;
 use crate::events::ledger::News;
 use crate::job::resume::{ResumeError, Resumed, Until, orphans, resume};
 use crate::policy::Mode;
+use crate::report::news::describe;
 use crate::report::text;
 
 const ABOUT: &str = "\
@@ -80,7 +81,7 @@ impl Args {
         let until = if end { Until::Now } else { Until::Gone };
         let mut tell = |news: News| {
             if !quiet {
-                eprintln!("cordon: {}", run::describe(&news, Mode::Enforce));
+                eprintln!("cordon: {}", describe(&news, Mode::Enforce));
             }
         };
         match resume(&settings, &key, &job, until, &mut tell) {

@@ -20,7 +20,8 @@ pub(super) const JOB_PREFIX: &str = "job-";
 const UNIT_PREFIX: &str = "unit-";
 
 /// The id of the place of a unit.
-pub(super) fn unit_id(name: &str) -> String {
+#[must_use]
+pub fn unit_id(name: &str) -> String {
     format!("{UNIT_PREFIX}{name}")
 }
 

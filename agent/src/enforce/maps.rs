@@ -208,6 +208,12 @@ impl Maps {
             .map_err(failed("list", "MEMBERS"))
     }
 
+    /// The job a process belongs to by descent.
+    #[must_use]
+    pub fn job_of_member(&self, tgid: u32) -> Option<u64> {
+        self.members.get(&tgid, 0).ok()
+    }
+
     /// Whether a process still belongs to a job.
     #[must_use]
     pub fn is_member(&self, job: u64, tgid: u32) -> bool {

@@ -25,7 +25,7 @@ use std::time::SystemTime;
 use nix::fcntl::{Flock, FlockArg};
 
 use self::census::{Census, JOB_PREFIX};
-pub use self::census::{Orphan, unit_of};
+pub use self::census::{Orphan, unit_id, unit_of};
 use self::hooks::HOOKS;
 use self::kernel::{Kernel, KernelError};
 use self::layout::Layout;
@@ -130,6 +130,13 @@ pub struct Host {
     pub kernel: Kernel,
 }
 
+/// The lock of a daemon, which needs the programs as long as it lives.
+#[derive(Debug)]
+pub struct Resident(#[expect(dead_code, reason = "held, not used")] Flock<File>);
+
+/// Name of its file.
+const RESIDENT: &str = "daemon.lock";
+
 /// A job's place: its cgroup, and the lock that says that its cordon lives.
 #[derive(Debug)]
 pub struct Place {
@@ -219,6 +226,37 @@ impl Host {
         self.alone = None;
     }
 
+    /// The directory that all jobs are below.
+    #[must_use]
+    pub fn slice(&self) -> &Cgroup {
+        &self.slice
+    }
+
+    /// Whether the slice is still the one that is enforced. Somebody who removes an empty slice and makes it
+    /// again has made one that no program knows.
+    #[must_use]
+    pub fn has_its_slice(&self) -> bool {
+        Cgroup::open(self.slice.path()).is_ok_and(|now| now == self.slice)
+    }
+
+    /// Keeps the programs in the kernel, whether there are jobs or not, as long as the value lives.
+    ///
+    /// # Errors
+    /// Another daemon does so already.
+    pub fn reside(&self) -> Result<Resident, EnforceError> {
+        let path = self.run_dir.join(RESIDENT);
+        Ok(Resident(lock(&path, FlockArg::LockExclusiveNonblock)?))
+    }
+
+    /// The name of the cgroup of a job or runner that a process belongs to by descent.
+    #[must_use]
+    pub fn member(&self, tgid: u32) -> Option<String> {
+        let job = self.kernel.maps.job_of_member(tgid)?;
+        let children = self.slice.children().ok()?;
+        let home = children.iter().find(|cgroup| cgroup.id() == job);
+        home.map(Cgroup::name)
+    }
+
     /// Where the controllers of this host are.
     #[must_use]
     pub fn controllers(&self) -> &Controllers {
@@ -278,7 +316,7 @@ impl Host {
             Some(alone) => alone,
             None => lock(&self.run_dir.join("lock"), FlockArg::LockExclusive)?,
         };
-        let id = census::unit_id(name);
+        let id = unit_id(name);
         let lock = lock(&self.lock_of(&id), FlockArg::LockExclusiveNonblock)?;
         let cgroup = Cgroup::open(&self.slice.path().join(name))?;
         Ok(Place { id, cgroup, lock })
@@ -487,6 +525,10 @@ impl Host {
             Ok(jobs) if jobs.is_empty() => {}
             Ok(_) => return,
             Err(error) => return failures.push(chain(&error)),
+        }
+        let resident = self.run_dir.join(RESIDENT);
+        if resident.exists() && lock(&resident, FlockArg::LockExclusiveNonblock).is_err() {
+            return;
         }
         note(failures, self.pins.remove());
         if self

@@ -6,6 +6,7 @@
 
 #![expect(clippy::future_not_send, reason = "one job, one thread")]
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +20,7 @@ use super::coverage::Surroundings;
 use super::life::{Ending, Life, Master, Wish};
 use super::record::Worker;
 use super::run::{self, Job, Ran, RunError, Tell, Terms};
-use super::watch::Watch;
+use super::watch::{Watch, Workers};
 use crate::cgroup::Cgroup;
 use crate::dns::Bound;
 use crate::enforce::{Host, Place};
@@ -37,7 +38,12 @@ const ORDERS: usize = 64;
 #[derive(Clone, Debug)]
 pub enum Whose {
     /// Those of a cgroup in the slice, as they come and go.
-    Unit(String),
+    Unit {
+        /// Its name.
+        unit: String,
+        /// The program that is a worker.
+        worker: Option<String>,
+    },
     /// A worker's, which are in this cgroup of the slice and are moved.
     Worker {
         /// The job's name.
@@ -67,6 +73,11 @@ pub enum Order {
     Announce {
         /// Executables of who said so.
         by: String,
+    },
+    /// To a runner: this worker of it is a job now.
+    Started {
+        /// The worker.
+        worker: u32,
     },
     /// Something about it is not as it should be.
     Note {
@@ -99,6 +110,8 @@ pub struct Inbox {
     attendance: Arc<Mutex<Attendance>>,
     /// Who announced the end first, and how many programs had been started then.
     announced: Option<(String, u64)>,
+    /// Workers of this runner that became jobs.
+    started: BTreeSet<u32>,
 }
 
 impl Orders {
@@ -110,6 +123,7 @@ impl Orders {
             receiver,
             attendance: Arc::new(Mutex::new(attendance)),
             announced: None,
+            started: BTreeSet::new(),
         };
         (Self { sender }, inbox)
     }
@@ -129,6 +143,10 @@ impl Master for Inbox {
             Some(Order::End) => Wish::End,
             Some(Order::Finish) => Wish::Finish,
             Some(Order::Announce { by }) => Wish::Announced { by },
+            Some(Order::Started { worker }) => {
+                self.started.insert(worker);
+                Wish::Nothing
+            }
             Some(Order::Note { kind, detail }) => {
                 self.note(kind, detail);
                 Wish::Nothing
@@ -151,8 +169,19 @@ impl Master for Inbox {
         }
     }
 
-    fn conclude(&mut self, life: &Life, executed: u64) -> Option<Attendance> {
-        Some(self.look_back(life, executed))
+    fn conclude(&mut self, life: &Life, watch: &Watch) -> Option<Attendance> {
+        if let Some(workers) = &watch.workers {
+            for worker in workers.seen().difference(&self.started) {
+                self.note(
+                    Kind::NoStart,
+                    format!(
+                        "process {worker} was a worker and never a job; it was enforced as the runner is. Was \
+                         the hook that starts jobs removed or skipped?"
+                    ),
+                );
+            }
+        }
+        Some(self.look_back(life, watch.ledger.executed))
     }
 }
 
@@ -248,7 +277,7 @@ async fn run_job(
     // They are the daemon's to take over, and not this job's.
     drop(host.take_orphans());
     let place = match whose {
-        Whose::Unit(unit) => host.place_of_unit(unit)?,
+        Whose::Unit { unit, .. } => host.place_of_unit(unit)?,
         Whose::Worker { id, .. } | Whose::Open { id } => host.place(id)?,
     };
     let over = in_place(terms, whose, inbox, (&mut host, &place), begun, tell).await;
@@ -281,10 +310,13 @@ async fn in_place(
         ..terms.job()
     };
     let mut armed = Armed::new(terms, &job, host, place, whose.bind()?)?;
-    let (around, mut life) = whose.look(armed.enforced.lsm)?;
+    let (around, life) = whose.look(armed.enforced.lsm)?;
     job.around = around;
     if let Whose::Worker { worker, .. } = whose {
         armed.record.worker = Some(*worker);
+    }
+    if let Whose::Unit { worker, .. } = whose {
+        armed.watch.workers = worker.clone().map(Workers::of);
     }
     armed.serve(terms, &job, host, place)?;
     let moved = match whose {
@@ -292,7 +324,7 @@ async fn in_place(
             let limited = armed.limited();
             bring(host, place, &limited, from, worker.pid).map_err(entered)?
         }
-        Whose::Unit(_) | Whose::Open { .. } => 0,
+        Whose::Unit { .. } | Whose::Open { .. } => 0,
     };
     inbox.with(|attendance| attendance.moved = moved);
     let started = Timestamp::now();
@@ -302,7 +334,7 @@ async fn in_place(
     }
     let watch = &mut armed.watch;
     let ending = watch
-        .until_over(&mut life, host, place, inbox, tell)
+        .until_over(&life, host, place, inbox, tell)
         .await
         .map_err(RunError::Watch)?;
     if ending == Ending::Left {
@@ -340,10 +372,10 @@ async fn end(
     }
     let survivors = match life {
         // What is left in a unit is its service manager's to end; nothing of it is enforced less.
-        Life::Unit { .. } => 0,
+        Life::Unit => 0,
         _ => host.kill(place).map_err(RunError::Survivors)?,
     };
-    job.attendance = inbox.conclude(life, watch.ledger.executed);
+    job.attendance = inbox.conclude(life, watch);
     let ran = Ran {
         outcome: Outcome::Finished,
         not_started: None,
@@ -431,7 +463,7 @@ impl Worker {
 impl Whose {
     fn words(&self) -> String {
         match self {
-            Self::Unit(unit) => unit.clone(),
+            Self::Unit { unit, .. } => unit.clone(),
             Self::Worker { worker, .. } => {
                 process::program(worker.pid).unwrap_or_else(|| "unknown".to_owned())
             }
@@ -443,7 +475,7 @@ impl Whose {
     fn bind(&self) -> Result<Bound, RunError> {
         let network = match self {
             Self::Worker { worker, .. } => Some(process::network(worker.pid)?),
-            Self::Unit(_) | Self::Open { .. } => None,
+            Self::Unit { .. } | Self::Open { .. } => None,
         };
         match network {
             Some(network) => {
@@ -464,10 +496,7 @@ impl Whose {
                 Ok((Surroundings::attended(&powers, lsm), Life::Worker(process)))
             }
             // Whoever will be in it: nothing is promised.
-            Self::Unit(_) => Ok((
-                Surroundings::attended(&process::UNKNOWN, lsm),
-                Life::Unit { begun: false },
-            )),
+            Self::Unit { .. } => Ok((Surroundings::attended(&process::UNKNOWN, lsm), Life::Unit)),
             Self::Open { .. } => Ok((Surroundings::attended(&process::UNKNOWN, lsm), Life::Open)),
         }
     }

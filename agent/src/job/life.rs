@@ -5,7 +5,7 @@
 use std::io;
 
 use super::attended::Attach;
-use super::watch::ends;
+use super::watch::{Watch, ends};
 use crate::cgroup::Cgroup;
 use crate::report::Attendance;
 use crate::sys::pidfd::Process;
@@ -42,9 +42,8 @@ pub trait Master {
     /// Somebody in the job said that it is about to be over, when so many programs had been started in it.
     fn announced(&mut self, _by: String, _executed: u64) {}
 
-    /// What is to be said of who asked for the job and of its end, after so many programs. `None`: what was
-    /// said before.
-    fn conclude(&mut self, _life: &Life, _executed: u64) -> Option<Attendance> {
+    /// What is to be said of who asked for the job and of its end. `None`: what was said before.
+    fn conclude(&mut self, _life: &Life, _watch: &Watch) -> Option<Attendance> {
         None
     }
 }
@@ -79,11 +78,8 @@ pub enum Life {
     Processes,
     /// As long as this process.
     Worker(Process),
-    /// As long as there are processes, once there was one; or until its cgroup is gone.
-    Unit {
-        /// Whether there was one.
-        begun: bool,
-    },
+    /// As long as its cgroup is there: whoever made it removes it, and it may be empty for a while.
+    Unit,
     /// Until it is said to be over.
     Open,
 }
@@ -93,21 +89,14 @@ impl Life {
     ///
     /// # Errors
     /// The kernel cannot be asked.
-    pub fn is_over(&mut self, cgroup: &Cgroup) -> io::Result<bool> {
-        let populated = || cgroup.is_populated().map_err(io::Error::other);
+    pub fn is_over(&self, cgroup: &Cgroup) -> io::Result<bool> {
         match self {
-            Self::Processes => Ok(!populated()?),
+            Self::Processes => Ok(!cgroup.is_populated().map_err(io::Error::other)?),
             Self::Worker(worker) => worker.has_ended(),
+            // Another one of the same name is another one.
+            Self::Unit => Ok(Cgroup::open(cgroup.path()).is_ok_and(|now| now != *cgroup)
+                || !cgroup.path().exists()),
             Self::Open => Ok(false),
-            Self::Unit { begun } => {
-                if !cgroup.path().exists() {
-                    return Ok(true);
-                }
-                let populated = populated()?;
-                let over = *begun && !populated;
-                *begun |= populated;
-                Ok(over)
-            }
         }
     }
 }

@@ -188,6 +188,28 @@ pub fn attend(
     Ok(resumed?)
 }
 
+/// Ends the jobs of dead cordons that nobody waits for, as the next `cordon run` would.
+pub fn end_left_behind(config: &Config, key: &SigningKey) {
+    let ended = || -> Result<(), RunError> {
+        let runtime = run::runtime()?;
+        let mut host = Host::open(&config.host)?;
+        let mut tell = |news: News| {
+            if let News::Orphan { id, evidence } = news {
+                tracing::info!(
+                    job = id,
+                    ?evidence,
+                    "ended a job whose cordon had been killed"
+                );
+            }
+        };
+        runtime.block_on(end_orphans(&mut host, config, key, &mut tell));
+        Ok(host.close()?)
+    };
+    if let Err(error) = ended() {
+        tracing::error!(error = %chain(&error), "jobs of dead cordons were not ended");
+    }
+}
+
 /// Ends all jobs whose cordon is dead, and writes their evidence. A job that cannot be ended stays
 /// as it is: denied what it was, for the next cordon to try. Jobs of the daemon's wait for it.
 pub(super) async fn end_orphans(
@@ -562,7 +584,7 @@ async fn take_over<M: Master>(
                 host.kill(place).map_err(RunError::Survivors)?,
             )
         }
-        Some(Watching { master, mut life }) => {
+        Some(Watching { master, life }) => {
             let bound = taken
                 .record
                 .as_ref()
@@ -591,7 +613,7 @@ async fn take_over<M: Master>(
                 id: place.id.clone(),
             });
             let ending = watch
-                .until_over(&mut life, host, place, master, tell)
+                .until_over(&life, host, place, master, tell)
                 .await
                 .map_err(RunError::Watch)?;
             if ending == Ending::Left {
@@ -602,10 +624,10 @@ async fn take_over<M: Master>(
                 .sweep(Occasion::End, host, place, tell)
                 .map_err(RunError::Watch)?;
             let survivors = match life {
-                Life::Unit { .. } => 0,
+                Life::Unit => 0,
                 _ => host.kill(place).map_err(RunError::Survivors)?,
             };
-            taken.concluded(&life, master.conclude(&life, watch.ledger.executed));
+            taken.concluded(&life, master.conclude(&life, &watch));
             (watch.end_dns().await, survivors)
         }
     };

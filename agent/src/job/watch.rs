@@ -2,13 +2,14 @@
 
 #![expect(clippy::future_not_send, reason = "one job, one thread")]
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use cordon_ebpf::abi::record::Unserved;
+use cordon_ebpf::abi::record::{Exec, Unserved};
 use nix::sys::signal::Signal;
 use tokio::sync::mpsc;
 use tokio::time::{Interval, interval};
@@ -73,6 +74,44 @@ pub struct Watch {
     pub limiting: Option<Limiting>,
     /// What was seen.
     pub ledger: Ledger,
+    /// Workers that were started in the unit of a runner.
+    pub workers: Option<Workers>,
+}
+
+/// Processes that executed a program of this name.
+#[derive(Clone, Debug, Default)]
+pub struct Workers {
+    name: String,
+    seen: BTreeSet<u32>,
+}
+
+/// Workers that are kept account of.
+const WORKERS: usize = 4096;
+
+impl Workers {
+    /// None yet.
+    #[must_use]
+    pub fn of(name: String) -> Self {
+        Self {
+            name,
+            seen: BTreeSet::new(),
+        }
+    }
+
+    /// Which they were.
+    #[must_use]
+    pub fn seen(&self) -> &BTreeSet<u32> {
+        &self.seen
+    }
+
+    fn executed(&mut self, record: &Exec) {
+        let len = (record.path_len as usize).min(record.path.len());
+        let path = record.path.get(..len).unwrap_or_default();
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        if name == self.name.as_bytes() && self.seen.len() < WORKERS {
+            self.seen.insert(record.header.tgid);
+        }
+    }
 }
 
 impl Watch {
@@ -96,6 +135,7 @@ impl Watch {
                 sweeping: None,
                 limiting: None,
                 ledger: Ledger::of(home),
+                workers: None,
             },
             log,
         )
@@ -137,7 +177,7 @@ impl Watch {
     /// Something cannot be watched any more; the job must end.
     pub async fn until_over(
         &mut self,
-        life: &mut Life,
+        life: &Life,
         host: &mut Host,
         place: &Place,
         master: &mut impl Master,
@@ -303,9 +343,13 @@ impl Watch {
             closing,
             sweeping,
             ledger,
+            workers,
             ..
         } = self;
         pump.take(&mut |event| {
+            if let (Ok(Event::Exec(record)), Some(workers)) = (&event, &mut *workers) {
+                workers.executed(record);
+            }
             match &event {
                 Ok(Event::Unserved(record)) => drained.unserved.push(*record),
                 Ok(Event::NameRefused(record)) => closing.close(record),

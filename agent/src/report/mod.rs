@@ -28,6 +28,7 @@ pub(crate) mod fixture;
 pub mod image;
 pub mod incident;
 pub mod json;
+pub mod news;
 pub mod predicate;
 pub mod run;
 pub mod seal;

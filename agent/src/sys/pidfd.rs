@@ -3,7 +3,9 @@
 #![expect(unsafe_code, reason = "raw system calls")]
 
 use std::io;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
+
+use super::fs::FileError;
 
 /// Inode of the initial pid namespace (`PROC_PID_INIT_INO`): a constant of the kernel.
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
@@ -26,6 +28,50 @@ impl Process {
         let fd = i32::try_from(fd).map_err(io::Error::other)?;
         // SAFETY: the kernel just made this descriptor for us alone.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// The process that made the connection at the other end of a Unix socket, as the kernel noted it then.
+    /// `None`: this kernel does not say (before 6.5).
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn of_peer(socket: &impl AsFd) -> io::Result<Option<Self>> {
+        const SO_PEERPIDFD: libc::c_int = 77;
+        let mut fd: libc::c_int = -1;
+        // Bytes of a descriptor's number.
+        let mut len: libc::socklen_t = 4;
+        // SAFETY: the kernel writes at most `len` bytes, which `fd` has.
+        let result = unsafe {
+            libc::getsockopt(
+                socket.as_fd().as_raw_fd(),
+                libc::SOL_SOCKET,
+                SO_PEERPIDFD,
+                (&raw mut fd).cast(),
+                &raw mut len,
+            )
+        };
+        if result < 0 {
+            let error = io::Error::last_os_error();
+            return match error.raw_os_error() {
+                Some(libc::ENOPROTOOPT) => Ok(None),
+                _ => Err(error),
+            };
+        }
+        // SAFETY: the kernel just made this descriptor for us alone.
+        Ok(Some(Self(unsafe { OwnedFd::from_raw_fd(fd) })))
+    }
+
+    /// Its number in this pid namespace. `None`: it has ended, or has none here.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn number(&self) -> Result<Option<u32>, FileError> {
+        let path = format!("/proc/self/fdinfo/{}", self.0.as_raw_fd());
+        let text = super::fs::read_to_string(path.as_ref(), 1 << 16)?;
+        let line = text.lines().find_map(|line| line.strip_prefix("Pid:"));
+        // 0 and -1 where it has none.
+        let number = line.and_then(|line| line.trim().parse::<u32>().ok());
+        Ok(number.filter(|number| *number != 0))
     }
 
     /// Ends it.

@@ -92,6 +92,43 @@ fn hold(needed: &[(Capability, &str)]) -> Result<(), PrivilegeError> {
     })
 }
 
+/// What the daemon keeps once it has started, beside what [`require`] asks for.
+const DAEMON: [Capability; 4] = [
+    // Opens state and evidence that belong to others, in directories of others.
+    Capability::CAP_DAC_OVERRIDE,
+    // Ends processes of any user.
+    Capability::CAP_KILL,
+    // Limits the files that processes of other users have open.
+    Capability::CAP_SYS_RESOURCE,
+    // Reads in the kernel's log whom the kernel killed for want of memory.
+    Capability::CAP_SYSLOG,
+];
+
+/// Leaves the calling thread, and all it makes from now on, what a daemon needs and no more: not to be had again by
+/// any program it might execute.
+///
+/// # Errors
+/// A set could not be changed.
+pub fn keep_for_daemon() -> Result<(), PrivilegeError> {
+    let needed = ENFORCING
+        .iter()
+        .chain(&READING)
+        .map(|(capability, _)| *capability);
+    let keep: CapsHashSet = needed.chain(DAEMON).collect();
+    for capability in caps::all() {
+        if !keep.contains(&capability) && caps::has_cap(None, CapSet::Bounding, capability)? {
+            caps::drop(None, CapSet::Bounding, capability)?;
+        }
+    }
+    let held = caps::read(None, CapSet::Permitted)?;
+    let keep: CapsHashSet = keep.intersection(&held).copied().collect();
+    caps::clear(None, CapSet::Ambient)?;
+    caps::clear(None, CapSet::Inheritable)?;
+    caps::set(None, CapSet::Effective, &keep)?;
+    caps::set(None, CapSet::Permitted, &keep)?;
+    Ok(())
+}
+
 /// Whether this process runs as root.
 #[must_use]
 pub fn is_root() -> bool {

@@ -354,13 +354,25 @@ impl Record {
             return Life::Processes;
         }
         if self.is_unit() {
-            return Life::Unit { begun: true };
+            return Life::Unit;
         }
         match self.worker {
             // A worker that is gone: what it left behind is what there is.
             Some(worker) => worker.hold().map_or(Life::Processes, Life::Worker),
             None => Life::Open,
         }
+    }
+
+    /// The name of its policy.
+    #[must_use]
+    pub fn policy_name(&self) -> &str {
+        &self.policy.name
+    }
+
+    /// The mode of its policy.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.policy.mode
     }
 
     /// Whether its cgroup is a unit's.

@@ -1,0 +1,452 @@
+//! `cordon job`: what runners, their hooks and people ask the daemon.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use super::output::{complaint, data, deliver};
+use super::run;
+use crate::admission::identity::{self, Environment, Variables as _};
+use crate::config::Config;
+use crate::daemon::SOCKET;
+use crate::daemon::api::types::{
+    Done, JobStatus, Own, Processes, RunnerStatus, StartRequest, State,
+};
+use crate::daemon::client::{Client, ClientError};
+use crate::daemon::feed::Line;
+use crate::report::attendance::Identity;
+use crate::report::escape::escape;
+use crate::sys::fs;
+
+/// Largest event of a CI system that is read.
+const PAYLOAD: u64 = 32 << 20;
+
+const ABOUT: &str = "\
+From inside a job there are `status` and `finish`, which only announces the end: the job stays enforced until its \
+worker has ended. A runner's hook starts its job; root of the host may do everything.
+Exit status:
+    0  done
+  120  the job is not enforced: the daemon is not there, or it could not
+  121  refused: no grant is for it, or the request is wrong";
+
+/// Arguments of `cordon job`.
+#[derive(clap::Args, Debug)]
+#[command(after_help = ABOUT)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Sub,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Sub {
+    /// Make the worker that this is called from a job: for hooks of runners
+    Start(StartArgs),
+    /// Say that a job is over; from inside it, that it is about to be
+    Finish(OneArgs),
+    /// Show a job; without a name, the job or runner this is called from
+    Status(StatusArgs),
+    /// Show the jobs of the daemon
+    List(ListArgs),
+    /// Show what happens in a job, until it is over
+    Watch(OneArgs),
+    /// Move this process into a job, then execute a command
+    Attach(AttachArgs),
+    /// Kill all processes of a job
+    End(EndArgs),
+}
+
+/// Arguments of `cordon job start`.
+#[derive(clap::Args, Debug)]
+struct StartArgs {
+    /// A profile that a grant has for this job; `CORDON_PROFILE` in the environment does the same
+    #[arg(long, short, value_name = "NAME")]
+    profile: Vec<String>,
+    /// Start a job without processes, which `cordon job attach` brings and `cordon job finish` ends
+    #[arg(long)]
+    open: bool,
+    /// An image the job makes, by its sha256; may be repeated
+    #[arg(long, value_name = "DIGEST")]
+    subject: Vec<String>,
+    /// `owner/name`, instead of what the CI system's variables say
+    #[arg(long, value_name = "NAME")]
+    repository: Option<String>,
+    /// Print only the name of the job
+    #[arg(long, short)]
+    quiet: bool,
+    /// Print JSON
+    #[arg(long, conflicts_with = "quiet")]
+    json: bool,
+}
+
+#[derive(clap::Args, Debug)]
+struct OneArgs {
+    /// The job; without one, the job this is called from
+    #[arg(value_name = "JOB")]
+    job: Option<String>,
+}
+
+#[derive(clap::Args, Debug)]
+struct StatusArgs {
+    /// The job
+    #[arg(value_name = "JOB")]
+    job: Option<String>,
+    /// Wait until it is enforced, at most so many seconds: for `ExecStartPre=` of a runner
+    #[arg(long, value_name = "SECONDS")]
+    wait: Option<u16>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args, Debug)]
+struct ListArgs {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args, Debug)]
+struct AttachArgs {
+    /// The job
+    #[arg(value_name = "JOB")]
+    job: String,
+    /// The command and its arguments
+    #[arg(required = true, last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+#[derive(clap::Args, Debug)]
+struct EndArgs {
+    /// The job
+    #[arg(value_name = "JOB")]
+    job: String,
+}
+
+impl Args {
+    /// Asks the daemon.
+    #[must_use]
+    pub fn run(self, config: Option<&Path>) -> ExitCode {
+        match self.command {
+            Sub::Start(args) => args.run(config),
+            Sub::Finish(OneArgs { job }) => ask(config, async |client| {
+                let id = own_unless(client, job).await?;
+                let Done { done } = client.post(&format!("/v1/jobs/{id}/finish"), &()).await?;
+                Ok(deliver(
+                    &format!("cordon: job {id}: {done}\n"),
+                    ExitCode::SUCCESS,
+                ))
+            }),
+            Sub::Status(args) => args.run(config),
+            Sub::List(ListArgs { json }) => ask(config, async |client| {
+                let jobs: Vec<JobStatus> = client.get("/v1/jobs").await?;
+                let text = if json { pretty(&jobs) } else { table(&jobs) };
+                Ok(deliver(&text, ExitCode::SUCCESS))
+            }),
+            Sub::Watch(OneArgs { job }) => ask(config, async |client| {
+                let id = own_unless(client, job).await?;
+                let mut broken = None;
+                let events = format!("/v1/jobs/{id}/events");
+                client
+                    .lines(&events, |line| {
+                        if broken.is_none() {
+                            broken = data(&shown(line)).err();
+                        }
+                    })
+                    .await?;
+                Ok(ExitCode::SUCCESS)
+            }),
+            Sub::Attach(AttachArgs { job, command }) => attach(config, &job, &command),
+            Sub::End(EndArgs { job }) => ask(config, async |client| {
+                let Done { done } = client.post(&format!("/v1/jobs/{job}/end"), &()).await?;
+                Ok(deliver(
+                    &format!("cordon: job {job}: {done}\n"),
+                    ExitCode::SUCCESS,
+                ))
+            }),
+        }
+    }
+}
+
+impl StartArgs {
+    fn run(self, config: Option<&Path>) -> ExitCode {
+        let Self {
+            mut profile,
+            open,
+            subject,
+            repository,
+            quiet,
+            json,
+        } = self;
+        if profile.is_empty() {
+            profile.extend(Environment.get("CORDON_PROFILE"));
+        }
+        let mut identity = own_identity();
+        if repository.is_some() {
+            identity.repository = repository;
+        }
+        let request = StartRequest {
+            profiles: profile,
+            identity,
+            processes: if open {
+                Processes::None
+            } else {
+                Processes::Worker
+            },
+            subjects: subject,
+        };
+        ask(config, async |client| {
+            let job: JobStatus = client.post("/v1/jobs", &request).await?;
+            let text = if json {
+                pretty(&job)
+            } else if quiet {
+                format!("{}\n", job.id)
+            } else {
+                told(&job)
+            };
+            Ok(deliver(&text, ExitCode::SUCCESS))
+        })
+    }
+}
+
+impl StatusArgs {
+    fn run(self, config: Option<&Path>) -> ExitCode {
+        let Self { job, wait, json } = self;
+        let until = wait
+            .and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds.into())));
+        let waits = || until.is_some_and(|until| Instant::now() < until);
+        ask(config, async |client| {
+            loop {
+                let (text, state) = match &job {
+                    Some(id) => {
+                        let job: JobStatus = client.get(&format!("/v1/jobs/{id}")).await?;
+                        (
+                            if json { pretty(&job) } else { told(&job) },
+                            Some(job.state),
+                        )
+                    }
+                    None => match client.get::<Own>("/v1/self").await {
+                        Ok(own) => {
+                            let state = state_of(&own);
+                            (if json { pretty(&own) } else { who(&own) }, state)
+                        }
+                        // A runner can be started before the daemon listens.
+                        Err(ClientError::NoDaemon { .. }) if waits() => {
+                            pause().await;
+                            continue;
+                        }
+                        Err(error) => return Err(error),
+                    },
+                };
+                let enforced = state == Some(State::Enforced);
+                if !enforced && waits() {
+                    pause().await;
+                    continue;
+                }
+                let code = if enforced || wait.is_none() {
+                    ExitCode::SUCCESS
+                } else {
+                    ExitCode::from(run::NOT_ENFORCED)
+                };
+                return Ok(deliver(&text, code));
+            }
+        })
+    }
+}
+
+async fn pause() {
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+/// Moves this process into a job and becomes the command.
+fn attach(config: Option<&Path>, job: &str, command: &[OsString]) -> ExitCode {
+    let mut moved = false;
+    let asked = ask(config, async |client| {
+        let _done: Done = client.post(&format!("/v1/jobs/{job}/attach"), &()).await?;
+        moved = true;
+        Ok(ExitCode::SUCCESS)
+    });
+    let Some((program, arguments)) = command.split_first().filter(|_| moved) else {
+        return asked;
+    };
+    let error = Command::new(program).args(arguments).exec();
+    let missing = error.kind() == std::io::ErrorKind::NotFound;
+    complaint(&error);
+    ExitCode::from(if missing {
+        run::NOT_FOUND
+    } else {
+        run::NOT_EXECUTABLE
+    })
+}
+
+/// Asks the daemon of this host.
+pub(super) fn ask(
+    config: Option<&Path>,
+    act: impl AsyncFnOnce(&Client) -> Result<ExitCode, ClientError>,
+) -> ExitCode {
+    let settings = match Config::load(config) {
+        Ok(settings) => settings,
+        Err(mistakes) => {
+            complaint(&mistakes);
+            return ExitCode::from(run::USAGE);
+        }
+    };
+    let client = Client::new(&settings.host.run_dir.join(SOCKET));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let answer = match runtime {
+        Ok(runtime) => runtime.block_on(act(&client)),
+        Err(error) => {
+            complaint(&error);
+            return ExitCode::from(run::INTERNAL);
+        }
+    };
+    answer.unwrap_or_else(|error| {
+        complaint(&error);
+        let theirs = matches!(&error, ClientError::Refused { status, .. } if *status < 409 || *status == 422);
+        ExitCode::from(if theirs { run::USAGE } else { run::NOT_ENFORCED })
+    })
+}
+
+/// The job that was named, or the one this is called from.
+async fn own_unless(client: &Client, job: Option<String>) -> Result<String, ClientError> {
+    if let Some(job) = job {
+        return Ok(job);
+    }
+    let own: Own = client.get("/v1/self").await?;
+    own.job
+        .map(|job| job.id)
+        .ok_or_else(|| ClientError::Refused {
+            status: 400,
+            error: format!(
+                "{} is in no job; name one, `cordon job list` has them",
+                own.caller
+            ),
+        })
+}
+
+/// What the CI system's variables and its event say.
+fn own_identity() -> Identity {
+    let payload = Environment.get("GITHUB_EVENT_PATH").and_then(|path| {
+        let bytes = fs::read(Path::new(&path), PAYLOAD).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    });
+    identity::of(&Environment, payload.as_ref())
+}
+
+fn state_of(own: &Own) -> Option<State> {
+    let job = own.job.as_ref().map(|job| job.state);
+    job.or_else(|| own.runner.as_ref().map(|runner| runner.state))
+}
+
+fn pretty(value: &impl serde::Serialize) -> String {
+    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+const fn word(state: State) -> &'static str {
+    match state {
+        State::Starting => "starting",
+        State::Enforced => "enforced",
+        State::Sealed => "sealed",
+        State::Failed => "failed",
+    }
+}
+
+/// A job in a few lines.
+fn told(job: &JobStatus) -> String {
+    let mut text = format!(
+        "cordon: job {} is {}: policy {}, {:?} mode",
+        job.id,
+        word(job.state),
+        escape(&job.policy),
+        job.mode
+    )
+    .to_lowercase();
+    let mut add = |line: String| {
+        text.push_str("\ncordon: ");
+        text.push_str(&line);
+    };
+    if let Some(repository) = &job.identity.repository {
+        add(format!("repository {}", escape(repository)));
+    }
+    if let Some(grant) = &job.grant {
+        add(format!("granted by {}", escape(grant)));
+    }
+    if job.told > 0 {
+        add(format!(
+            "{} things were told of it; `cordon job watch` has them",
+            job.told
+        ));
+    }
+    if let Some(evidence) = &job.evidence {
+        add(format!(
+            "evidence: {}",
+            escape(&evidence.display().to_string())
+        ));
+    }
+    if let Some(error) = &job.error {
+        add(format!("error: {}", escape(error)));
+    }
+    text.push('\n');
+    text
+}
+
+fn who(own: &Own) -> String {
+    let mut text = format!("cordon: this is {}\n", escape(&own.caller));
+    if let Some(job) = &own.job {
+        text.push_str(&told(job));
+    }
+    if let Some(RunnerStatus {
+        state,
+        policy,
+        error,
+        ..
+    }) = &own.runner
+    {
+        let error = error
+            .as_ref()
+            .map_or_else(String::new, |error| format!(": {}", escape(error)));
+        text.push_str(&format!(
+            "cordon: its control plane is {}, policy {}{error}\n",
+            word(*state),
+            escape(policy)
+        ));
+    }
+    text
+}
+
+fn table(jobs: &[JobStatus]) -> String {
+    if jobs.is_empty() {
+        return "no jobs\n".to_owned();
+    }
+    let mut text = format!(
+        "{:<13} {:<9} {:<24} {:<20} {}\n",
+        "JOB", "STATE", "REPOSITORY", "POLICY", "RUNNER"
+    );
+    for job in jobs {
+        let repository = job.identity.repository.as_deref().unwrap_or("-");
+        let unit = job.unit.as_deref().unwrap_or("-");
+        text.push_str(&format!(
+            "{:<13} {:<9} {:<24} {:<20} {}\n",
+            job.id,
+            word(job.state),
+            escape(repository),
+            escape(&job.policy),
+            escape(unit)
+        ));
+    }
+    text
+}
+
+/// One line of what happens.
+fn shown(line: &str) -> String {
+    match serde_json::from_str::<Line>(line) {
+        // Its text is escaped where it is made.
+        Ok(Line { at, text }) => format!("{at} {text}\n"),
+        Err(_) => format!("{}\n", escape(line)),
+    }
+}

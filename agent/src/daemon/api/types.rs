@@ -1,0 +1,157 @@
+//! What is sent over the control socket, as JSON.
+
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::policy::Mode;
+use crate::report::attendance::Identity;
+
+/// `POST /v1/jobs`: asks for a job.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct StartRequest {
+    /// Names of profiles; none: what the grant has for those that ask for none.
+    pub profiles: Vec<String>,
+    /// What the CI system calls the job.
+    pub identity: Identity,
+    /// Which processes are to be the job.
+    pub processes: Processes,
+    /// Images the job makes, by their sha256.
+    pub subjects: Vec<String>,
+}
+
+/// Which processes are to be a job.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Processes {
+    /// The worker of the runner that the caller descends from, as the host settings name it; without a name,
+    /// the caller's parent. The job is over when that process ends.
+    #[default]
+    Worker,
+    /// None yet: they are attached later, and the job is over when it is said to be.
+    None,
+}
+
+/// A job, as it is now.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct JobStatus {
+    /// Its name.
+    pub id: String,
+    /// The unit of its runner.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub unit: Option<String>,
+    /// How far it is.
+    pub state: State,
+    /// When it was asked for.
+    pub since: Timestamp,
+    /// Its policy.
+    pub policy: String,
+    /// BLAKE3 of the ruleset, hex.
+    pub ruleset_digest: String,
+    /// Whether what no rule allows is refused.
+    pub mode: Mode,
+    /// What the CI system calls it.
+    pub identity: Identity,
+    /// Where the grant stands that allowed it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub grant: Option<String>,
+    /// Processes that were moved into it at its start.
+    pub moved: u64,
+    /// Things that were told about it so far: denials, secrets, limits.
+    pub told: u64,
+    /// Where its evidence is, or will be.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub evidence: Option<PathBuf>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<String>,
+}
+
+/// How far a job is.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It is being set up; nothing runs in it.
+    Starting,
+    /// It is enforced, and has processes or may have.
+    Enforced,
+    /// It is over, and its evidence is sealed.
+    Sealed,
+    /// It could not be started, or has no evidence.
+    Failed,
+}
+
+/// `GET /v1/status`: the daemon.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DaemonStatus {
+    /// Version of cordon.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Since when it runs.
+    pub since: Timestamp,
+    /// When settings were last read.
+    pub settings_read: Timestamp,
+    /// SHA-256 of the object whose programs enforce, hex.
+    pub object_sha256: String,
+    /// Why the LSM programs are not there, if they are not.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lsm_missing: Option<String>,
+    /// Units of runners in the slice.
+    pub runners: Vec<RunnerStatus>,
+    /// Jobs that run.
+    pub jobs: u64,
+    /// Where evidence cannot be written or a state is not what it should be: what to do.
+    pub warnings: Vec<String>,
+}
+
+/// The unit of a runner.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RunnerStatus {
+    /// Its name.
+    pub unit: String,
+    /// How far it is; one that no `[[runner]]` is for is `failed`, and denied everything.
+    pub state: State,
+    /// Its control-plane policy.
+    pub policy: String,
+    /// Why it is denied everything.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<String>,
+}
+
+/// `GET /v1/self`: who is asking.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Own {
+    /// In words.
+    pub caller: String,
+    /// Its job.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub job: Option<JobStatus>,
+    /// Its runner.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub runner: Option<RunnerStatus>,
+}
+
+/// What became of a request that has nothing else to say.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Done {
+    /// In words.
+    pub done: String,
+}
+
+/// Any answer that is no success.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Problem {
+    /// What is wrong, and what to do.
+    pub error: String,
+}

@@ -1,0 +1,504 @@
+//! Starts jobs, each in a thread of its own, and keeps account of them.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, oneshot};
+
+use super::api::types::{Processes, StartRequest, State};
+use super::feed::Feed;
+use super::peer::Peer;
+use super::settings::{Settings, SettingsError};
+use super::table::{Entry, Table};
+use crate::admission::Refusal;
+use crate::attribution::{Living as _, Proc};
+use crate::cgroup::Cgroup;
+use crate::enforce::chain;
+use crate::events::ledger::News;
+use crate::job::attended::{self, Begun, Order, Orders, Over, Whose};
+use crate::job::id::JobId;
+use crate::job::record::{Record, Worker};
+use crate::job::resume;
+use crate::job::run::{RunError, Terms};
+use crate::policy::{Mode, Policy, Ruleset};
+use crate::report::Report;
+use crate::report::attendance::{Asker, Attendance, Identity};
+use crate::report::image::Image;
+use crate::report::news::describe;
+use crate::report::signer::SigningKey;
+use crate::report::sink::{EvidenceDir, SinkError};
+use crate::report::statement::Subject;
+use crate::sys::process;
+
+/// Executables of an asker's chain that are kept.
+const ASKED_BY: usize = 8;
+/// Ancestors of an asker that are looked at for its worker.
+const ANCESTORS: usize = 64;
+/// Bytes of stack of a job's thread: what is used of it is far less, and what is not used is not there.
+const STACK: usize = 2 << 20;
+
+/// Why a job was not started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// It may not be.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// What was asked for cannot be.
+    #[error("{0}")]
+    Request(String),
+    /// Its profiles.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// Its evidence.
+    #[error(transparent)]
+    Evidence(#[from] SinkError),
+    /// The runner it would be of is not enforced itself.
+    #[error("its runner is not enforced: {0}")]
+    Runner(String),
+    /// It could not be enforced.
+    #[error("{0}")]
+    Failed(String),
+    /// Anything else.
+    #[error("the job was not started")]
+    Io(#[from] io::Error),
+}
+
+/// Starts jobs and knows of all of them.
+#[derive(Debug)]
+pub struct Jobs {
+    table: Mutex<Table>,
+    key: Arc<SigningKey>,
+    /// Told when a job is over.
+    pub changed: Notify,
+}
+
+/// What is started.
+struct Launch {
+    entry: Entry,
+    terms: Terms,
+    whose: Whose,
+    attendance: Attendance,
+}
+
+impl Jobs {
+    /// None yet.
+    #[must_use]
+    pub fn new(key: SigningKey) -> Self {
+        Self {
+            table: Mutex::default(),
+            key: Arc::new(key),
+            changed: Notify::new(),
+        }
+    }
+
+    /// What signs their evidence.
+    #[must_use]
+    pub fn key(&self) -> Arc<SigningKey> {
+        Arc::clone(&self.key)
+    }
+
+    /// The table of them.
+    pub fn table(&self) -> MutexGuard<'_, Table> {
+        // Each change of it is one assignment.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts a job that somebody asked for. `unit` is the runner they are of, with its cgroup; `None`: root of
+    /// the host asks.
+    ///
+    /// # Errors
+    /// It may not run, or could not be enforced; then it did not start.
+    pub async fn start(
+        self: &Arc<Self>,
+        settings: &Settings,
+        peer: &Peer,
+        unit: Option<(&str, Cgroup)>,
+        request: StartRequest,
+    ) -> Result<String, StartError> {
+        let launch = self.admit(settings, peer, unit, request)?;
+        let id = launch.entry.id.clone();
+        if let (Whose::Worker { worker, .. }, Some(unit)) = (&launch.whose, &launch.entry.unit) {
+            // Whether or not it comes to a job: it was asked for.
+            let table = self.table();
+            let orders = table.runner(unit).and_then(|runner| runner.orders.as_ref());
+            let order = Order::Started { worker: worker.pid };
+            if !orders.is_some_and(|orders| orders.give(order)) {
+                tracing::warn!(unit, "a runner could not be told of its job");
+            }
+        }
+        let begun = self.launch(launch)?;
+        match begun.await {
+            Ok(Begun { moved, evidence }) => {
+                self.enforced(&id, moved, evidence);
+                Ok(id)
+            }
+            Err(_ended) => {
+                let table = self.table();
+                let error = table.get(&id).and_then(|entry| entry.error.clone());
+                let why = error.unwrap_or_else(|| "its thread ended".to_owned());
+                Err(StartError::Failed(why))
+            }
+        }
+    }
+
+    fn admit(
+        &self,
+        settings: &Settings,
+        peer: &Peer,
+        unit: Option<(&str, Cgroup)>,
+        request: StartRequest,
+    ) -> Result<Launch, StartError> {
+        let StartRequest {
+            profiles,
+            identity,
+            processes,
+            subjects,
+        } = request;
+        let wrong = |error: &dyn std::fmt::Display| StartError::Request(error.to_string());
+        identity.check().map_err(|error| wrong(&error))?;
+        let subjects = subjects.iter().map(|text| {
+            let image: Image = text.parse().map_err(|error| wrong(&error))?;
+            Ok(Subject::from(&image))
+        });
+        let subjects = subjects.collect::<Result<Vec<_>, StartError>>()?;
+        let (profiles, grant, unit) = match unit {
+            Some((unit, cgroup)) => {
+                let grants = &settings.config.grants;
+                let granted = grants.decide(unit, &identity, &profiles)?;
+                let runner = grants.runner(unit).ok_or_else(|| {
+                    StartError::Runner(format!(
+                        "no `[[runner]]` of the host settings is for `{unit}`"
+                    ))
+                })?;
+                // Its worker goes on talking to the CI system from inside the job.
+                let all = granted
+                    .profiles
+                    .into_iter()
+                    .chain(runner.control_plane.iter().cloned());
+                let worker = runner.worker.clone();
+                (
+                    all.collect(),
+                    Some(granted.place),
+                    Some((unit, cgroup, worker)),
+                )
+            }
+            None => (profiles, None, None),
+        };
+        let (policy, ruleset) = settings.policy(&profiles)?;
+        let id = JobId::random().map_err(io::Error::other)?.to_string();
+        let name = unit.as_ref().map(|(unit, ..)| (*unit).to_owned());
+        let whose = match (processes, unit) {
+            (Processes::None, _) => Whose::Open { id: id.clone() },
+            (Processes::Worker, Some((_, from, worker))) => Whose::Worker {
+                id: id.clone(),
+                worker: find_worker(peer, &from, worker.as_deref())?,
+                from,
+            },
+            (Processes::Worker, None) => {
+                return Err(StartError::Request(
+                    "who asks is in no runner, so there is no worker to be the job; ask for a job without \
+                     processes, or use `cordon run`"
+                        .to_owned(),
+                ));
+            }
+        };
+        let attendance = Attendance {
+            runner: name.clone(),
+            identity: identity.clone(),
+            grant: grant.clone(),
+            asked_by: asker(peer),
+            ..Attendance::default()
+        };
+        let terms = self.terms(settings, &id, policy, ruleset, subjects, &attendance)?;
+        let entry = Entry {
+            grant,
+            identity,
+            ..entry(&id, name, &terms)
+        };
+        Ok(Launch {
+            entry,
+            terms,
+            whose,
+            attendance,
+        })
+    }
+
+    /// Starts enforcing the unit of a runner.
+    ///
+    /// # Errors
+    /// Its profiles make no policy, or its thread cannot be made.
+    pub fn enrol(
+        self: &Arc<Self>,
+        settings: &Settings,
+        unit: &str,
+    ) -> Result<oneshot::Receiver<Begun>, StartError> {
+        let runner = settings.config.grants.runner(unit);
+        let runner = runner.ok_or_else(|| {
+            StartError::Runner(format!(
+                "no `[[runner]]` of the host settings is for `{unit}`"
+            ))
+        })?;
+        let (policy, ruleset) = settings.policy(&runner.control_plane)?;
+        let id = crate::enforce::unit_id(unit);
+        let attendance = Attendance {
+            runner: Some(unit.to_owned()),
+            ..Attendance::default()
+        };
+        let terms = self.terms(settings, &id, policy, ruleset, Vec::new(), &attendance)?;
+        let entry = entry(&id, Some(unit.to_owned()), &terms);
+        self.launch(Launch {
+            entry,
+            terms,
+            whose: Whose::Unit {
+                unit: unit.to_owned(),
+                worker: runner.worker.clone(),
+            },
+            attendance,
+        })
+    }
+
+    /// Goes on with a job or runner of a daemon that is gone.
+    ///
+    /// # Errors
+    /// Its thread cannot be made.
+    pub fn take_over(
+        self: &Arc<Self>,
+        settings: &Settings,
+        id: &str,
+        record: Option<&Record>,
+    ) -> io::Result<()> {
+        let attendance = record
+            .and_then(|record| record.attendance.clone())
+            .unwrap_or_default();
+        let policy = record.map_or_else(
+            || "unknown".to_owned(),
+            |record| record.policy_name().to_owned(),
+        );
+        let digest = record.map_or_else(String::new, |record| record.ruleset_digest.clone());
+        let unit = crate::enforce::unit_of(id).map(str::to_owned);
+        let entry = Entry {
+            id: id.to_owned(),
+            unit: unit.or_else(|| attendance.runner.clone()),
+            state: State::Enforced,
+            since: record.map_or_else(Timestamp::now, |record| record.started),
+            policy,
+            ruleset_digest: digest,
+            mode: record.map_or(Mode::Enforce, Record::mode),
+            identity: attendance.identity.clone(),
+            grant: attendance.grant.clone(),
+            moved: attendance.moved,
+            evidence: record.map(|record| record.evidence.clone()),
+            error: None,
+            feed: Arc::default(),
+            told: Arc::default(),
+            orders: None,
+        };
+        let (orders, mut inbox) = Orders::new(attendance);
+        let (jobs, config) = (Arc::clone(self), Arc::clone(&settings.config));
+        let (key, name) = (Arc::clone(&self.key), id.to_owned());
+        let mut tell = teller(&entry);
+        self.table().add(Entry {
+            orders: Some(orders),
+            ..entry
+        });
+        let spawned = thread(id).spawn(move || {
+            let resumed = resume::attend(&config, &key, &name, &mut inbox, &mut tell);
+            let over = resumed.map(|resumed| match resumed.evidence {
+                Some(evidence) => {
+                    let (report, written) = *evidence;
+                    Some((report, written.directory))
+                }
+                None => None,
+            });
+            jobs.over(&name, over.map_err(|error| chain(&error)));
+        });
+        spawned.map(drop).inspect_err(|_| self.table().forget(id))
+    }
+
+    fn terms(
+        &self,
+        settings: &Settings,
+        id: &str,
+        policy: Policy,
+        ruleset: Ruleset,
+        subjects: Vec<Subject>,
+        attendance: &Attendance,
+    ) -> Result<Terms, StartError> {
+        let now = Timestamp::now().strftime("%Y%m%dT%H%M%S");
+        let state = &settings.config.host.state_dir;
+        let directory = state.join("evidence").join(format!("{now}-{id}"));
+        Ok(Terms {
+            policy,
+            ruleset: Arc::new(ruleset),
+            config: Arc::clone(&settings.config),
+            evidence: EvidenceDir::prepare(&directory)?,
+            key: Arc::clone(&self.key),
+            subjects,
+            attendance: Some(attendance.clone()),
+        })
+    }
+
+    fn launch(self: &Arc<Self>, launch: Launch) -> Result<oneshot::Receiver<Begun>, StartError> {
+        let Launch {
+            entry,
+            terms,
+            whose,
+            attendance,
+        } = launch;
+        let id = entry.id.clone();
+        let (orders, inbox) = Orders::new(attendance);
+        let (begin, begun) = oneshot::channel();
+        let mut tell = teller(&entry);
+        self.table().add(Entry {
+            orders: Some(orders),
+            ..entry
+        });
+        let (jobs, name) = (Arc::clone(self), id.clone());
+        let spawned = thread(&id).spawn(move || {
+            let over = attended::run(&terms, &whose, inbox, begin, &mut tell);
+            jobs.over(&name, ended(over));
+        });
+        if let Err(error) = spawned {
+            self.table().forget(&id);
+            return Err(error.into());
+        }
+        Ok(begun)
+    }
+
+    /// Notes that one is enforced.
+    pub fn enforced(&self, id: &str, moved: u64, evidence: PathBuf) {
+        if let Some(entry) = self.table().get_mut(id)
+            && entry.state == State::Starting
+        {
+            entry.state = State::Enforced;
+            entry.moved = moved;
+            entry.evidence = Some(evidence);
+        }
+        tracing::info!(job = id, moved, "enforced");
+    }
+
+    /// Notes how one ended.
+    fn over(&self, id: &str, over: Result<Option<(Report, PathBuf)>, String>) {
+        let mut table = self.table();
+        if let Some(entry) = table.get_mut(id) {
+            entry.orders = None;
+            match over {
+                Ok(Some((report, evidence))) => {
+                    entry.state = State::Sealed;
+                    let denied = report
+                        .summary
+                        .denied
+                        .saturating_add(report.summary.names_denied);
+                    let allowed = report.summary.allowed;
+                    let evidence = entry.evidence.insert(evidence).display().to_string();
+                    entry.feed.tell(format!(
+                        "{denied} denied, {allowed} allowed; evidence in `{evidence}`"
+                    ));
+                    tracing::info!(job = id, denied, allowed, evidence, "sealed");
+                }
+                Ok(None) => tracing::info!(job = id, "left to the next daemon"),
+                Err(error) => {
+                    tracing::error!(job = id, error, "failed");
+                    entry.state = State::Failed;
+                    entry.feed.tell(format!("failed: {error}"));
+                    entry.error = Some(error);
+                }
+            }
+        }
+        table.is_over(id);
+        drop(table);
+        self.changed.notify_waiters();
+        self.changed.notify_one();
+    }
+}
+
+fn ended(over: Result<Over, RunError>) -> Result<Option<(Report, PathBuf)>, String> {
+    match over {
+        Ok(Over::Sealed { report, evidence }) => Ok(Some((*report, evidence))),
+        Ok(Over::Left) => Ok(None),
+        Err(error) => Err(chain(&error)),
+    }
+}
+
+fn thread(id: &str) -> std::thread::Builder {
+    std::thread::Builder::new()
+        .name(id.to_owned())
+        .stack_size(STACK)
+}
+
+fn teller(entry: &Entry) -> impl FnMut(News) + Send + 'static {
+    let (feed, told, mode): (Arc<Feed>, Arc<AtomicU64>, Mode) =
+        (Arc::clone(&entry.feed), Arc::clone(&entry.told), entry.mode);
+    move |news| {
+        told.fetch_add(1, Ordering::Relaxed);
+        feed.tell(describe(&news, mode));
+    }
+}
+
+fn entry(id: &str, unit: Option<String>, terms: &Terms) -> Entry {
+    Entry {
+        id: id.to_owned(),
+        unit,
+        state: State::Starting,
+        since: Timestamp::now(),
+        policy: terms.policy.name.clone(),
+        ruleset_digest: terms.ruleset.digest.to_string(),
+        mode: terms.policy.mode,
+        identity: Identity::default(),
+        grant: None,
+        moved: 0,
+        evidence: None,
+        error: None,
+        feed: Arc::default(),
+        told: Arc::default(),
+        orders: None,
+    }
+}
+
+fn asker(peer: &Peer) -> Asker {
+    let mut executables = Vec::new();
+    let mut next = Some(peer.process.pid);
+    while let Some(pid) = next.filter(|pid| *pid > 1 && executables.len() < ASKED_BY) {
+        executables.push(
+            Proc.executable(pid)
+                .unwrap_or_else(|| "(unknown)".to_owned()),
+        );
+        next = Proc.parent(pid);
+    }
+    Asker {
+        uid: peer.uid,
+        pid: peer.process.pid,
+        executables,
+    }
+}
+
+/// The process whose tree becomes the job: the nearest ancestor that executes a program of this name, or the parent;
+/// both in the runner's cgroup, as the asker is.
+fn find_worker(peer: &Peer, from: &Cgroup, name: Option<&str>) -> Result<Worker, StartError> {
+    let inside = from.processes().map_err(io::Error::other)?;
+    let mut pid = peer.process.pid;
+    for _ in 0..ANCESTORS {
+        pid = process::stat(pid)?.parent;
+        if !inside.contains(&pid) {
+            break;
+        }
+        let is_worker = match name {
+            Some(name) => process::program(pid).as_deref() == Some(name),
+            None => true,
+        };
+        if is_worker {
+            return Ok(Worker::find(pid)?);
+        }
+    }
+    Err(StartError::Request(match name {
+        Some(name) => format!(
+            "no ancestor of process {} in its runner executes `{name}` (`worker` of its `[[runner]]`), so \
+             there is nothing to be the job",
+            peer.process.pid
+        ),
+        None => "its parent is not in the runner, so there is nothing to be the job".to_owned(),
+    }))
+}

@@ -1,0 +1,415 @@
+//! `cordon daemon`: one process for all jobs of a host. It denies the runners of the slice everything but their
+//! control plane, starts the jobs they ask for, and keeps each enforced, swept and recorded to its end.
+//!
+//! What enforces is in the kernel, and what must be known to go on is on disk: a daemon that is restarted, replaced
+//! or killed leaves every job as it was, and the next one takes it over. Each job has a thread; the socket has
+//! bounds. **Not here**: what a job is ([`crate::job`]), which profiles it may have ([`crate::admission`]).
+
+#![expect(
+    clippy::future_not_send,
+    reason = "the daemon's own work has one thread"
+)]
+
+pub mod api;
+pub mod caller;
+pub mod client;
+pub mod feed;
+pub mod jobs;
+pub mod peer;
+mod runners;
+pub mod server;
+pub mod settings;
+pub mod table;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use nix::sys::signal::Signal;
+use sd_notify::NotifyState;
+use tokio::time::{interval, timeout};
+
+use self::api::types::DaemonStatus;
+use self::caller::{Caller, Facts};
+use self::jobs::{Jobs, StartError};
+use self::peer::Peer;
+use self::server::ServerError;
+use self::settings::{Settings, SettingsError};
+use crate::cgroup::hierarchy::Hierarchy;
+use crate::cgroup::{Cgroup, CgroupError};
+use crate::enforce::{EnforceError, Host, Resident, chain};
+use crate::job::attended::Order;
+use crate::job::record::{Keeper, Record};
+use crate::job::resume;
+use crate::report::chain::{Chain, ChainError};
+use crate::report::signer::SigningKey;
+use crate::sys::privilege::{self, PrivilegeError};
+use crate::sys::sensitive;
+use crate::sys::signals::{Received, Signals};
+
+/// Name of the control socket below the run directory.
+pub const SOCKET: &str = "cordon.sock";
+/// How often the slice is looked at for units that came.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How long jobs have to put their work down when the daemon stops.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why there is no daemon.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// It may not do what it needs.
+    #[error(transparent)]
+    Privilege(#[from] PrivilegeError),
+    /// Its settings.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// Nothing can be enforced.
+    #[error("this host cannot be enforced")]
+    Enforce(#[from] EnforceError),
+    /// Where the cgroups are.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    /// The chain of seals.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The socket.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The slice was removed and made again: nothing enforces the new one.
+    #[error(
+        "the slice was removed and made again while the daemon ran; it starts anew, to enforce that one"
+    )]
+    OtherSlice,
+    /// Anything else.
+    #[error("{what}")]
+    Io {
+        /// What.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The daemon.
+#[derive(Debug)]
+pub struct Daemon {
+    path: Option<PathBuf>,
+    settings: RwLock<Arc<Settings>>,
+    /// All jobs.
+    pub jobs: Arc<Jobs>,
+    host: Mutex<Host>,
+    /// Path of the slice as `/proc` shows it.
+    slice: String,
+    since: Timestamp,
+}
+
+/// Runs the daemon until it is told to stop. `path` are its settings, `key` signs.
+///
+/// # Errors
+/// It cannot start, or cannot go on; jobs stay as they are.
+pub fn run(path: Option<&Path>, settings: Settings, key: SigningKey) -> Result<(), DaemonError> {
+    let failed = |what| move |source| DaemonError::Io { what, source };
+    privilege::require()?;
+    sensitive::shield().map_err(failed(
+        "its secrets could not be kept out of core files and swap",
+    ))?;
+    let state_dir = &settings.config.host.state_dir;
+    Chain::new(state_dir, key.public()).check()?;
+    let host = Host::open(&settings.config.host)?;
+    let resident = host.reside()?;
+    privilege::keep_for_daemon()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(failed("no runtime"))?;
+    runtime.block_on(serve(path, settings, key, host, resident))
+}
+
+async fn serve(
+    path: Option<&Path>,
+    settings: Settings,
+    key: SigningKey,
+    mut host: Host,
+    resident: Resident,
+) -> Result<(), DaemonError> {
+    let failed = |what| move |source| DaemonError::Io { what, source };
+    // Blocked before threads are made, which then have them blocked as well.
+    let mut signals = Signals::block().map_err(failed("signals cannot be collected"))?;
+    let orphans = host.take_orphans();
+    let jobs = Arc::new(Jobs::new(key));
+    take_over(&jobs, &settings, &host, orphans)?;
+    host.unlock();
+    let slice = slice_path(&host)?;
+    let socket = settings.config.host.run_dir.join(SOCKET);
+    let daemon = Arc::new(Daemon {
+        path: path.map(Path::to_owned),
+        settings: RwLock::new(Arc::new(settings)),
+        jobs,
+        host: Mutex::new(host),
+        slice,
+        since: Timestamp::now(),
+    });
+    let listener = server::bind(&socket)?;
+    let server = tokio::spawn(server::serve(listener, Arc::clone(&daemon)));
+    notify(&[NotifyState::Ready]);
+    tracing::info!(socket = %socket.display(), "ready");
+    let stopped = daemon.watch(&mut signals).await;
+    notify(&[NotifyState::Stopping]);
+    server.abort();
+    daemon.leave_jobs().await;
+    drop(resident);
+    if let Err(error) = std::fs::remove_file(&socket) {
+        tracing::warn!(%error, "the socket could not be removed");
+    }
+    let mut host = daemon.host.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Err(error) = host.close() {
+        tracing::error!(error = %chain(&error), "the programs could not be taken down");
+    }
+    stopped
+}
+
+/// Goes on with what another daemon left, and ends what nobody else will.
+fn take_over(
+    jobs: &Arc<Jobs>,
+    settings: &Settings,
+    host: &Host,
+    orphans: Vec<crate::enforce::Orphan>,
+) -> Result<(), DaemonError> {
+    let mut ended = false;
+    for orphan in orphans {
+        let id = orphan.id.clone();
+        let record = Record::read(&host.record_of(&id)).ok().flatten();
+        // Its own thread takes the lock.
+        drop(orphan);
+        match record {
+            Some(record) if record.keeper == Keeper::Anyone => ended = true,
+            record => jobs
+                .take_over(settings, &id, record.as_ref())
+                .map_err(|source| DaemonError::Io {
+                    what: "a thread for a job that waits could not be made",
+                    source,
+                })?,
+        }
+    }
+    if ended {
+        let (config, key) = (Arc::clone(&settings.config), jobs.key());
+        std::thread::Builder::new()
+            .name("left-behind".to_owned())
+            .spawn(move || resume::end_left_behind(&config, &key))
+            .map(drop)
+            .map_err(|source| DaemonError::Io {
+                what: "a thread could not be made",
+                source,
+            })?;
+    }
+    Ok(())
+}
+
+/// The slice as `/proc/PID/cgroup` shows it.
+fn slice_path(host: &Host) -> Result<String, DaemonError> {
+    let hierarchy = Hierarchy::find()?;
+    let path = host.slice().path();
+    let below = path.strip_prefix(hierarchy.mount_point()).unwrap_or(path);
+    Ok(format!("/{}", below.display()))
+}
+
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "the service manager could not be told");
+    }
+}
+
+impl Daemon {
+    /// Its settings, as they are now.
+    pub fn settings(&self) -> Arc<Settings> {
+        let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&settings)
+    }
+
+    /// Reads settings and profiles again: all of them or none. Jobs that run keep what they have.
+    ///
+    /// # Errors
+    /// Something is wrong with them; the old ones hold.
+    pub fn reload(&self) -> Result<(), SettingsError> {
+        let new = Settings::load(self.path.as_deref())?;
+        new.can_replace(&self.settings())?;
+        let mut settings = self
+            .settings
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *settings = Arc::new(new);
+        tracing::info!("settings read");
+        Ok(())
+    }
+
+    /// Who is at the other end of a connection.
+    pub fn caller(&self, peer: &Peer) -> Caller {
+        let host = self.host.lock().unwrap_or_else(PoisonError::into_inner);
+        let facts = Facts {
+            uid: peer.uid,
+            cgroup: peer.cgroup.clone(),
+            member: host.member(peer.process.pid),
+        };
+        Caller::of(&facts, &self.slice)
+    }
+
+    /// The cgroup of a unit.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn unit(&self, name: &str) -> Result<Cgroup, CgroupError> {
+        let host = self.host.lock().unwrap_or_else(PoisonError::into_inner);
+        Cgroup::open(&host.slice().path().join(name))
+    }
+
+    /// How the daemon is.
+    pub fn status(&self) -> DaemonStatus {
+        let (object_sha256, lsm_missing) = {
+            let host = self.host.lock().unwrap_or_else(PoisonError::into_inner);
+            (host.object(), host.kernel.lsm.as_ref().err().cloned())
+        };
+        let table = self.jobs.table();
+        DaemonStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            since: self.since,
+            settings_read: self.settings().read,
+            object_sha256,
+            lsm_missing,
+            runners: table.runners().map(table::Entry::runner_status).collect(),
+            jobs: table.jobs().filter(|entry| entry.is_alive()).count() as u64,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Until somebody says that it is enough.
+    async fn watch(self: &Arc<Self>, signals: &mut Signals) -> Result<(), DaemonError> {
+        let mut look = interval(LOOK_EVERY);
+        let mut alive = interval(sd_notify::watchdog_enabled().map_or(PATIENCE, |time| time / 3));
+        loop {
+            tokio::select! {
+                _ = look.tick() => self.look()?,
+                _ = alive.tick() => notify(&[NotifyState::Watchdog]),
+                received = signals.next() => {
+                    let Received { signal, .. } = received.map_err(|source| DaemonError::Io {
+                        what: "signals cannot be read",
+                        source,
+                    })?;
+                    match signal {
+                        Signal::SIGHUP => {
+                            if let Err(error) = self.reload() {
+                                tracing::error!("settings not read, the old ones hold:\n{error}");
+                            }
+                        }
+                        Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT => return Ok(()),
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks whether the slice is the one that is enforced, and for units that came.
+    fn look(self: &Arc<Self>) -> Result<(), DaemonError> {
+        let units = {
+            let host = self.host.lock().unwrap_or_else(PoisonError::into_inner);
+            if !host.has_its_slice() {
+                return Err(DaemonError::OtherSlice);
+            }
+            host.units()?
+        };
+        // Not in the head of the loop, which would hold the table for all of it.
+        let new = runners::new_units(&self.jobs.table(), &units);
+        for unit in new {
+            self.enrol(&unit);
+        }
+        Ok(())
+    }
+
+    fn enrol(self: &Arc<Self>, unit: &str) {
+        let id = crate::enforce::unit_id(unit);
+        match self.jobs.enrol(&self.settings(), unit) {
+            Ok(begun) => {
+                let jobs = Arc::clone(&self.jobs);
+                tokio::spawn(async move {
+                    if let Ok(begun) = begun.await {
+                        jobs.enforced(&id, begun.moved, begun.evidence);
+                    }
+                });
+            }
+            Err(error) => {
+                let error = chain(&error);
+                tracing::error!(unit, error, "runner not enrolled: it is denied everything");
+                self.jobs.table().add(runners::denied(&id, unit, error));
+            }
+        }
+    }
+
+    /// Lets every job go on without this daemon.
+    async fn leave_jobs(&self) {
+        let changed = || self.jobs.changed.notified();
+        for entry in self.jobs.table().alive() {
+            if let Some(orders) = &entry.orders
+                && !orders.give(Order::Leave)
+            {
+                tracing::warn!(job = entry.id, "could not be told that the daemon stops");
+            }
+        }
+        let left = async {
+            loop {
+                let waiting = changed();
+                if !self
+                    .jobs
+                    .table()
+                    .alive()
+                    .any(|entry| entry.orders.is_some())
+                {
+                    return;
+                }
+                waiting.await;
+            }
+        };
+        if timeout(PATIENCE, left).await.is_err() {
+            tracing::warn!(
+                "some jobs did not put their work down in time; the next daemon takes them over"
+            );
+        }
+    }
+
+    /// Starts a job for a caller who may have one.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(
+        &self,
+        peer: &Peer,
+        caller: &Caller,
+        request: api::types::StartRequest,
+    ) -> Result<String, StartError> {
+        let settings = self.settings();
+        let unit = match caller {
+            Caller::Runner { unit } => {
+                let error = match self.jobs.table().runner(unit) {
+                    Some(entry) if entry.is_alive() => None,
+                    Some(entry) => Some(
+                        entry
+                            .error
+                            .clone()
+                            .unwrap_or_else(|| "it has ended".to_owned()),
+                    ),
+                    None => Some("it is not known yet; ask again in a second".to_owned()),
+                };
+                if let Some(error) = error {
+                    return Err(StartError::Runner(error));
+                }
+                let cgroup = self.unit(unit).map_err(io::Error::other)?;
+                Some((unit.as_str(), cgroup))
+            }
+            _ => None,
+        };
+        self.jobs.start(&settings, peer, unit, request).await
+    }
+}

@@ -1,0 +1,47 @@
+//! Units in the slice: which are new, and what is said of one that no setting is for. Pure.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::api::types::State;
+use super::table::{Entry, Table};
+use crate::cgroup::Cgroup;
+use crate::policy::Mode;
+use crate::report::attendance::Identity;
+
+/// Names of units that are to be enrolled: those nobody knows, and those that are there again.
+pub(super) fn new_units(table: &Table, units: &[Cgroup]) -> Vec<String> {
+    let known: BTreeSet<&str> = table
+        .runners()
+        // One that was refused stays so until it is gone or the settings are read again.
+        .filter(|entry| entry.is_alive() || entry.state == State::Failed)
+        .filter_map(|entry| entry.unit.as_deref())
+        .collect();
+    let names = units.iter().map(Cgroup::name);
+    names
+        .filter(|name| !known.contains(name.as_str()))
+        .collect()
+}
+
+/// A unit that is denied everything.
+pub(super) fn denied(id: &str, unit: &str, error: String) -> Entry {
+    Entry {
+        id: id.to_owned(),
+        unit: Some(unit.to_owned()),
+        state: State::Failed,
+        since: Timestamp::now(),
+        policy: "none".to_owned(),
+        ruleset_digest: String::new(),
+        mode: Mode::Enforce,
+        identity: Identity::default(),
+        grant: None,
+        moved: 0,
+        evidence: None,
+        error: Some(error),
+        feed: Arc::default(),
+        told: Arc::default(),
+        orders: None,
+    }
+}

@@ -1,0 +1,108 @@
+//! The daemon's settings: read whole, with every profile they name, or not at all.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::config::Config;
+use crate::enforce::chain;
+use crate::policy::{Library, Mistakes, Policy, Ruleset, compile};
+
+/// Settings that were read and hold together.
+#[derive(Debug)]
+pub struct Settings {
+    /// The host's.
+    pub config: Arc<Config>,
+    /// When they were read.
+    pub read: Timestamp,
+}
+
+/// Settings that are of no use.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A file has mistakes.
+    #[error(transparent)]
+    Mistakes(#[from] Mistakes),
+    /// Profiles do not make a policy.
+    #[error("the profiles {} make no policy: {why}", profiles.join(", "))]
+    Compile {
+        /// Which.
+        profiles: Vec<String>,
+        /// Why.
+        why: String,
+    },
+    /// What cannot change while jobs run.
+    #[error("`{key}` cannot change while the daemon runs; restart it: `systemctl restart cordon`")]
+    Fixed {
+        /// The key of `[host]`.
+        key: &'static str,
+    },
+}
+
+impl Settings {
+    /// Reads them, and every profile that a grant or a runner names.
+    ///
+    /// # Errors
+    /// Something is wrong with one of them.
+    pub fn load(path: Option<&Path>) -> Result<Self, SettingsError> {
+        let config = Config::load(path)?;
+        let settings = Self {
+            config: Arc::new(config),
+            read: Timestamp::now(),
+        };
+        let grants = &settings.config.grants;
+        for runner in &grants.runners {
+            settings.policy(&runner.control_plane)?;
+        }
+        for grant in &grants.grants {
+            let strangers = grant.fork_profile.iter().chain(&grant.target_profile);
+            for profile in grant.profiles.iter().chain(strangers) {
+                let mut profiles = vec![profile.clone()];
+                profiles.extend(grant.always.iter().cloned());
+                settings.policy(&profiles)?;
+            }
+        }
+        Ok(settings)
+    }
+
+    /// A policy of these profiles, compiled.
+    ///
+    /// # Errors
+    /// One is missing or wrong, or together they are too many rules.
+    pub fn policy(&self, profiles: &[String]) -> Result<(Policy, Ruleset), SettingsError> {
+        let library = Library {
+            directory: Some(self.config.host.profiles_dir.clone()),
+        };
+        let policy = Policy::load(profiles, &library)?;
+        let ruleset = compile(&policy).map_err(|error| SettingsError::Compile {
+            profiles: profiles.to_vec(),
+            why: chain(&error),
+        })?;
+        Ok((policy, ruleset))
+    }
+
+    /// Checks that these can take the place of others under way.
+    ///
+    /// # Errors
+    /// Where things are has changed.
+    pub fn can_replace(&self, old: &Self) -> Result<(), SettingsError> {
+        let (new, old) = (&self.config.host, &old.config.host);
+        let path = |path: &Option<PathBuf>| path.clone();
+        for (key, differs) in [
+            (
+                "cgroup_root",
+                path(&new.cgroup_root) != path(&old.cgroup_root),
+            ),
+            ("bpffs", new.bpffs != old.bpffs),
+            ("run_dir", new.run_dir != old.run_dir),
+            ("state_dir", new.state_dir != old.state_dir),
+            ("signing_key", new.signing_key() != old.signing_key()),
+        ] {
+            if differs {
+                return Err(SettingsError::Fixed { key });
+            }
+        }
+        Ok(())
+    }
+}
