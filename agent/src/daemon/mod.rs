@@ -281,7 +281,6 @@ impl Daemon {
             lsm_missing,
             runners: table.runners().map(table::Entry::runner_status).collect(),
             jobs: table.jobs().filter(|entry| entry.is_alive()).count() as u64,
-            warnings: Vec::new(),
         }
     }
 

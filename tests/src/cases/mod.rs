@@ -8,6 +8,7 @@ use crate::runner::Story;
 mod audit;
 mod connect;
 mod control;
+mod daemon;
 mod destroy;
 mod dns;
 mod dns_names;
@@ -56,6 +57,7 @@ pub fn all() -> Vec<Story> {
         losses::stories(),
         life::stories(),
         limits::stories(),
+        daemon::stories(),
         outlive::stories(),
         control::stories(),
         sandbox::stories(),

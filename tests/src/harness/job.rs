@@ -36,6 +36,8 @@ pub struct Job<'w> {
     upstream: IpAddr,
     config: String,
     dns: String,
+    tables: String,
+    settings: Option<PathBuf>,
     cgroups: Vec<PathBuf>,
     evidence: Option<PathBuf>,
     machine: &'w Namespace,
@@ -57,6 +59,8 @@ impl<'w> Job<'w> {
             upstream: DNS_V4.into(),
             config: String::new(),
             dns: String::new(),
+            tables: String::new(),
+            settings: None,
             cgroups: vec![world.cgroup().host()],
             evidence: None,
             machine: &world.network.job,
@@ -115,6 +119,25 @@ impl<'w> Job<'w> {
     pub fn dns_setting(mut self, line: &str) -> Self {
         self.dns += line;
         self.dns.push('\n');
+        self
+    }
+
+    /// More of cordon's settings, in TOML: whole tables.
+    #[must_use]
+    pub fn settings(mut self, tables: &str) -> Self {
+        self.tables += tables;
+        self
+    }
+
+    /// Writes cordon's settings, and returns where.
+    pub fn settings_file(&self) -> Result<PathBuf> {
+        self.configuration()
+    }
+
+    /// Cordon's settings, instead of new ones.
+    #[must_use]
+    pub fn settings_from(mut self, file: &Path) -> Self {
+        self.settings = Some(file.to_owned());
         self
     }
 
@@ -276,6 +299,9 @@ impl<'w> Job<'w> {
 
     /// Writes cordon's settings.
     fn configuration(&self) -> Result<PathBuf> {
+        if let Some(settings) = &self.settings {
+            return Ok(settings.clone());
+        }
         let world = self.world;
         let (directory, key) = (world.directory(), world.key()?);
         let mut host = format!(
@@ -296,8 +322,8 @@ impl<'w> Job<'w> {
         }
         let path = world.path("cordon.toml");
         let text = format!(
-            "[host]\n{host}{}\n[dns]\nupstream = [\"{}\"]\nttl_floor = 1\n{}",
-            self.config, self.upstream, self.dns,
+            "[host]\n{host}{}\n[dns]\nupstream = [\"{}\"]\nttl_floor = 1\n{}\n{}",
+            self.config, self.upstream, self.dns, self.tables,
         );
         fs::write(&path, text)?;
         Ok(path)

@@ -22,6 +22,7 @@ pub mod network;
 pub mod receiver;
 pub mod rules;
 pub mod servers;
+pub mod service;
 pub mod site;
 pub mod verdicts;
 pub mod world;

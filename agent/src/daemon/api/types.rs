@@ -107,8 +107,6 @@ pub struct DaemonStatus {
     pub runners: Vec<RunnerStatus>,
     /// Jobs that run.
     pub jobs: u64,
-    /// Where evidence cannot be written or a state is not what it should be: what to do.
-    pub warnings: Vec<String>,
 }
 
 /// The unit of a runner.
