@@ -191,7 +191,10 @@ impl Jobs {
         let id = JobId::random().map_err(io::Error::other)?.to_string();
         let name = unit.as_ref().map(|(unit, ..)| (*unit).to_owned());
         let whose = match (processes, unit) {
-            (Processes::None, _) => Whose::Open { id: id.clone() },
+            (Processes::None, unit) => Whose::Open {
+                id: id.clone(),
+                from: unit.map(|(_, from, _)| from),
+            },
             (Processes::Worker, Some((_, from, worker))) => Whose::Worker {
                 id: id.clone(),
                 worker: find_worker(peer, &from, worker.as_deref())?,

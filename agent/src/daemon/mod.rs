@@ -144,6 +144,11 @@ async fn serve(
     host.unlock();
     let slice = slice_path(&host)?;
     let socket = settings.config.host.run_dir.join(SOCKET);
+    let listener = server::bind(&socket)?;
+    host.kernel
+        .maps
+        .mark_control(&listener)
+        .map_err(EnforceError::from)?;
     let daemon = Arc::new(Daemon {
         path: path.map(Path::to_owned),
         settings: RwLock::new(Arc::new(settings)),
@@ -152,7 +157,6 @@ async fn serve(
         slice,
         since: Timestamp::now(),
     });
-    let listener = server::bind(&socket)?;
     let server = tokio::spawn(server::serve(listener, Arc::clone(&daemon)));
     notify(&[NotifyState::Ready]);
     tracing::info!(socket = %socket.display(), "ready");

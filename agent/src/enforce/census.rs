@@ -55,6 +55,8 @@ impl Orphan {
             Some(cgroup) => Ok(Place {
                 id: self.id,
                 cgroup,
+                // What the kernel has of it stays.
+                parent: 0,
                 lock: self.lock,
             }),
             None => Err(Box::new(self)),

@@ -10,7 +10,9 @@ use aya::maps::{Array, HashMap, HashOfMaps, LpmTrie, Map, MapData, MapError, Rin
 use cordon_ebpf::abi::address::Address;
 use cordon_ebpf::abi::capture::{SLOTS, Slot, Unswept};
 use cordon_ebpf::abi::flow::{FlowCounters, FlowKey};
-use cordon_ebpf::abi::job::{DnsClient, DnsClientKey, Job, KeptKey, Losses, Socket, SocketRole};
+use cordon_ebpf::abi::job::{
+    CONTROL, DnsClient, DnsClientKey, Job, KeptKey, Losses, Socket, SocketRole,
+};
 use cordon_ebpf::abi::ruleset::{Grant, Grants, HeldKey, Resolver, ResolverKey};
 use cordon_ebpf::shown::name::{KEY_BYTES, NameRules};
 
@@ -135,6 +137,7 @@ pub struct Maps {
     dns_clients: Arc<HashMap<MapData, Wire<DnsClientKey>, Wire<DnsClient>>>,
     members: HashMap<MapData, u32, u64>,
     sockets: SkStorage<MapData, Wire<Socket>>,
+    owners: SkStorage<MapData, u64>,
 }
 
 /// Sets the key of the kept verdicts, once, before the first program is attached.
@@ -192,6 +195,7 @@ impl Maps {
             dns_clients: Arc::new(take!("DNS_CLIENTS")),
             members: take!("MEMBERS"),
             sockets: take!("SOCKETS"),
+            owners: take!("OWNERS"),
         })
     }
 
@@ -241,8 +245,13 @@ impl Maps {
     ///
     /// # Errors
     /// A map cannot be made or filled; what was published is withdrawn.
-    pub fn publish(&mut self, job: u64, ruleset: &Arc<Ruleset>) -> Result<JobMaps, MapsError> {
-        let published = self.publish_parts(job, ruleset);
+    pub fn publish(
+        &mut self,
+        job: u64,
+        parent: u64,
+        ruleset: &Arc<Ruleset>,
+    ) -> Result<JobMaps, MapsError> {
+        let published = self.publish_parts(job, parent, ruleset);
         if published.is_err() {
             // The first error is the one to report; what is left is denied by the missing job.
             drop(self.withdraw(job));
@@ -250,7 +259,12 @@ impl Maps {
         published
     }
 
-    fn publish_parts(&mut self, job: u64, ruleset: &Arc<Ruleset>) -> Result<JobMaps, MapsError> {
+    fn publish_parts(
+        &mut self,
+        job: u64,
+        parent: u64,
+        ruleset: &Arc<Ruleset>,
+    ) -> Result<JobMaps, MapsError> {
         let mut nets =
             NetMap::create(NETS_PER_JOB, NO_PREALLOC).map_err(failed("create", "NETS"))?;
         for (net, grants) in &ruleset.nets {
@@ -310,6 +324,7 @@ impl Maps {
             hold: 0,
             reserved: [0; 5],
             ruleset: ruleset.digest.short(),
+            parent,
         };
         self.jobs
             .insert(job, Wire(entry), 0)
@@ -443,6 +458,17 @@ impl Maps {
             self.mark_resolver(job, tcp6)?;
         }
         Ok(())
+    }
+
+    /// Marks the daemon's control socket, which jobs may connect to where Unix sockets are judged.
+    ///
+    /// # Errors
+    /// The kernel has no memory for it.
+    pub fn mark_control(&mut self, socket: &impl AsFd) -> Result<(), MapsError> {
+        use std::os::fd::AsRawFd as _;
+        self.owners
+            .insert(&socket.as_fd().as_raw_fd(), CONTROL, 0)
+            .map_err(failed("mark in", "OWNERS"))
     }
 
     /// Takes back where a job's DNS goes in one network namespace: it is denied there.

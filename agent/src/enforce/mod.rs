@@ -144,6 +144,8 @@ pub struct Place {
     pub id: String,
     /// Its directory in the slice.
     pub cgroup: Cgroup,
+    /// Id of the cgroup of the runner it came from, or 0.
+    pub parent: u64,
     lock: Flock<File>,
 }
 
@@ -302,6 +304,7 @@ impl Host {
         Ok(Place {
             id: id.to_owned(),
             cgroup,
+            parent: 0,
             lock,
         })
     }
@@ -319,7 +322,12 @@ impl Host {
         let id = unit_id(name);
         let lock = lock(&self.lock_of(&id), FlockArg::LockExclusiveNonblock)?;
         let cgroup = Cgroup::open(&self.slice.path().join(name))?;
-        Ok(Place { id, cgroup, lock })
+        Ok(Place {
+            id,
+            cgroup,
+            parent: 0,
+            lock,
+        })
     }
 
     /// The cgroups directly in the slice that are no jobs of cordon's: units of runners.
@@ -337,7 +345,10 @@ impl Host {
     /// # Errors
     /// It does not; the job is denied everything.
     pub fn arm(&mut self, place: &Place, ruleset: &Arc<Ruleset>) -> Result<Enforced, EnforceError> {
-        let mut maps = self.kernel.maps.publish(place.cgroup.id(), ruleset)?;
+        let mut maps = self
+            .kernel
+            .maps
+            .publish(place.cgroup.id(), place.parent, ruleset)?;
         let proof = self.prove(place, ruleset, &mut maps)?;
         Ok(Enforced {
             layers: self.layers(),
@@ -377,7 +388,9 @@ impl Host {
     pub fn retire(&mut self, place: Place) -> Result<(), EnforceError> {
         let _alone = self.alone()?;
         let mut failures = Vec::new();
-        let Place { id, cgroup, lock } = place;
+        let Place {
+            id, cgroup, lock, ..
+        } = place;
         self.clear(&id, Some(&cgroup), lock, &mut failures);
         if failures.is_empty() {
             self.close_if_last(&mut failures);
@@ -392,7 +405,9 @@ impl Host {
     pub fn clear_place(&mut self, place: Place) -> Result<(), EnforceError> {
         let _alone = self.alone()?;
         let mut failures = Vec::new();
-        let Place { id, cgroup, lock } = place;
+        let Place {
+            id, cgroup, lock, ..
+        } = place;
         self.clear(&id, Some(&cgroup), lock, &mut failures);
         Self::ended(failures)
     }

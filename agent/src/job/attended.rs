@@ -57,6 +57,8 @@ pub enum Whose {
     Open {
         /// The job's name.
         id: String,
+        /// The cgroup of the runner they will come from, if it is a runner's.
+        from: Option<Cgroup>,
     },
 }
 
@@ -276,10 +278,11 @@ async fn run_job(
     let mut host = Host::open(&terms.config.host)?;
     // They are the daemon's to take over, and not this job's.
     drop(host.take_orphans());
-    let place = match whose {
+    let mut place = match whose {
         Whose::Unit { unit, .. } => host.place_of_unit(unit)?,
-        Whose::Worker { id, .. } | Whose::Open { id } => host.place(id)?,
+        Whose::Worker { id, .. } | Whose::Open { id, .. } => host.place(id)?,
     };
+    place.parent = whose.parent();
     let over = in_place(terms, whose, inbox, (&mut host, &place), begun, tell).await;
     if matches!(over, Ok(Over::Left)) {
         return over;
@@ -461,6 +464,15 @@ impl Worker {
 }
 
 impl Whose {
+    /// Id of the runner's cgroup, or 0.
+    fn parent(&self) -> u64 {
+        match self {
+            Self::Worker { from, .. } => from.id(),
+            Self::Open { from, .. } => from.as_ref().map_or(0, Cgroup::id),
+            Self::Unit { .. } => 0,
+        }
+    }
+
     fn words(&self) -> String {
         match self {
             Self::Unit { unit, .. } => unit.clone(),

@@ -23,7 +23,13 @@ pub struct Job {
     pub reserved: [u8; 5],
     /// First 8 bytes of the ruleset's digest: which ruleset is in force.
     pub ruleset: u64,
+    /// The runner it came from, which has a say in its processes, and whose sockets its worker goes on using;
+    /// 0 if it has none.
+    pub parent: u64,
 }
+
+/// What the daemon's control socket belongs to: every job may speak to it. No cgroup has this id.
+pub const CONTROL: u64 = u64::MAX;
 
 /// Exact counts of what could not be itemised, per job. Only ever added to.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes)]

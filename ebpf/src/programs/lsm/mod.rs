@@ -127,6 +127,16 @@ unsafe fn own(sk: *const u8, id: u64) -> bool {
     }
 }
 
+/// The runner a job came from, or 0. Its worker was the runner's before it was the job's: it goes on using what it
+/// has, judged as the runner's.
+#[inline(always)]
+fn parent(id: u64) -> u64 {
+    match judge::job(id) {
+        Some(job) => job.parent,
+        None => 0,
+    }
+}
+
 /// Whose an IP socket is to a job.
 #[derive(Clone, Copy, Eq, PartialEq)]
 struct Ownership {
@@ -141,18 +151,27 @@ struct Ownership {
 #[inline(always)]
 unsafe fn ownership(sk: *const u8, id: u64) -> Ownership {
     // SAFETY: the caller's.
-    if unsafe { owner(sk) } == id {
+    let owner = unsafe { owner(sk) };
+    if owner == id {
         return Ownership {
             usable: true,
             own: true,
+        };
+    }
+    let parent = parent(id);
+    if parent != 0 && owner == parent {
+        return Ownership {
+            usable: true,
+            own: false,
         };
     }
     // SAFETY: the caller's.
     match unsafe { kernel::socket_storage(sk.cast_mut().cast::<c_void>(), false) } {
         Some(kept) => {
             let of_job = kept.job == id;
+            let of_parent = parent != 0 && kept.job == parent;
             Ownership {
-                usable: of_job && kept.role != SocketRole::RESOLVER,
+                usable: (of_job || of_parent) && kept.role != SocketRole::RESOLVER,
                 own: of_job && kept.role == SocketRole::JOB,
             }
         }

@@ -87,7 +87,12 @@ fn about(ctx: &LsmContext, call: Call, argument: u64, told: bool) -> i32 {
     let task: *const u8 = ctx.arg(0);
     // SAFETY: a `struct task_struct`.
     let process: u32 = unsafe { member(task, &OFFSET_TASK_TGID) };
-    if kernel::member(process) == id || is_in(task, id).is_some() {
+    let of = kernel::member(process);
+    if of == id || is_in(task, id).is_some() {
+        return PASS;
+    }
+    // A runner ends the worker of a job that was cancelled.
+    if of != 0 && super::parent(of) == id {
         return PASS;
     }
     if !told {

@@ -7,6 +7,7 @@
 use aya_ebpf::Global;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
+use cordon_ebpf::abi::job::CONTROL;
 use cordon_ebpf::abi::record::Call;
 use cordon_ebpf::abi::verdict::Reason;
 use cordon_ebpf::own;
@@ -51,7 +52,7 @@ pub(crate) fn lsm_unix_stream_connect(ctx: LsmContext) -> i32 {
     // SAFETY: two of `struct sock`.
     let owner = unsafe {
         let owner = super::owner(listener);
-        if owner != 0 {
+        if owner != 0 && owner != CONTROL {
             // What it accepts is the listener's job's. Not noted, the job can use it, and not
             // connect to it: nobody can, it has no name.
             let _noted = super::own(accepted, owner);
@@ -77,7 +78,11 @@ pub(crate) fn lsm_unix_may_send(ctx: LsmContext) -> i32 {
 #[inline(always)]
 fn judge_peer(peer: *const u8, owner: u64) -> i32 {
     let id = kernel::current_job();
-    if id == 0 || owner == id {
+    if id == 0 || owner == id || owner == CONTROL {
+        return PASS;
+    }
+    let parent = super::parent(id);
+    if parent != 0 && owner == parent {
         return PASS;
     }
     let arguments = place(peer).unwrap_or([0, 0]);

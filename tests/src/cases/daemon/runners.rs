@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use cordon::report::Outcome as JobOutcome;
 
 use super::{SETTINGS, UNIT, world};
-use crate::client::step::Step;
+use crate::client::step::{Step, Touch};
 use crate::harness::environment::Environment;
 use crate::harness::network::{EVIL_V4, GOOD_V4, OTHER_V4, at};
 use crate::harness::service::Service;
@@ -261,5 +261,50 @@ fn survivors(environment: &Environment) -> Result<()> {
     let left = world.cgroup().processes();
     let daemon = service.running()?.id();
     ensure!(left == [i32::try_from(daemon)?], "{left:?}");
+    Ok(())
+}
+
+/// A connection to the control plane that is older than the job, and the signal of a cancelled run.
+fn kin(environment: &Environment) -> Result<()> {
+    let world = world(environment)?;
+    let service = Service::start(&world, SETTINGS)?;
+    let unit = service.unit(UNIT)?;
+    let [go, pid, end] = ["go", "pid", "end"].map(|name| world.path(name));
+    let hold = [Step::Hold {
+        to: at(OTHER_V4, 8080),
+        until: go.clone(),
+    }];
+    let script = format!(
+        "steps & sleep 0.3\ncordon job start || exit 70\ntouch '{}'\nwait\necho $$ > '{}.new'; mv '{}.new' '{}'\n\
+         while [ ! -e '{}' ]; do sleep 0.05; done\ncordon job finish\n",
+        go.display(),
+        pid.display(),
+        pid.display(),
+        pid.display(),
+        end.display()
+    );
+    let mut runner = unit.runner("acme/app", &hold, &script)?.start()?;
+    runner.until(&pid)?;
+    let worker: i32 = std::fs::read_to_string(&pid)?.trim().parse()?;
+    let signal = [Step::Touch {
+        process: worker,
+        how: Touch::Signal,
+    }];
+    let [signalled] = unit.client(&signal)?.run()?.steps()?;
+    allowed(&signalled)?;
+    std::fs::write(&end, "")?;
+    let [held] = runner.wait()?.expect_status(0)?.steps()?;
+    allowed(&held)?;
+    let evidence = service.evidence_of("acme/app")?;
+    ensure!(
+        evidence.report.denials.is_empty(),
+        "{:?}",
+        evidence.report.denials
+    );
+    ensure!(
+        evidence.report.incidents.is_empty(),
+        "{:?}",
+        evidence.report.incidents
+    );
     Ok(())
 }
