@@ -330,13 +330,17 @@ impl Host {
         })
     }
 
-    /// The cgroups directly in the slice that are no jobs of cordon's: units of runners.
+    /// The cgroups directly in the slice that are no jobs of cordon's: units of runners. Slices in the slice are
+    /// none: what is in them is denied.
     ///
     /// # Errors
     /// The slice cannot be read.
     pub fn units(&self) -> Result<Vec<Cgroup>, EnforceError> {
         let children = self.slice.children()?;
-        let foreign = |cgroup: &Cgroup| !cgroup.name().starts_with(JOB_PREFIX);
+        let foreign = |cgroup: &Cgroup| {
+            let name = cgroup.name();
+            !name.starts_with(JOB_PREFIX) && !name.ends_with(".slice")
+        };
         Ok(children.into_iter().filter(foreign).collect())
     }
 

@@ -28,6 +28,10 @@ pub(super) fn stories() -> Vec<Story> {
             "daemon::a_job_is_opened_filled_and_finished_by_its_runner",
             open,
         ),
+        Story::new(
+            "daemon::a_worker_goes_on_with_what_it_has_and_its_runner_may_signal_it",
+            kin,
+        ),
         Story::new("daemon::what_a_job_leaves_behind_ends_with_it", survivors),
     ]
 }
