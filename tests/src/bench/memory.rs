@@ -32,3 +32,15 @@ pub(super) fn locked_besides(known: &BTreeSet<u32>) -> Result<u64> {
     }
     Ok(sum)
 }
+
+/// MiB of a process that are in memory.
+pub(super) fn resident(process: u32) -> Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib: f64 = line
+        .and_then(|line| line.trim().strip_suffix(" kB"))
+        .context("no VmRSS")?
+        .trim()
+        .parse()?;
+    Ok(kib / 1024.0)
+}

@@ -6,6 +6,7 @@
 mod calls;
 mod dns;
 mod figures;
+mod jobs;
 pub mod load;
 mod memory;
 mod names;
@@ -39,6 +40,8 @@ enum Subject {
     Names,
     /// The secret sweep
     Sweep,
+    /// Jobs of the daemon: start, end, memory, and what it takes when nothing happens
+    Job,
 }
 
 /// Arguments of `bench`.
@@ -60,6 +63,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Subject::Calls => calls::run(&environment, args.rounds.unwrap_or(9))?,
         Subject::Dns => dns::run(&environment, args.rounds.unwrap_or(5))?,
         Subject::Sweep => sweep::run(&environment, args.rounds.unwrap_or(5))?,
+        Subject::Job => jobs::run(&environment, args.rounds.unwrap_or(5))?,
         Subject::Names => names::run(&environment, args.rounds.unwrap_or(5))?,
     }
     Ok(ExitCode::SUCCESS)

@@ -1,0 +1,122 @@
+//! What a job of the daemon's costs: its start and end, the daemon's memory and its processor time when nothing
+//! happens, with one job and with many.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use crate::bench::figures::{median, part, sorted};
+use crate::bench::memory;
+use crate::harness::environment::Environment;
+use crate::harness::rules::cidr;
+use crate::harness::service::Service;
+use crate::harness::world::World;
+
+/// Jobs at once, one size after the other.
+const SIZES: [usize; 3] = [1, 10, 100];
+/// How long the daemon is watched doing nothing.
+const IDLE: Duration = Duration::from_secs(10);
+/// Ticks of a second in `/proc`.
+const TICKS: f64 = 100.0;
+
+/// Measures and prints tables.
+pub(super) fn run(environment: &Environment, rounds: u16) -> Result<()> {
+    let world = World::new(environment)?;
+    Service::profile(&world, "app", &cidr("203.0.113.10/32", "8080", "tcp"))?;
+    let service = Service::start(&world, "")?;
+    let daemon = service.running()?.id();
+    let (resident, processor) = (memory::resident(daemon)?, idle(daemon)?);
+    println!("the daemon without jobs: {resident:.1} MiB resident, {processor:.3} % of a processor");
+    println!("\njobs of one rule, without processes, asked for one after another over the socket");
+    println!(
+        "  {:>9} {:>13} {:>13} {:>13} {:>13} {:>11} {:>11}",
+        "at once", "start p50", "start p99", "end p50", "end p99", "resident", "idle"
+    );
+    for size in SIZES {
+        let (mut starts, mut ends) = (Vec::new(), Vec::new());
+        let (mut resident, mut processor) = (0.0, 0.0);
+        let times = if size == 1 { usize::from(rounds) * 4 } else { 1 };
+        for _ in 0..times {
+            let mut ids = Vec::new();
+            for _ in 0..size {
+                let begun = Instant::now();
+                let job = ask(&service, "POST", "/v1/jobs", r#"{"profiles":["app"],"processes":"none"}"#)?;
+                starts.push(begun.elapsed().as_secs_f64() * 1e3);
+                ids.push(job["id"].as_str().with_context(|| job.to_string())?.to_owned());
+            }
+            resident = memory::resident(daemon)?;
+            if processor == 0.0 {
+                processor = idle(daemon)?;
+            }
+            for id in ids {
+                let begun = Instant::now();
+                ask(&service, "POST", &format!("/v1/jobs/{id}/finish"), "")?;
+                let path = format!("/v1/jobs/{id}");
+                loop {
+                    let job = ask(&service, "GET", &path, "")?;
+                    ensure!(job["state"] != "failed", "{job}");
+                    if job["state"] == "sealed" {
+                        break;
+                    }
+                    sleep(Duration::from_millis(1));
+                }
+                ends.push(begun.elapsed().as_secs_f64() * 1e3);
+            }
+        }
+        let (starts, ends) = (sorted(starts), sorted(ends));
+        println!(
+            "  {size:>9} {:>10.1} ms {:>10.1} ms {:>10.1} ms {:>10.1} ms {resident:>7.1} MiB {processor:>9.3} %",
+            median(&starts),
+            part(&starts, 99, 100),
+            median(&ends),
+            part(&ends, 99, 100),
+        );
+    }
+    let mut runs = Vec::new();
+    for _ in 0..rounds {
+        let begun = Instant::now();
+        service.cordon(&["run", "--", "true"])?.expect_status(0)?;
+        runs.push(begun.elapsed().as_secs_f64() * 1e3);
+    }
+    println!("\n`cordon run -- true`, beside the daemon: p50 {:.0} ms", median(&sorted(runs)));
+    println!("an end is measured to its sealed evidence");
+    Ok(())
+}
+
+/// Percent of one processor that a process takes while nothing is asked of it.
+fn idle(process: u32) -> Result<f64> {
+    sleep(Duration::from_secs(1));
+    let before = ticks(process)?;
+    let begun = Instant::now();
+    sleep(IDLE);
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52 ticks")]
+    let used = (ticks(process)? - before) as f64;
+    Ok(used / TICKS / begun.elapsed().as_secs_f64() * 100.0)
+}
+
+fn ticks(process: u32) -> Result<u64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let (_, rest) = stat.rsplit_once(')').context("no name")?;
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    let field = |at: usize| -> Result<u64> { Ok(fields.get(at).context("no field")?.parse()?) };
+    Ok(field(11)? + field(12)?)
+}
+
+/// One request; the body of the answer.
+fn ask(service: &Service<'_>, method: &str, path: &str, body: &str) -> Result<Value> {
+    let mut stream = UnixStream::connect(service.socket())?;
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (_, body) = answer.split_once("\r\n\r\n").context("no body")?;
+    serde_json::from_str(body).with_context(|| answer.clone())
+}
