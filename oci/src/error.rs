@@ -101,6 +101,12 @@ pub enum OciError {
         /// Why.
         reason: String,
     },
+    /// Something is listed, or named by a manifest, and is not there.
+    #[error("{what} is not in the registry")]
+    Missing {
+        /// What.
+        what: String,
+    },
     /// There is no such image.
     #[error("`{image}` is not in the registry: push the image first, and give its digest")]
     NoImage {
@@ -147,7 +153,7 @@ impl OciError {
     pub const fn status(&self) -> u8 {
         match self {
             Self::Reference(_) => 2,
-            Self::NoImage { .. } => 3,
+            Self::Missing { .. } | Self::NoImage { .. } => 3,
             Self::Refused { .. } => 7,
             Self::Realm { .. }
             | Self::Unauthorised { .. }

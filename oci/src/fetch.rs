@@ -178,6 +178,9 @@ impl Basket<'_> {
         };
         let address = self.registry.at("manifests", digest.as_str());
         let answer = self.registry.ask(&Method::GET, &address, &request)?;
+        if answer.status == 404 {
+            return Err(OciError::Missing { what });
+        }
         if answer.status != 200 {
             return Err(self.registry.unexpected(answer, &what));
         }
@@ -210,6 +213,9 @@ impl Basket<'_> {
         let answer = self
             .registry
             .ask(&Method::GET, &address, &Request::default())?;
+        if answer.status == 404 {
+            return Err(OciError::Missing { what });
+        }
         if answer.status != 200 {
             return Err(self.registry.unexpected(answer, &what));
         }

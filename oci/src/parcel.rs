@@ -79,17 +79,32 @@ pub(crate) struct Statement {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Absent {
-    /// It is not what it should be, or too large; otherwise it could not be had, and may be another
-    /// time.
-    pub(crate) refused: bool,
+    /// Which kind of reason.
+    pub(crate) kind: Kind,
     /// In words.
     pub(crate) reason: String,
+}
+
+/// Kinds of reasons.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Kind {
+    /// The registry has it no more.
+    Missing,
+    /// It is not what it should be, or too large.
+    Refused,
+    /// It could not be had, and may be another time.
+    Failed,
 }
 
 impl Absent {
     pub(crate) fn because(error: &OciError) -> Self {
         Self {
-            refused: matches!(error, OciError::Refused { .. }),
+            kind: match error {
+                OciError::Missing { .. } => Kind::Missing,
+                OciError::Refused { .. } => Kind::Refused,
+                _ => Kind::Failed,
+            },
             reason: error.to_string(),
         }
     }

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Has evidence made by cordon verified by verifiers that are not cordon's.
 
-    run.py [--allow-missing] [--tools DIR] CORDON WORKDIR
+    run.py [--allow-missing] [--only PART] [--tools DIR] CORDON WORKDIR
 
 CORDON is the binary, WORKDIR a directory for keys and evidence (emptied first). Each check is one
 line; the last line counts them, and the exit status is 0 only if none failed. Needs no root. What
-has to be fetched (Debian's cosign package, PyPI's securesystemslib and in-toto-attestation, npm's
+has to be fetched (Debian's packages cosign, oras and docker-registry, PyPI's securesystemslib and in-toto-attestation, npm's
 @sigstore/verify, and the schema of SARIF with npm's ajv) is unpacked under --tools (default:
 target/tools/verifiers) and used again; nothing is installed on the host. A verifier that cannot be had counts as failed, or with
 --allow-missing as skipped; those that need node and npm are skipped where these are not installed.
@@ -21,6 +21,8 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
+
+import registry
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -349,15 +351,7 @@ def cosign_raw(evidence, tools):
 
 def cosign_with(evidence, tools, arguments):
     program = cosign_program(tools)
-    root = evidence.work / "empty-root.json"
-    root.write_text(
-        json.dumps(
-            {
-                "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
-                **{name: [] for name in ("tlogs", "certificateAuthorities", "ctlogs", "timestampAuthorities")},
-            }
-        )
-    )
+    root = empty_root(evidence.work)
     home = evidence.work / "home"
     home.mkdir(exist_ok=True)
 
@@ -376,10 +370,22 @@ def cosign_with(evidence, tools, arguments):
     return verify
 
 
+def empty_root(work):
+    """A file that says that no certificate is trusted: with it cosign asks no network for some."""
+    root = work / "empty-root.json"
+    lists = ("tlogs", "certificateAuthorities", "ctlogs", "timestampAuthorities")
+    kind = "application/vnd.dev.sigstore.trustedroot+json;version=0.1"
+    root.write_text(json.dumps({"mediaType": kind, **{name: [] for name in lists}}))
+    return root
+
+
 def cosign_program(tools):
-    """cosign out of the Debian package, by a private apt root."""
-    base = tools / "cosign"
-    program = base / "usr/bin/cosign"
+    return foreign_program(tools, "cosign")
+
+
+def foreign_program(tools, name):
+    """A program out of its Debian package of another release, by a private apt root."""
+    program = tools / name / "usr/bin" / name
     if program.exists():
         return program
     tool("apt-get"), tool("dpkg-deb")
@@ -394,17 +400,33 @@ def cosign_program(tools):
         'APT::Sandbox::User "root";\nAcquire::Languages "none";\nAcquire::Retries "2";\n'
     )
     env = {"APT_CONFIG": str(apt / "apt.conf")}
-    print(f"      fetching the package lists of {COSIGN_SUITE}, then cosign ...", flush=True)
+    print(f"      fetching the package lists of {COSIGN_SUITE}, then {name} ...", flush=True)
     obtain("apt-get", "-q", "update", env=env)
-    obtain("apt-get", "-q", "download", "cosign", env=env, cwd=apt)
-    packages = sorted(apt.glob("cosign_*.deb"))
+    return unpacked_program(tools, name, apt, env)
+
+
+def own_program(tools, name):
+    """A program out of its Debian package of this machine's release: unpacked, not installed."""
+    program = tools / name / "usr/bin" / name
+    if program.exists():
+        return program
+    tool("apt-get"), tool("dpkg-deb")
+    downloads = tools / "downloads"
+    downloads.mkdir(exist_ok=True)
+    print(f"      fetching {name} ...", flush=True)
+    return unpacked_program(tools, name, downloads, {})
+
+
+def unpacked_program(tools, name, downloads, env):
+    obtain("apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", name, env=env, cwd=downloads)
+    packages = sorted(downloads.glob(f"{name}_*.deb"))
     if not packages:
-        raise Missing("apt-get downloaded no cosign package")
-    unpacked = tools / "cosign.new"
+        raise Missing(f"apt-get downloaded no package {name}")
+    unpacked = tools / f"{name}.new"
     shutil.rmtree(unpacked, ignore_errors=True)
     obtain("dpkg-deb", "-x", packages[-1], unpacked)
-    unpacked.rename(base)
-    return program
+    unpacked.rename(tools / name)
+    return tools / name / "usr/bin" / name
 
 
 def debian_source():
@@ -533,7 +555,27 @@ def sigstore_js(evidence, tools):
     return lambda directory, key: run("node", "-e", SIGSTORE_JS, directory / evidence.kind.bundle, key, cwd=base, env=NO_NETWORK)
 
 
+def cosign_attestation(work, tools):
+    """Statements that refer to an image of a registry on this machine."""
+    program, root = cosign_program(tools), empty_root(work)
+    words = ("--insecure-ignore-tlog=true", "--new-bundle-format", "--allow-http-registry", f"--trusted-root={root}")
+    env = {"HOME": str(work / "home"), **NO_NETWORK, "NO_PROXY": "127.0.0.1"}
+    return lambda key, kind, image: run(program, "verify-attestation", f"--key={key}", *words, f"--type={kind}", image, env=env)
+
+
 # === checks ===
+
+
+def check_registry(tally, cordon, work, tools):
+    """Evidence in a registry, for tools that know nothing of cordon."""
+    docker_registry = own_program(tools, "docker-registry")
+    bench = registry.Bench(tally, run, cordon, work, foreign_program(tools, "oras"), last_line)
+    try:
+        cosign = cosign_attestation(work, tools)
+    except Missing as missing:
+        tally.skip("cosign verify-attestation", missing)
+        cosign = None
+    registry.check(bench, docker_registry, cosign, (EGRESS.sample, SWEEP.sample))
 
 
 def check_verifier(tally, name, verify, evidence, directories, spoils):
@@ -681,6 +723,7 @@ def main():
     parser.add_argument("cordon", type=Path, help="the binary")
     parser.add_argument("workdir", type=Path, help="for keys and evidence; a subdirectory is emptied and used")
     parser.add_argument("--tools", type=Path, default=ROOT / "target/tools/verifiers", help="for what is fetched")
+    parser.add_argument("--only", metavar="PART", help="only this part: `registry`, or a kind of statement")
     parser.add_argument("--allow-missing", action="store_true", help="skip verifiers that cannot be had")
     options = parser.parse_args()
 
@@ -690,7 +733,10 @@ def main():
     tools.mkdir(parents=True, exist_ok=True)
 
     tally = Tally()
+    wanted = lambda part: options.only in (None, part)
     for kind, other in ((EGRESS, SWEEP), (SWEEP, EGRESS), (RUN, EGRESS)):
+        if not wanted(kind.name):
+            continue
         print(f"      === {kind.report}", flush=True)
         evidence = Evidence(options.cordon.resolve(), work / kind.name, kind)
         check_kind(tally, evidence, tools, options.allow_missing)
@@ -699,9 +745,15 @@ def main():
         if kind is SWEEP:
             attempt(tally, "the schema of SARIF", options.allow_missing, lambda: check_sarif(tally, evidence, tools))
     for kind in (SEAL, BINDING, POLICY, DECISION):
+        if not wanted(kind.name):
+            continue
         print(f"      === {kind.bundle}", flush=True)
         evidence = Release(options.cordon.resolve(), work / kind.name, kind)
         check_foreign(tally, evidence, tools, options.allow_missing, evidence_spoils(evidence))
+    if wanted("registry"):
+        print("      === registry", flush=True)
+        check = lambda: check_registry(tally, options.cordon.resolve(), work / "registry", tools)
+        attempt(tally, "a registry", options.allow_missing, check)
     return tally.finish()
 
 

@@ -209,6 +209,56 @@ pub(super) struct Log {
     passed: Vec<usize>,
 }
 
+impl Decision {
+    /// The decision of several about as many sets of evidence: that of one that is promoted, or of the
+    /// one that passed most checks. Evidence that somebody put beside it stops no release; what the
+    /// others came to is said.
+    #[must_use]
+    pub fn closest(decisions: Vec<Self>) -> Option<Self> {
+        let statuses: Vec<u8> = decisions.iter().map(|decision| decision.status).collect();
+        let merit = |decision: &Self| {
+            let checks = decision.checks.iter();
+            let passed = checks.filter(|check| check.outcome == Outcome::Passed);
+            (decision.verdict == Verdict::Promote, passed.count())
+        };
+        let mut best: Option<Self> = None;
+        for decision in decisions {
+            if best
+                .as_ref()
+                .is_none_or(|best| merit(&decision) > merit(best))
+            {
+                best = Some(decision);
+            }
+        }
+        let mut best = best?;
+        if statuses.len() > 1 {
+            let mut others = statuses;
+            if let Some(own) = others.iter().position(|status| *status == best.status) {
+                others.remove(own);
+            }
+            let others: Vec<_> = others.iter().map(u8::to_string).collect();
+            let count = others.len();
+            let others = others.join(", ");
+            best.remark(format!(
+                "decided on one of several sets of evidence; the {count} other(s) came to status {others}"
+            ));
+        }
+        Some(best)
+    }
+
+    /// Adds something that is worth knowing to what was found.
+    pub fn remark(&mut self, text: String) {
+        let find = self.checks.iter_mut().find(|check| check.name == "find");
+        if let Some(check) = find {
+            check.findings.push(Finding {
+                refusal: None,
+                piece: None,
+                text,
+            });
+        }
+    }
+}
+
 impl Log {
     /// A check showed something good.
     pub(super) fn good(&mut self, check: &'static str, text: impl Into<String>) {

@@ -14,6 +14,7 @@ mod check;
 pub mod decision;
 mod evidence;
 mod other;
+pub mod parcel;
 mod piece;
 pub mod policy;
 pub mod source;

@@ -146,7 +146,8 @@ fn nothing_is_shown_to_whom_the_registry_sends_us() {
     let (list, _folder) = fetched_with(&server, &image, &known).unwrap();
     let absent = list.sets[0].absent.as_ref().unwrap();
     assert!(
-        !absent.refused && absent.reason.contains("where it does not go"),
+        absent.kind == crate::parcel::Kind::Failed
+            && absent.reason.contains("where it does not go"),
         "{absent:?}"
     );
     assert!(store.asked().is_empty());

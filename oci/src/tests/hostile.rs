@@ -9,6 +9,7 @@ use super::{PATIENCE, fetched, fetched_with, options, parcel, session};
 use crate::digest::Digest;
 use crate::error::OciError;
 use crate::manifest::{BUNDLE, EVIDENCE, INDEX, MANIFEST};
+use crate::parcel::Kind;
 use crate::publish;
 use crate::registry::Options;
 
@@ -27,9 +28,17 @@ fn told(server: &Server, image: &Digest, options: &Options) -> (u8, String) {
     match fetched_with(server, image, options) {
         Err(error) => (error.status(), error.to_string()),
         Ok((list, _folder)) => match list.sets.first().and_then(|set| set.absent.as_ref()) {
-            Some(absent) => (if absent.refused { 7 } else { 8 }, absent.reason.clone()),
+            Some(absent) => (status(absent.kind), absent.reason.clone()),
             None => (0, String::new()),
         },
+    }
+}
+
+const fn status(kind: Kind) -> u8 {
+    match kind {
+        Kind::Missing => 3,
+        Kind::Refused => 7,
+        Kind::Failed => 8,
     }
 }
 
@@ -76,7 +85,7 @@ fn files_that_are_not_those_of_the_manifest_are_refused() {
                 7,
             ),
             ("drips", 200, Content::Drip(10), 8),
-            ("none", 404, bytes(""), 8),
+            ("none", 404, bytes(""), 3),
         ],
     );
 }
@@ -90,7 +99,7 @@ fn manifests_that_lie_flood_or_stall_are_refused() {
             ("without end", 200, Content::Endless, 7),
             ("huge", 200, Content::Short(b"{".to_vec(), 2 << 20), 7),
             ("drips", 200, Content::Drip(100_000), 8),
-            ("none", 404, bytes(""), 8),
+            ("none", 404, bytes(""), 3),
         ],
     );
 }
@@ -221,7 +230,7 @@ fn bad_sets_and_statements_spoil_no_good_ones() {
         list.sets
             .iter()
             .filter_map(|set| set.absent.as_ref())
-            .all(|absent| absent.refused)
+            .all(|absent| absent.kind == Kind::Refused)
     );
     let good: Vec<_> = list
         .statements

@@ -12,7 +12,7 @@ use crate::sys::dir::Directory;
 use crate::sys::fs::{self, FileError};
 
 /// What evidence turned out to be.
-pub(super) enum Place {
+pub(in crate::cli) enum Place {
     /// A directory.
     Folder(Folder),
     /// An archive.
@@ -22,14 +22,14 @@ pub(super) enum Place {
 }
 
 /// A directory, held open.
-pub(super) struct Folder {
+pub(in crate::cli) struct Folder {
     directory: Directory,
     names: Vec<String>,
 }
 
 impl Place {
     /// Opens what the path leads to. That it is not there is for the gate to judge.
-    pub(super) fn open(path: &Path) -> Self {
+    pub(in crate::cli) fn open(path: &Path) -> Self {
         match open(path) {
             Ok(place) => place,
             Err(error) => Self::Nothing(error),
