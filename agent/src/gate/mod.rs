@@ -13,6 +13,7 @@ mod chain;
 mod check;
 pub mod decision;
 mod evidence;
+pub mod lines;
 mod other;
 pub mod parcel;
 mod piece;

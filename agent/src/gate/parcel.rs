@@ -161,22 +161,31 @@ impl PackError {
 /// What is to be published.
 #[derive(Clone, Debug)]
 pub struct Packed {
-    /// The list, as it is written.
-    pub list: String,
-    /// Contents by their SHA-256 (hex).
-    pub files: BTreeMap<String, Vec<u8>>,
-    /// Names of what goes along.
-    pub names: Vec<String>,
+    /// What goes along, by its name.
+    pub contents: BTreeMap<String, Vec<u8>>,
     /// Names of what does not.
     pub left: Vec<String>,
 }
 
-/// Packs the evidence of a job for its image: what is sealed, the seal, its binding, all envelopes,
+/// The same, as `cordon-oci` is given it.
+#[derive(Clone, Debug)]
+pub struct Wrapped {
+    /// The list, as it is written.
+    pub list: String,
+    /// Contents by their SHA-256 (hex).
+    pub files: BTreeMap<String, Vec<u8>>,
+}
+
+/// Packs the evidence of a job, for its image if one is given: what is sealed, the seal, its binding, all envelopes,
 /// and `more`. No signature is looked at: whoever fetches it has the gate do that.
 ///
 /// # Errors
 /// See [`PackError`].
-pub fn pack(source: &dyn Source, image: ImageDigest, more: &[String]) -> Result<Packed, PackError> {
+pub fn pack(
+    source: &dyn Source,
+    image: Option<ImageDigest>,
+    more: &[String],
+) -> Result<Packed, PackError> {
     let read = |name: &str| {
         let bytes = source.read(name, MAX_FILE);
         bytes.map_err(|error| PackError::Read {
@@ -203,10 +212,11 @@ pub fn pack(source: &dyn Source, image: ImageDigest, more: &[String]) -> Result<
         named.extend(bound(&claimed(binding::BUNDLE_NAME, &bundle)?)?);
         contents.insert(binding::BUNDLE_NAME.to_owned(), bundle);
     }
-    if !named
-        .iter()
-        .any(|subject| ImageDigest::from_hex(&subject.digest.sha256) == Some(image))
-    {
+    let names = |image| {
+        let mut digests = named.iter().map(|subject| &subject.digest.sha256);
+        digests.any(|sha256| ImageDigest::from_hex(sha256) == Some(image))
+    };
+    if let Some(image) = image.filter(|image| !names(*image)) {
         let mut named: Vec<_> = named
             .into_iter()
             .map(|subject| subject.digest.sha256)
@@ -227,38 +237,38 @@ pub fn pack(source: &dyn Source, image: ImageDigest, more: &[String]) -> Result<
         .into_iter()
         .filter(|name| !contents.contains_key(name))
         .collect();
-    finish(contents, left)
+    Ok(Packed { contents, left })
 }
 
-fn finish(contents: BTreeMap<String, Vec<u8>>, left: Vec<String>) -> Result<Packed, PackError> {
-    let mut packed = Packed {
-        list: String::new(),
-        files: BTreeMap::new(),
-        names: contents.keys().cloned().collect(),
-        left,
-    };
-    let mut set = Set::default();
-    for (name, bytes) in contents {
-        let sha256 = sha256_hex(&bytes);
-        let predicate_type = name
-            .ends_with(".sigstore.json")
-            .then(|| predicate_type(&bytes))
-            .flatten();
-        set.files.push(Piece {
-            media_type: media_type(&name, predicate_type.is_some()).to_owned(),
-            digest: format!("sha256:{sha256}"),
-            predicate_type,
-            name,
-        });
-        packed.files.insert(sha256, bytes);
+impl Packed {
+    /// Wraps it for `cordon-oci`.
+    ///
+    /// # Errors
+    /// The list has no JSON form.
+    pub fn wrap(self) -> Result<Wrapped, PackError> {
+        let mut files = BTreeMap::new();
+        let mut set = Set::default();
+        for (name, bytes) in self.contents {
+            let sha256 = sha256_hex(&bytes);
+            let predicate_type = name
+                .ends_with(".sigstore.json")
+                .then(|| predicate_type(&bytes))
+                .flatten();
+            set.files.push(Piece {
+                media_type: media_type(&name, predicate_type.is_some()).to_owned(),
+                digest: format!("sha256:{sha256}"),
+                predicate_type,
+                name,
+            });
+            files.insert(sha256, bytes);
+        }
+        let list = serde_json::to_string(&Parcel {
+            schema: SCHEMA.to_owned(),
+            sets: vec![set],
+            statements: Vec::new(),
+        })?;
+        Ok(Wrapped { list, files })
     }
-    let parcel = Parcel {
-        schema: SCHEMA.to_owned(),
-        sets: vec![set],
-        statements: Vec::new(),
-    };
-    packed.list = serde_json::to_string(&parcel)?;
-    Ok(packed)
 }
 
 /// What a bundle holds, whoever signed it.

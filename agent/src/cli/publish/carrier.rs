@@ -11,7 +11,7 @@ use std::str::FromStr;
 
 use nix::unistd::mkdtemp;
 
-use crate::gate::parcel::{self, Packed, Parcel, Store, Unpacked};
+use crate::gate::parcel::{self, Parcel, Store, Unpacked, Wrapped};
 use crate::gate::source::ReadError;
 use crate::report::image::{Image, ImageError};
 use crate::sys::dir::Directory;
@@ -188,15 +188,15 @@ impl Drop for Private {
 
 /// Publishes; returns what the other program says of it.
 pub(super) fn publish(
-    packed: &Packed,
+    wrapped: &Wrapped,
     remote: &Remote,
     registry: &RegistryArgs,
 ) -> Result<String, CarrierError> {
     let private = Private::new()?;
-    for (sha256, bytes) in &packed.files {
+    for (sha256, bytes) in &wrapped.files {
         private.directory.publish(sha256, bytes, 0o600)?;
     }
-    let list = packed.list.as_bytes();
+    let list = wrapped.list.as_bytes();
     private.directory.publish(parcel::LIST, list, 0o600)?;
     run("publish", private.path(), remote, registry)
 }

@@ -1,13 +1,17 @@
-//! `cordon publish`: evidence goes to the registry that has the image.
+//! `cordon publish`: evidence goes to the registry that has the image, or into one file.
 
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 
-use super::output;
 use super::verify::place::Place;
+use super::{key, output};
+use crate::gate::lines;
 use crate::gate::parcel::{PackError, pack};
 use crate::report::escape::escape;
+use crate::report::image::ImageError;
+use crate::sys::fs::FileError;
 
 pub(in crate::cli) mod carrier;
 
@@ -17,7 +21,8 @@ const ABOUT: &str = "\
 What is published: every file that the seal lists, the seal, its binding to the image, all envelopes, \
 and the files named by `--with`. Each signed statement becomes a referrer of its own besides, where \
 cosign and policy engines look for it. What is there already is not sent again. No key is used, and \
-nothing is signed.
+nothing is signed. DESTINATION may also be a new file of lines, `NAME.intoto.jsonl`: what in-toto calls a \
+bundle, with the reports on lines of their own, so that `cordon verify` needs nothing else.
 Exit status:
   0  published, or there already
   2  wrong usage
@@ -31,17 +36,35 @@ Exit status:
 #[derive(clap::Args, Debug)]
 #[command(after_help = ABOUT)]
 pub struct Args {
-    /// The evidence: a directory, or a tar archive of one
+    /// The evidence: a directory, a tar archive of one, or a file of lines
     #[arg(value_name = "EVIDENCE")]
     evidence: PathBuf,
-    /// The image: `oci://HOST/NAME@sha256:HEX`
-    #[arg(value_name = "IMAGE")]
-    image: Remote,
+    /// The image, as `oci://HOST/NAME@sha256:HEX`, or a new file, as `NAME.intoto.jsonl`
+    #[arg(value_name = "DESTINATION")]
+    destination: Destination,
     /// Publish this file of the evidence too, which nobody sealed; may be repeated
     #[arg(long, value_name = "NAME")]
     with: Vec<String>,
     #[command(flatten)]
     registry: RegistryArgs,
+}
+
+/// Where evidence goes.
+#[derive(Clone, Debug)]
+enum Destination {
+    Registry(Remote),
+    Lines(PathBuf),
+}
+
+impl FromStr for Destination {
+    type Err = ImageError;
+
+    fn from_str(text: &str) -> Result<Self, ImageError> {
+        if text.ends_with(lines::SUFFIX) && !text.starts_with("oci://") {
+            return Ok(Self::Lines(text.into()));
+        }
+        text.parse().map(Self::Registry)
+    }
 }
 
 /// Why nothing was published.
@@ -51,6 +74,10 @@ enum Failure {
     Carrier(#[from] CarrierError),
     #[error("cannot write to standard output")]
     Output(#[from] io::Error),
+    #[error("the lines cannot be written as JSON")]
+    Encode(#[from] serde_json::Error),
+    #[error(transparent)]
+    File(#[from] FileError),
     #[error(transparent)]
     Pack(#[from] PackError),
 }
@@ -59,7 +86,7 @@ impl Failure {
     const fn status(&self) -> u8 {
         match self {
             Self::Carrier(error) => error.status(),
-            Self::Output(_) => 8,
+            Self::Encode(_) | Self::File(_) | Self::Output(_) => 8,
             Self::Pack(error) => error.status(),
         }
     }
@@ -80,15 +107,26 @@ impl Args {
 
     fn publish(&self) -> Result<(), Failure> {
         let place = Place::open(&self.evidence);
-        let packed = pack(&place, self.image.image.digest, &self.with)?;
+        let image = match &self.destination {
+            Destination::Registry(remote) => Some(remote.image.digest),
+            Destination::Lines(_) => None,
+        };
+        let packed = pack(&place, image, &self.with)?;
         if !packed.left.is_empty() {
             let names = packed.left.join("`, `");
             output::warning(&format!(
                 "not sealed, so not published: `{names}`; `--with NAME` publishes it"
             ));
         }
-        let said = carrier::publish(&packed, &self.image, &self.registry)?;
-        let mut text = format!("image      {}\n", escape(&self.image.to_string()));
+        let remote = match &self.destination {
+            Destination::Registry(remote) => remote,
+            Destination::Lines(path) => {
+                let text = lines::write(&packed.contents)?;
+                return Ok(key::publish(path, text.as_bytes())?);
+            }
+        };
+        let said = carrier::publish(&packed.wrap()?, remote, &self.registry)?;
+        let mut text = format!("image      {}\n", escape(&remote.to_string()));
         for line in said.lines() {
             let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
             text.extend([&format!("{word:<10} "), &*escape(rest), "\n"]);

@@ -50,8 +50,8 @@ Where several apply, all are told, and the status is the first of 4, 5, 7, 6, 3,
 #[derive(clap::Args, Debug)]
 #[command(after_help = ABOUT)]
 pub struct Args {
-    /// The release's bundle: an evidence directory, a tar archive of one, or an image in a registry,
-    /// `oci://HOST/NAME@sha256:HEX`
+    /// The release's bundle: an evidence directory, a tar archive of one, a file of lines
+    /// (`cordon publish`), or an image in a registry, `oci://HOST/NAME@sha256:HEX`
     #[arg(value_name = "EVIDENCE")]
     evidence: PathBuf,
     /// The image to be promoted: `sha256:HEX`, `HEX` or `NAME@sha256:HEX`; the one in EVIDENCE if that

@@ -1,4 +1,4 @@
-//! Where evidence is read from: a directory, an archive, or nothing at all.
+//! Where evidence is read from: a directory, an archive, a file of lines, or nothing at all.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -7,7 +7,7 @@ use std::path::Path;
 use nix::errno::Errno;
 
 use crate::gate::source::{Files, MAX_DEPTH, MAX_FILES, MAX_TOTAL, ReadError, Source, too_large};
-use crate::gate::tar;
+use crate::gate::{lines, tar};
 use crate::sys::dir::Directory;
 use crate::sys::fs::{self, FileError};
 
@@ -15,7 +15,7 @@ use crate::sys::fs::{self, FileError};
 pub(in crate::cli) enum Place {
     /// A directory.
     Folder(Folder),
-    /// An archive.
+    /// An archive, or a file of lines.
     Archive(Files),
     /// Neither, and why.
     Nothing(ReadError),
@@ -51,7 +51,11 @@ fn open(path: &Path) -> Result<Place, ReadError> {
     let file = fs::open(&real).map_err(|error| of_file(&error, MAX_TOTAL))?;
     let bytes = fs::read_regular(file, &real, MAX_TOTAL);
     let bytes = bytes.map_err(|error| of_file(&error, MAX_TOTAL))?;
-    let files = tar::read(&bytes).map_err(|error| ReadError::Refused(error.to_string()))?;
+    let files = if lines::are_lines(&bytes) {
+        lines::read(&bytes).map_err(|error| ReadError::Refused(error.to_string()))?
+    } else {
+        tar::read(&bytes).map_err(|error| ReadError::Refused(error.to_string()))?
+    };
     Ok(Place::Archive(files))
 }
 

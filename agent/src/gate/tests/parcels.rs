@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Case, IMAGE, failed, published_key};
 use crate::gate::decision::{Decision, Outcome, PolicyFacts, Verdict};
-use crate::gate::parcel::{Opened, PackError, Packed, Parcel, Store, pack};
+use crate::gate::parcel::{Opened, PackError, Parcel, Store, Wrapped, pack};
 use crate::gate::policy::TrustPolicy;
 use crate::gate::source::{ReadError, Source as _};
 use crate::gate::{Question, decide};
@@ -25,12 +25,13 @@ impl Store for Memory {
 }
 
 /// A case whose evidence names its image, packed for it.
-fn packed(case: &Case) -> Packed {
+fn packed(case: &Case) -> Wrapped {
     let image: Image = IMAGE.parse().unwrap();
-    pack(&case.files, image.digest, &[]).unwrap()
+    let packed = pack(&case.files, Some(image.digest), &[]).unwrap();
+    packed.wrap().unwrap()
 }
 
-fn list(packed: &Packed) -> Value {
+fn list(packed: &Wrapped) -> Value {
     serde_json::from_str(&packed.list).unwrap()
 }
 
@@ -194,12 +195,12 @@ fn only_evidence_of_the_image_is_packed_and_only_what_is_sealed() {
     let image = IMAGE.parse::<Image>().unwrap().digest;
     let mut case = Case::good();
     case.put("notes.txt", "for nobody else");
-    let packed = pack(&case.files, image, &[]).unwrap();
+    let packed = pack(&case.files, Some(image), &[]).unwrap();
     assert_eq!(packed.left, ["notes.txt"]);
-    assert!(!packed.files.contains_key(&sha256_hex(b"for nobody else")));
-    let packed = pack(&case.files, image, &["notes.txt".to_owned()]).unwrap();
+    assert!(!packed.contents.contains_key("notes.txt"));
+    let packed = pack(&case.files, Some(image), &["notes.txt".to_owned()]).unwrap();
     assert!(packed.left.is_empty());
-    let types: Vec<_> = list(&packed)["sets"][0]["files"]
+    let types: Vec<_> = list(&packed.wrap().unwrap())["sets"][0]["files"]
         .as_array()
         .unwrap()
         .iter()
@@ -207,13 +208,13 @@ fn only_evidence_of_the_image_is_packed_and_only_what_is_sealed() {
         .collect();
     assert_eq!(types.len(), 4, "{types:?}");
     let status = |case: &Case, more: &[String]| {
-        pack(&case.files, image, more)
+        pack(&case.files, Some(image), more)
             .map_err(|error| error.status())
             .unwrap_err()
     };
     assert_eq!(status(&case, &["nowhere".to_owned()]), 3);
     let other = "a".repeat(64).parse::<Image>().unwrap().digest;
-    let error = pack(&case.files, other, &[]).unwrap_err();
+    let error = pack(&case.files, Some(other), &[]).unwrap_err();
     assert!(matches!(error, PackError::OtherImage { .. }));
     assert_eq!(error.status(), 5);
     for (name, status_of) in [("run.json", 3), ("seal.sigstore.json", 3)] {
