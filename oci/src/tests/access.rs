@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::server::{Asked, Server, Told};
-use super::{fetched_with, options, parcel, session, write};
+use super::{certified, fetched_with, options, parcel, session, write};
 use crate::error::OciError;
 use crate::publish;
 use crate::registry::Options;
@@ -151,6 +151,39 @@ fn nothing_is_shown_to_whom_the_registry_sends_us() {
         "{absent:?}"
     );
     assert!(store.asked().is_empty());
+}
+
+#[test]
+fn a_store_elsewhere_gets_the_question_and_not_the_credentials() {
+    let folder = TempDir::new().unwrap();
+    let (tls, pem) = certified();
+    let server = Server::start(true, Some(std::sync::Arc::clone(&tls)));
+    let store = Server::start(true, Some(tls));
+    let image = server.image(b"{}");
+    let authority = folder.path().join("ca.pem");
+    write(&authority, pem.as_bytes());
+    let known = Options {
+        plain_http: false,
+        authority: Some(authority),
+        ..login(&folder, &server, r#"{"auth": "dXNlcjpzZWNyZXQ="}"#)
+    };
+    publish(&session(&server, &image, &known), parcel(&FILES).path()).unwrap();
+    store.blob(FILES[0].1);
+    let elsewhere = format!("https://{}", store.address);
+    server.hook(move |asked, _| {
+        if shown(asked) != Some(BASIC) {
+            return Some(Told::new(401, "").with("WWW-Authenticate", "Basic"));
+        }
+        let location = format!("{elsewhere}{}", asked.path);
+        asked
+            .is("GET", "/blobs/")
+            .then(|| Told::new(307, "").with("Location", location))
+    });
+    let (list, _folder) = fetched_with(&server, &image, &known).unwrap();
+    assert!(list.sets[0].absent.is_none(), "{:?}", list.sets[0].absent);
+    let asked = store.asked();
+    assert_eq!(asked.len(), 1);
+    assert_eq!(shown(&asked[0]), None);
 }
 
 #[test]

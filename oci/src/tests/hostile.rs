@@ -91,6 +91,18 @@ fn files_that_are_not_those_of_the_manifest_are_refused() {
 }
 
 #[test]
+fn a_file_of_the_same_length_is_still_another() {
+    let (server, image) = good();
+    server.hook(|asked, state| {
+        let digest = asked.path.rsplit_once('/')?.1;
+        let mut content = state.blobs.get(digest)?.clone();
+        content[0] ^= 1;
+        asked.is("GET", "/blobs/").then(|| Told::new(200, content))
+    });
+    assert_eq!(told(&server, &image, &options()).0, 7);
+}
+
+#[test]
 fn manifests_that_lie_flood_or_stall_are_refused() {
     misbehave(
         "/manifests/",

@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ServerConfig;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tempfile::TempDir;
 
 use crate::digest::Digest;
@@ -31,6 +34,23 @@ fn options() -> Options {
         auth_file: Some("/dev/null".into()),
         timeout: PATIENCE,
     }
+}
+
+/// What a server needs for TLS on this machine, and the certificate (PEM) that clients must trust.
+fn certified() -> (Arc<ServerConfig>, String) {
+    let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let key = PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certified.cert.der().clone()],
+            PrivateKeyDer::Pkcs8(key),
+        )
+        .unwrap();
+    (Arc::new(config), certified.cert.pem())
 }
 
 fn session(server: &Server, image: &Digest, options: &Options) -> Registry {

@@ -1,13 +1,9 @@
 //! What was published is fetched as it was, and is published once.
 
-use std::sync::Arc;
-
-use rustls::ServerConfig;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tempfile::TempDir;
 
 use super::server::Server;
-use super::{fetched, fetched_with, options, parcel, read, session, write};
+use super::{certified, fetched, fetched_with, options, parcel, read, session, write};
 use crate::error::OciError;
 use crate::parcel::Folder;
 use crate::publish;
@@ -94,23 +90,12 @@ fn a_parcel_whose_files_are_not_what_they_are_called_is_not_sent() {
 
 #[test]
 fn over_tls_only_a_known_authority_counts() {
-    let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-    let key = PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![certified.cert.der().clone()],
-            PrivateKeyDer::Pkcs8(key),
-        )
-        .unwrap();
-    let server = Server::start(true, Some(Arc::new(tls)));
+    let (tls, pem) = certified();
+    let server = Server::start(true, Some(tls));
     let image = server.image(b"{}");
     let folder = TempDir::new().unwrap();
     let authority = folder.path().join("ca.pem");
-    write(&authority, certified.cert.pem().as_bytes());
+    write(&authority, pem.as_bytes());
     let mut trusting = options();
     trusting.plain_http = false;
     let error = fetched_with(&server, &image, &trusting).unwrap_err();
