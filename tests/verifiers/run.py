@@ -5,10 +5,11 @@
 
 CORDON is the binary, WORKDIR a directory for keys and evidence (emptied first). Each check is one
 line; the last line counts them, and the exit status is 0 only if none failed. Needs no root. What
-has to be fetched (Debian's packages cosign, oras and docker-registry, PyPI's securesystemslib and in-toto-attestation, npm's
-@sigstore/verify, and the schema of SARIF with npm's ajv) is unpacked under --tools (default:
-target/tools/verifiers) and used again; nothing is installed on the host. A verifier that cannot be had counts as failed, or with
---allow-missing as skipped; those that need node and npm are skipped where these are not installed.
+has to be fetched (Debian's packages cosign, oras and docker-registry, PyPI's securesystemslib,
+in-toto-attestation and check-jsonschema, npm's @sigstore/verify, and the schema of SARIF with npm's ajv)
+is unpacked under --tools (default: target/tools/verifiers) and used again; nothing is installed on the
+host. A verifier that cannot be had counts as failed, or with --allow-missing as skipped; those that need
+node and npm are skipped where these are not installed.
 """
 
 import argparse
@@ -46,6 +47,10 @@ class Kind(NamedTuple):
     predicate: str
     fact: bytes
     falsehood: bytes
+
+    @property
+    def schema(self):
+        return {"sweep": "secret-sweep", "decision": "verification-summary"}.get(self.name, self.name)
 
     @property
     def sample(self):
@@ -286,9 +291,10 @@ class Release(Evidence):
         # The only key of this policy may not sign evidence, so that the decision is one against it.
         vsa = ("--vsa-key", self.key, "--vsa", self.good / "vsa.sigstore.json")
         keys = ("--policy", policy, "--policy-key", self.public)
-        decided = run(self.cordon, "verify", self.good, "--subject", digest, *keys, *vsa)
+        decided = run(self.cordon, "verify", self.good, "--subject", digest, "--json", *keys, *vsa)
         if decided.returncode != 4:
             sys.exit(f"`cordon verify` ended with {decided.returncode}: {last_line(decided.stderr)}")
+        self.decided = decided.stdout
 
 
 def flip(text):
@@ -702,6 +708,70 @@ def check_sarif(tally, evidence, tools):
         tally.check(f"the schema of SARIF refuses: {how}", validate(spoilt).returncode != 0, "it was accepted")
 
 
+SCHEMAS = ROOT / "docs/schemas"
+
+
+def json_schema(tools):
+    """check-jsonschema, by those who write the schemas of many tools."""
+    program = tools / "venv/bin/check-jsonschema"
+    python = tools / "venv/bin/python"
+    if not python.exists():
+        obtain(sys.executable, "-m", "venv", tools / "venv")
+    if not program.exists():
+        print("      installing check-jsonschema into the virtual environment ...", flush=True)
+        obtain(python, "-m", "pip", "install", "-q", "check-jsonschema")
+
+    def validate(name, file):
+        schema = SCHEMAS / f"{name}.schema.json"
+        # Otherwise a schema that is not there would refuse whatever must be refused.
+        schema.stat()
+        return run(program, "--no-cache", "--schemafile", schema, file, env=NO_NETWORK)
+
+    return validate
+
+
+def check_schemas(tally, evidence, tools):
+    """The statement, and the report where it is about one, fit their published schemas; spoilt they do not."""
+    validate = json_schema(tools)
+    folder = evidence.work / "schemas"
+    folder.mkdir()
+    documents = {f"{evidence.kind.schema}-statement": json.loads(evidence.payload())}
+    if evidence.kind in (EGRESS, SWEEP, RUN):
+        name = "egress-report" if evidence.kind is EGRESS else evidence.kind.schema
+        documents[name] = json.loads((evidence.good / evidence.kind.report).read_text())
+    if evidence.kind is DECISION:
+        documents["gate-decision"] = json.loads(evidence.decided)
+    for schema, document in documents.items():
+        check_document(tally, validate, folder, schema, document)
+
+
+def check_document(tally, validate, folder, schema, document):
+    file = folder / f"{schema}.json"
+    file.write_text(json.dumps(document))
+    done = validate(schema, file)
+    tally.check(f"check-jsonschema accepts what {schema}.schema.json is of", done.returncode == 0, done.stdout[-300:])
+    for how, spoil in schema_spoils(document):
+        spoilt = json.loads(json.dumps(document))
+        spoil(spoilt)
+        file.write_text(json.dumps(spoilt))
+        done = validate(schema, file)
+        refused = done.returncode == 1 and "validation errors" in done.stdout
+        tally.check(f"check-jsonschema refuses {schema} with: {how}", refused, f"it was not: {last_line(done.stdout)}")
+
+
+def schema_spoils(document):
+    kind = "schema" if "schema" in document else "predicateType"
+    yield "another type", lambda spoilt: spoilt.update({kind: "other"})
+    yield "no type", lambda spoilt: spoilt.pop(kind)
+    if "schema" in document:
+        yield "an unknown field", lambda spoilt: spoilt.update(unknown=1)
+    else:
+        yield "no subject", lambda spoilt: spoilt.pop("subject")
+        yield "a predicate that is none", lambda spoilt: spoilt.update(predicate=[])
+        for field in list(document["predicate"])[:1]:
+            yield f"no {field}", lambda spoilt, field=field: spoilt["predicate"].pop(field)
+
+
 def check_fingerprint(tally, evidence):
     tool("ssh-keygen")
     wire = run("ssh-keygen", "-i", "-m", "PKCS8", "-f", evidence.public).stdout
@@ -783,6 +853,7 @@ def check_foreign(tally, evidence, tools, allow_missing, directories):
 
     attempt(tally, "ssh-keygen", allow_missing, lambda: check_fingerprint(tally, evidence))
     attempt(tally, "in-toto-attestation", allow_missing, lambda: check_in_toto(tally, evidence, tools))
+    attempt(tally, "check-jsonschema", allow_missing, lambda: check_schemas(tally, evidence, tools))
     verifier("openssl", openssl, ENVELOPE_SPOILS)
     verifier("cosign (bundle)", cosign, (*ENVELOPE_SPOILS, "wrong-report"))
     verifier("cosign (raw envelope)", cosign_raw, ENVELOPE_SPOILS + STATEMENT_SPOILS)
