@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Has evidence made by cordon verified by verifiers that are not cordon's.
 
-    run.py [--allow-missing] [--tools DIR] CORDON WORKDIR
+    run.py [--allow-missing] [--only PART] [--tools DIR] CORDON WORKDIR
 
 CORDON is the binary, WORKDIR a directory for keys and evidence (emptied first). Each check is one
 line; the last line counts them, and the exit status is 0 only if none failed. Needs no root. What
-has to be fetched (Debian's cosign package, PyPI's securesystemslib and in-toto-attestation, npm's
-@sigstore/verify, and the schema of SARIF with npm's ajv) is unpacked under --tools (default:
-target/tools/verifiers) and used again; nothing is installed on the host. A verifier that cannot be had counts as failed, or with
---allow-missing as skipped; those that need node and npm are skipped where these are not installed.
+has to be fetched (Debian's packages cosign, oras and docker-registry, PyPI's securesystemslib,
+in-toto-attestation and check-jsonschema, npm's @sigstore/verify, and the schema of SARIF with npm's ajv)
+is unpacked under --tools (default: target/tools/verifiers) and used again; nothing is installed on the
+host. A verifier that cannot be had counts as failed, or with --allow-missing as skipped; those that need
+node and npm are skipped where these are not installed.
 """
 
 import argparse
@@ -21,6 +22,8 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
+
+import registry
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -44,6 +47,10 @@ class Kind(NamedTuple):
     predicate: str
     fact: bytes
     falsehood: bytes
+
+    @property
+    def schema(self):
+        return {"sweep": "secret-sweep", "decision": "verification-summary"}.get(self.name, self.name)
 
     @property
     def sample(self):
@@ -284,9 +291,10 @@ class Release(Evidence):
         # The only key of this policy may not sign evidence, so that the decision is one against it.
         vsa = ("--vsa-key", self.key, "--vsa", self.good / "vsa.sigstore.json")
         keys = ("--policy", policy, "--policy-key", self.public)
-        decided = run(self.cordon, "verify", self.good, "--subject", digest, *keys, *vsa)
+        decided = run(self.cordon, "verify", self.good, "--subject", digest, "--json", *keys, *vsa)
         if decided.returncode != 4:
             sys.exit(f"`cordon verify` ended with {decided.returncode}: {last_line(decided.stderr)}")
+        self.decided = decided.stdout
 
 
 def flip(text):
@@ -349,15 +357,7 @@ def cosign_raw(evidence, tools):
 
 def cosign_with(evidence, tools, arguments):
     program = cosign_program(tools)
-    root = evidence.work / "empty-root.json"
-    root.write_text(
-        json.dumps(
-            {
-                "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
-                **{name: [] for name in ("tlogs", "certificateAuthorities", "ctlogs", "timestampAuthorities")},
-            }
-        )
-    )
+    root = empty_root(evidence.work)
     home = evidence.work / "home"
     home.mkdir(exist_ok=True)
 
@@ -376,10 +376,22 @@ def cosign_with(evidence, tools, arguments):
     return verify
 
 
+def empty_root(work):
+    """A file that says that no certificate is trusted: with it cosign asks no network for some."""
+    root = work / "empty-root.json"
+    lists = ("tlogs", "certificateAuthorities", "ctlogs", "timestampAuthorities")
+    kind = "application/vnd.dev.sigstore.trustedroot+json;version=0.1"
+    root.write_text(json.dumps({"mediaType": kind, **{name: [] for name in lists}}))
+    return root
+
+
 def cosign_program(tools):
-    """cosign out of the Debian package, by a private apt root."""
-    base = tools / "cosign"
-    program = base / "usr/bin/cosign"
+    return foreign_program(tools, "cosign")
+
+
+def foreign_program(tools, name):
+    """A program out of its Debian package of another release, by a private apt root."""
+    program = tools / name / "usr/bin" / name
     if program.exists():
         return program
     tool("apt-get"), tool("dpkg-deb")
@@ -394,17 +406,33 @@ def cosign_program(tools):
         'APT::Sandbox::User "root";\nAcquire::Languages "none";\nAcquire::Retries "2";\n'
     )
     env = {"APT_CONFIG": str(apt / "apt.conf")}
-    print(f"      fetching the package lists of {COSIGN_SUITE}, then cosign ...", flush=True)
+    print(f"      fetching the package lists of {COSIGN_SUITE}, then {name} ...", flush=True)
     obtain("apt-get", "-q", "update", env=env)
-    obtain("apt-get", "-q", "download", "cosign", env=env, cwd=apt)
-    packages = sorted(apt.glob("cosign_*.deb"))
+    return unpacked_program(tools, name, apt, env)
+
+
+def own_program(tools, name):
+    """A program out of its Debian package of this machine's release: unpacked, not installed."""
+    program = tools / name / "usr/bin" / name
+    if program.exists():
+        return program
+    tool("apt-get"), tool("dpkg-deb")
+    downloads = tools / "downloads"
+    downloads.mkdir(exist_ok=True)
+    print(f"      fetching {name} ...", flush=True)
+    return unpacked_program(tools, name, downloads, {})
+
+
+def unpacked_program(tools, name, downloads, env):
+    obtain("apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", name, env=env, cwd=downloads)
+    packages = sorted(downloads.glob(f"{name}_*.deb"))
     if not packages:
-        raise Missing("apt-get downloaded no cosign package")
-    unpacked = tools / "cosign.new"
+        raise Missing(f"apt-get downloaded no package {name}")
+    unpacked = tools / f"{name}.new"
     shutil.rmtree(unpacked, ignore_errors=True)
     obtain("dpkg-deb", "-x", packages[-1], unpacked)
-    unpacked.rename(base)
-    return program
+    unpacked.rename(tools / name)
+    return tools / name / "usr/bin" / name
 
 
 def debian_source():
@@ -533,7 +561,27 @@ def sigstore_js(evidence, tools):
     return lambda directory, key: run("node", "-e", SIGSTORE_JS, directory / evidence.kind.bundle, key, cwd=base, env=NO_NETWORK)
 
 
+def cosign_attestation(work, tools):
+    """Statements that refer to an image of a registry on this machine."""
+    program, root = cosign_program(tools), empty_root(work)
+    words = ("--insecure-ignore-tlog=true", "--new-bundle-format", "--allow-http-registry", f"--trusted-root={root}")
+    env = {"HOME": str(work / "home"), **NO_NETWORK, "NO_PROXY": "127.0.0.1"}
+    return lambda key, kind, image: run(program, "verify-attestation", f"--key={key}", *words, f"--type={kind}", image, env=env)
+
+
 # === checks ===
+
+
+def check_registry(tally, cordon, work, tools):
+    """Evidence in a registry, for tools that know nothing of cordon."""
+    docker_registry = own_program(tools, "docker-registry")
+    bench = registry.Bench(tally, run, cordon, work, foreign_program(tools, "oras"), last_line)
+    try:
+        cosign = cosign_attestation(work, tools)
+    except Missing as missing:
+        tally.skip("cosign verify-attestation", missing)
+        cosign = None
+    registry.check(bench, docker_registry, cosign, (EGRESS.sample, SWEEP.sample))
 
 
 def check_verifier(tally, name, verify, evidence, directories, spoils):
@@ -660,6 +708,70 @@ def check_sarif(tally, evidence, tools):
         tally.check(f"the schema of SARIF refuses: {how}", validate(spoilt).returncode != 0, "it was accepted")
 
 
+SCHEMAS = ROOT / "docs/schemas"
+
+
+def json_schema(tools):
+    """check-jsonschema, by those who write the schemas of many tools."""
+    program = tools / "venv/bin/check-jsonschema"
+    python = tools / "venv/bin/python"
+    if not python.exists():
+        obtain(sys.executable, "-m", "venv", tools / "venv")
+    if not program.exists():
+        print("      installing check-jsonschema into the virtual environment ...", flush=True)
+        obtain(python, "-m", "pip", "install", "-q", "check-jsonschema")
+
+    def validate(name, file):
+        schema = SCHEMAS / f"{name}.schema.json"
+        # Otherwise a schema that is not there would refuse whatever must be refused.
+        schema.stat()
+        return run(program, "--no-cache", "--schemafile", schema, file, env=NO_NETWORK)
+
+    return validate
+
+
+def check_schemas(tally, evidence, tools):
+    """The statement, and the report where it is about one, fit their published schemas; spoilt they do not."""
+    validate = json_schema(tools)
+    folder = evidence.work / "schemas"
+    folder.mkdir()
+    documents = {f"{evidence.kind.schema}-statement": json.loads(evidence.payload())}
+    if evidence.kind in (EGRESS, SWEEP, RUN):
+        name = "egress-report" if evidence.kind is EGRESS else evidence.kind.schema
+        documents[name] = json.loads((evidence.good / evidence.kind.report).read_text())
+    if evidence.kind is DECISION:
+        documents["gate-decision"] = json.loads(evidence.decided)
+    for schema, document in documents.items():
+        check_document(tally, validate, folder, schema, document)
+
+
+def check_document(tally, validate, folder, schema, document):
+    file = folder / f"{schema}.json"
+    file.write_text(json.dumps(document))
+    done = validate(schema, file)
+    tally.check(f"check-jsonschema accepts what {schema}.schema.json is of", done.returncode == 0, done.stdout[-300:])
+    for how, spoil in schema_spoils(document):
+        spoilt = json.loads(json.dumps(document))
+        spoil(spoilt)
+        file.write_text(json.dumps(spoilt))
+        done = validate(schema, file)
+        refused = done.returncode == 1 and "validation errors" in done.stdout
+        tally.check(f"check-jsonschema refuses {schema} with: {how}", refused, f"it was not: {last_line(done.stdout)}")
+
+
+def schema_spoils(document):
+    kind = "schema" if "schema" in document else "predicateType"
+    yield "another type", lambda spoilt: spoilt.update({kind: "other"})
+    yield "no type", lambda spoilt: spoilt.pop(kind)
+    if "schema" in document:
+        yield "an unknown field", lambda spoilt: spoilt.update(unknown=1)
+    else:
+        yield "no subject", lambda spoilt: spoilt.pop("subject")
+        yield "a predicate that is none", lambda spoilt: spoilt.update(predicate=[])
+        for field in list(document["predicate"])[:1]:
+            yield f"no {field}", lambda spoilt, field=field: spoilt["predicate"].pop(field)
+
+
 def check_fingerprint(tally, evidence):
     tool("ssh-keygen")
     wire = run("ssh-keygen", "-i", "-m", "PKCS8", "-f", evidence.public).stdout
@@ -681,6 +793,7 @@ def main():
     parser.add_argument("cordon", type=Path, help="the binary")
     parser.add_argument("workdir", type=Path, help="for keys and evidence; a subdirectory is emptied and used")
     parser.add_argument("--tools", type=Path, default=ROOT / "target/tools/verifiers", help="for what is fetched")
+    parser.add_argument("--only", metavar="PART", help="only this part: `registry`, or a kind of statement")
     parser.add_argument("--allow-missing", action="store_true", help="skip verifiers that cannot be had")
     options = parser.parse_args()
 
@@ -690,7 +803,10 @@ def main():
     tools.mkdir(parents=True, exist_ok=True)
 
     tally = Tally()
+    wanted = lambda part: options.only in (None, part)
     for kind, other in ((EGRESS, SWEEP), (SWEEP, EGRESS), (RUN, EGRESS)):
+        if not wanted(kind.name):
+            continue
         print(f"      === {kind.report}", flush=True)
         evidence = Evidence(options.cordon.resolve(), work / kind.name, kind)
         check_kind(tally, evidence, tools, options.allow_missing)
@@ -699,9 +815,15 @@ def main():
         if kind is SWEEP:
             attempt(tally, "the schema of SARIF", options.allow_missing, lambda: check_sarif(tally, evidence, tools))
     for kind in (SEAL, BINDING, POLICY, DECISION):
+        if not wanted(kind.name):
+            continue
         print(f"      === {kind.bundle}", flush=True)
         evidence = Release(options.cordon.resolve(), work / kind.name, kind)
         check_foreign(tally, evidence, tools, options.allow_missing, evidence_spoils(evidence))
+    if wanted("registry"):
+        print("      === registry", flush=True)
+        check = lambda: check_registry(tally, options.cordon.resolve(), work / "registry", tools)
+        attempt(tally, "a registry", options.allow_missing, check)
     return tally.finish()
 
 
@@ -731,6 +853,7 @@ def check_foreign(tally, evidence, tools, allow_missing, directories):
 
     attempt(tally, "ssh-keygen", allow_missing, lambda: check_fingerprint(tally, evidence))
     attempt(tally, "in-toto-attestation", allow_missing, lambda: check_in_toto(tally, evidence, tools))
+    attempt(tally, "check-jsonschema", allow_missing, lambda: check_schemas(tally, evidence, tools))
     verifier("openssl", openssl, ENVELOPE_SPOILS)
     verifier("cosign (bundle)", cosign, (*ENVELOPE_SPOILS, "wrong-report"))
     verifier("cosign (raw envelope)", cosign_raw, ENVELOPE_SPOILS + STATEMENT_SPOILS)

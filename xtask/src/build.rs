@@ -54,6 +54,8 @@ fn cargo_build(options: &Options) -> Result<std::process::Command> {
     let mut build = cargo()?;
     build
         .args(["build", "--package", "cordon", "--package", "cordon-tests"])
+        // Found beside the agent when it is to publish or to fetch.
+        .args(["--package", "cordon-oci"])
         .args(options.release.then_some("--release"));
     Ok(build)
 }

@@ -16,6 +16,7 @@ pub mod job;
 pub mod key;
 mod output;
 pub mod profile;
+pub mod publish;
 pub mod report;
 pub mod resume;
 pub mod run;
@@ -56,6 +57,8 @@ pub enum Command {
     Report(report::Args),
     /// Decide whether a release may be promoted on its evidence
     Verify(verify::Args),
+    /// Publish evidence beside its image, in a registry
+    Publish(publish::Args),
     /// Say which image a job made, after its evidence was sealed
     Bind(bind::Args),
     /// Make and show signing keys
@@ -138,6 +141,7 @@ impl Cli {
             Command::Sweep(args) => args.run(config.as_deref()),
             Command::Report(args) => args.run(config.as_deref()),
             Command::Verify(args) => args.run(),
+            Command::Publish(args) => args.run(),
             Command::Bind(args) => args.run(),
             Command::Key(args) => args.run(config.as_deref()),
             Command::Secrets(args) => args.run(config.as_deref()),

@@ -33,6 +33,7 @@ pub const CHECKS: [&str; 15] = [
 
 /// Why a release is not promoted.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Refusal {
     /// Evidence is genuine, and the policy does not accept what it says.
@@ -83,6 +84,7 @@ impl Refusal {
 
 /// What a check came to.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// It showed that all is good.
@@ -95,6 +97,7 @@ pub enum Outcome {
 
 /// Whether the release may be promoted.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// It may.
@@ -107,6 +110,7 @@ pub enum Verdict {
 
 /// One thing that a check found.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Finding {
     /// Why that stops the release; absent if it does not.
@@ -121,6 +125,7 @@ pub struct Finding {
 
 /// One check and what it found.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Check {
     /// Its place in [`CHECKS`], from 1.
@@ -135,6 +140,7 @@ pub struct Check {
 
 /// The policy that was asked.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PolicyFacts {
     /// Its own name.
@@ -150,6 +156,7 @@ pub struct PolicyFacts {
 
 /// When it was decided.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Now {
     /// The time that was taken for the present.
@@ -160,6 +167,7 @@ pub struct Now {
 
 /// What the gate says.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Decision {
     /// Always [`SCHEMA`].
@@ -187,6 +195,7 @@ pub struct Decision {
 
 /// The seal that was found.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SealFacts {
     /// The file.
@@ -207,6 +216,56 @@ pub struct SealFacts {
 pub(super) struct Log {
     findings: Vec<(usize, Finding)>,
     passed: Vec<usize>,
+}
+
+impl Decision {
+    /// The decision of several about as many sets of evidence: that of one that is promoted, or of the
+    /// one that passed most checks. Evidence that somebody put beside it stops no release; what the
+    /// others came to is said.
+    #[must_use]
+    pub fn closest(decisions: Vec<Self>) -> Option<Self> {
+        let statuses: Vec<u8> = decisions.iter().map(|decision| decision.status).collect();
+        let merit = |decision: &Self| {
+            let checks = decision.checks.iter();
+            let passed = checks.filter(|check| check.outcome == Outcome::Passed);
+            (decision.verdict == Verdict::Promote, passed.count())
+        };
+        let mut best: Option<Self> = None;
+        for decision in decisions {
+            if best
+                .as_ref()
+                .is_none_or(|best| merit(&decision) > merit(best))
+            {
+                best = Some(decision);
+            }
+        }
+        let mut best = best?;
+        if statuses.len() > 1 {
+            let mut others = statuses;
+            if let Some(own) = others.iter().position(|status| *status == best.status) {
+                others.remove(own);
+            }
+            let others: Vec<_> = others.iter().map(u8::to_string).collect();
+            let count = others.len();
+            let others = others.join(", ");
+            best.remark(format!(
+                "decided on one of several sets of evidence; the {count} other(s) came to status {others}"
+            ));
+        }
+        Some(best)
+    }
+
+    /// Adds something that is worth knowing to what was found.
+    pub fn remark(&mut self, text: String) {
+        let find = self.checks.iter_mut().find(|check| check.name == "find");
+        if let Some(check) = find {
+            check.findings.push(Finding {
+                refusal: None,
+                piece: None,
+                text,
+            });
+        }
+    }
 }
 
 impl Log {

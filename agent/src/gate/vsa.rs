@@ -21,6 +21,7 @@ pub const LEVEL: &str = "CORDON_PROMOTE_V1";
 
 /// [`PREDICATE_TYPE`]
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct VsaPredicate {
     /// Who decided.
@@ -43,6 +44,7 @@ pub struct VsaPredicate {
 
 /// Who decided.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Verifier {
     /// [`VERIFIER`]
     pub id: String,
@@ -52,6 +54,7 @@ pub struct Verifier {
 
 /// By which policy.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PolicyReference {
     /// Its name.
     pub uri: String,
@@ -61,6 +64,7 @@ pub struct PolicyReference {
 
 /// A statement that the decision was made on.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Input {
     /// The file's name.
     pub uri: String,
@@ -70,6 +74,7 @@ pub struct Input {
 
 /// What the standard fields do not say.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct DecisionFacts {
     /// Exit status of the gate.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// Where a number of joules comes from.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
     /// The processor's own meters (RAPL), which count whole sockets, shared out by processor time.
@@ -79,6 +80,7 @@ pub struct Metered {
 
 /// The estimate.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Estimate {
     /// How the energy was found.

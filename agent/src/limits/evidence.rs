@@ -13,6 +13,7 @@ use crate::policy::limits::Resource;
 
 /// All of it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Limits {
     /// Each resource, limited or not.
@@ -43,6 +44,7 @@ impl Limits {
 
 /// One resource.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Pinned {
     /// Which.
@@ -65,6 +67,7 @@ pub struct Pinned {
 
 /// Whether a resource was limited.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// No profile asked for it.
@@ -80,6 +83,7 @@ pub enum State {
 
 /// Who holds a limit.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Holder {
     /// A controller of cgroup v1.
@@ -103,6 +107,7 @@ impl From<Generation> for Holder {
 
 /// One value in the kernel.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Proof {
     /// The file, as in `memory.max`, with the disk for those of io.
@@ -118,6 +123,7 @@ pub struct Proof {
 
 /// A limit that was found changed.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Change {
     /// Which.
@@ -137,6 +143,7 @@ pub struct Change {
 
 /// What was done about a changed limit.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
     /// It was written again, and read back.
@@ -149,6 +156,7 @@ pub enum Answer {
 
 /// A limit the job met.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Met {
     /// What happened.
@@ -172,6 +180,7 @@ const fn is_zero(number: &u64) -> bool {
 
 /// What happens at a limit.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// No memory was left, and the kernel killed a process.
@@ -186,6 +195,7 @@ pub enum Kind {
 
 /// A process that the kernel chose.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Victim {
     /// Process id on the host.
@@ -196,6 +206,7 @@ pub struct Victim {
 
 /// What a job used. Absent: nobody counted it; `unknown` says why.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Usage {
     /// From its release to the end of its last process, in milliseconds.

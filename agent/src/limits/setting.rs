@@ -14,6 +14,7 @@ const PERCENT: u64 = PERIOD / 100;
 
 /// One value in one file.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Setting {
     /// What it limits.
@@ -32,6 +33,7 @@ pub struct Setting {
 
 /// Which part of a file holds a value.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum Part {
     /// All of it.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// How a job of a CI system came to be.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Attendance {
     /// Name of the runner's cgroup below the slice; absent where somebody outside the slice asked.
@@ -34,6 +35,7 @@ pub struct Attendance {
 
 /// What a CI system calls a job. All of it is what the asker said.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Identity {
     /// The CI system: `github`, `gitlab`, `buildkite`, `forgejo`, `jenkins` or another word.
@@ -70,6 +72,7 @@ pub struct Identity {
 
 /// Who asked for a job.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Asker {
     /// User id.
@@ -82,6 +85,7 @@ pub struct Asker {
 
 /// Something about a job's start or end that was not as it should be.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Irregularity {
     /// What.
@@ -94,6 +98,7 @@ pub struct Irregularity {
 
 /// Kinds of irregularities.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// Something in the job asked the daemon for what only others may have.

@@ -19,6 +19,7 @@ pub const BUNDLE_NAME: &str = "binding.sigstore.json";
 
 /// [`PREDICATE_TYPE`]
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct BindingPredicate {
     /// The file of the seal.

@@ -229,8 +229,7 @@ impl Bundle {
     /// # Errors
     /// See [`EnvelopeError`].
     pub fn verify(&self, key: VerifyingKey) -> Result<Vec<u8>, EnvelopeError> {
-        let payload = decode("payload", &self.dsse_envelope.payload)?;
-        bounded("payload", payload.len(), MAX_PAYLOAD)?;
+        let payload = self.unverified_payload()?;
         let signature = decode("sig", &self.signature()?.sig)?;
         if !key.accepts(&pae(PAYLOAD_TYPE, &payload), &signature) {
             return Err(EnvelopeError::Untrusted {
@@ -238,6 +237,16 @@ impl Bundle {
                 named: self.key_id().into(),
             });
         }
+        Ok(payload)
+    }
+
+    /// The payload, whoever signed it: to find out where a bundle belongs, and nothing else.
+    ///
+    /// # Errors
+    /// It is no base64, or too large.
+    pub fn unverified_payload(&self) -> Result<Vec<u8>, EnvelopeError> {
+        let payload = decode("payload", &self.dsse_envelope.payload)?;
+        bounded("payload", payload.len(), MAX_PAYLOAD)?;
         Ok(payload)
     }
 

@@ -31,6 +31,8 @@ pub mod json;
 pub mod news;
 pub mod predicate;
 pub mod run;
+#[cfg(test)]
+mod schema;
 pub mod seal;
 pub mod signer;
 pub mod sink;
@@ -46,6 +48,7 @@ pub const SCHEMA: &str = "cordon/egress-report/v1";
 
 /// The egress report of one job.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Report {
     /// Always [`SCHEMA`].
@@ -87,6 +90,7 @@ pub struct Report {
 
 /// Mode of a job, as reports and profiles spell it.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ReportMode {
     /// Nothing was refused; what would have been is marked.
@@ -97,6 +101,7 @@ pub enum ReportMode {
 
 /// A time in which a job ran without its cordon. The kernel enforced and counted all the same.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Interruption {
     /// When cordon was last known to live; absent if not even that is known.
@@ -110,6 +115,7 @@ pub struct Interruption {
 
 /// Which layers enforced, and what none of them can see.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Coverage {
     /// Every layer cordon knows, present or not.
@@ -122,6 +128,7 @@ pub struct Coverage {
 
 /// One layer of enforcement.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Layer {
     /// Name of the hook or mechanism, for example `connect4`.
@@ -134,6 +141,7 @@ pub struct Layer {
 
 /// What is missing from the lists.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Losses {
     /// Kernel records (process details of single events) the ring had no room for.
@@ -198,6 +206,7 @@ impl Losses {
 /// Totals. `denied` is counted by the kernel apart from any list; the sums of allowed flows are
 /// those of the list, so that [`Losses::flows`] are not in them.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Summary {
     /// Allowed connects and sends.
@@ -225,6 +234,7 @@ pub struct Summary {
 
 /// The job.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct JobFacts {
     /// Identifier, unique on the host.
@@ -248,6 +258,7 @@ pub struct JobFacts {
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(
     rename_all = "camelCase",
     rename_all_fields = "camelCase",
@@ -274,6 +285,7 @@ pub enum Outcome {
 
 /// What the job was allowed to reach.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PolicyFacts {
     /// Name of the policy (the profile, or several joined by `+`).
@@ -299,6 +311,7 @@ impl PolicyFacts {
 
 /// One profile file.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProfileFacts {
     /// Name inside the file.
@@ -311,6 +324,7 @@ pub struct ProfileFacts {
 
 /// One effective rule.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RuleFacts {
     /// The rule in one line, for example `host api.example.com, tcp 443`.
@@ -326,6 +340,7 @@ pub struct RuleFacts {
 
 /// Where something went.
 #[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Destination {
     /// IP address.
@@ -340,6 +355,7 @@ pub struct Destination {
 
 /// One refused destination, aggregated.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Denial {
     /// Where to.
@@ -371,6 +387,7 @@ pub struct Denial {
 
 /// One allowed destination, aggregated.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Flow {
     /// Where to.
@@ -400,6 +417,7 @@ pub struct Flow {
 
 /// A process and its ancestors inside the job, itself first.
 #[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProcessChain {
     /// Process id on the host.
@@ -412,6 +430,7 @@ pub struct ProcessChain {
 
 /// One name the job asked for.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NameAsked {
     /// The name, in lower-case ASCII without the final dot.
@@ -440,6 +459,7 @@ pub struct NameAsked {
 
 /// What became of a DNS question.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum NameVerdict {
     /// Forwarded and answered.
@@ -466,6 +486,7 @@ pub enum NameVerdict {
 
 /// A call that is about no destination, or a process that left the job's cgroup.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct IncidentSeen {
     /// The call, for example `setsockopt`; `leave-cgroup` for a process that was moved.
@@ -484,6 +505,7 @@ pub struct IncidentSeen {
 
 /// Sockets of one kind that were refused.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SocketDenied {
     /// For example `AF_INET SOCK_RAW protocol 1`.
@@ -496,6 +518,7 @@ pub struct SocketDenied {
 
 /// What ran.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Platform {
     /// Kernel release.

@@ -30,6 +30,7 @@ pub const ENVELOPES_NAME: &str = "evidence.intoto.jsonl";
 
 /// [`PREDICATE_TYPE`]
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct SealPredicate {
     /// Who refers.
@@ -51,6 +52,7 @@ pub struct SealPredicate {
 
 /// Who refers to the documents.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Attester {
     /// [`ATTESTER`]
     pub id: String,
@@ -58,6 +60,7 @@ pub struct Attester {
 
 /// A file of the evidence: in-toto's resource descriptor, as far as used.
 #[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Reference {
     /// Its name in the evidence directory.

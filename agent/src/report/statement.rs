@@ -42,6 +42,7 @@ pub enum StatementError {
 
 /// An in-toto statement about a report: that of egress, or another one's.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Statement<P = Predicate> {
     /// [`STATEMENT_TYPE`]
@@ -57,6 +58,7 @@ pub struct Statement<P = Predicate> {
 
 /// One artefact a statement is about.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Subject {
     /// A name for people.
     pub name: String,

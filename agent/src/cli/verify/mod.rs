@@ -6,30 +6,34 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 
+use super::publish::carrier::{self, CarrierError, RegistryArgs, Remote};
 use super::{key, output};
 use crate::gate::decision::{Decision, Now, PolicyFacts};
+use crate::gate::parcel::{Opened, Store};
 use crate::gate::policy::{MAX_POLICY, Role, TrustPolicy};
+use crate::gate::source::ReadError;
 use crate::gate::state::StateError;
 use crate::gate::{Question, decide, text};
 use crate::policy::Mistakes;
 use crate::report::envelope::{Bundle, EnvelopeError, MAX_BUNDLE};
-use crate::report::image::Image;
+use crate::report::image::{Image, ImageError};
 use crate::report::json;
 use crate::report::signer::{KeyError, SigningKey, VerifyingKey};
 use crate::report::statement::{Statement, sha256_hex};
 use crate::report::verify::VerifyError;
 use crate::sys::fs::{self, FileError};
 
-mod folder;
 mod memory;
+pub(in crate::cli) mod place;
 
-use folder::Place;
 use memory::Memory;
+use place::Place;
 
 const ABOUT: &str = "\
 The release is promoted only if all fifteen checks show that the evidence is genuine, is about this very \
-image, and is what the policy asks for. Nothing is asked of the network. Promote the digest that is \
-printed, never a tag.
+image, and is what the policy asks for. Nothing is asked of the network, unless EVIDENCE is an image in \
+a registry: then all evidence that refers to it is fetched, by `cordon-oci`, and one set of it must be \
+good. Promote the digest that is printed, never a tag.
 Exit status:
   0  promote
   1  denied by policy: the evidence is genuine, and what it says is not accepted
@@ -39,19 +43,21 @@ Exit status:
   5  the evidence is about another image, or about none
   6  too old, not valid yet, or used before
   7  malformed, or over the limits
-  8  could not decide: a file could not be read or written
+  8  could not decide: a file could not be read or written, or a registry not be asked
 Where several apply, all are told, and the status is the first of 4, 5, 7, 6, 3, 1, 8.";
 
 /// Arguments of `cordon verify`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = ABOUT)]
 pub struct Args {
-    /// The release's bundle: an evidence directory, or a tar archive of one
+    /// The release's bundle: an evidence directory, a tar archive of one, a file of lines
+    /// (`cordon publish`), or an image in a registry, `oci://HOST/NAME@sha256:HEX`
     #[arg(value_name = "EVIDENCE")]
     evidence: PathBuf,
-    /// The image to be promoted: `sha256:HEX`, `HEX` or `NAME@sha256:HEX`
+    /// The image to be promoted: `sha256:HEX`, `HEX` or `NAME@sha256:HEX`; the one in EVIDENCE if that
+    /// is in a registry
     #[arg(long, value_name = "DIGEST")]
-    subject: Image,
+    subject: Option<Image>,
     /// What evidence must show (TOML)
     #[arg(long, value_name = "FILE")]
     policy: PathBuf,
@@ -76,6 +82,14 @@ pub struct Args {
     /// Write the signed decision, a SLSA verification summary, to this new file
     #[arg(long, value_name = "OUT", requires = "vsa_key")]
     vsa: Option<PathBuf>,
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+/// What is to be promoted, and where its evidence is, if in a registry.
+struct Asked {
+    image: Image,
+    remote: Option<Remote>,
 }
 
 /// Why nothing was decided.
@@ -83,6 +97,8 @@ pub struct Args {
 enum Failure {
     #[error("another gate holds `{}` and does not let go", path.display())]
     Busy { path: PathBuf },
+    #[error(transparent)]
+    Carrier(#[from] CarrierError),
     #[error("the decision cannot be written as JSON")]
     Encode(#[from] serde_json::Error),
     #[error(transparent)]
@@ -100,6 +116,14 @@ enum Failure {
         path.display()
     )]
     PolicyUnsigned { path: PathBuf },
+    #[error(
+        "`{option}` is for an image in a registry: give EVIDENCE as `oci://HOST/NAME@sha256:HEX`"
+    )]
+    NoRegistry { option: &'static str },
+    #[error("say which image is to be promoted, with `--subject sha256:HEX`")]
+    NoSubject,
+    #[error("EVIDENCE is no image in a registry")]
+    Remote(#[source] ImageError),
     #[error("the policy's signature does not count")]
     PolicySignature(#[source] VerifyError),
     #[error(transparent)]
@@ -112,7 +136,13 @@ impl Failure {
     /// The status that `after_help` documents.
     fn status(&self) -> u8 {
         match self {
-            Self::Mistakes(_) | Self::NoFileName { .. } | Self::WrongGateKey { .. } => 2,
+            Self::Carrier(error) => error.status(),
+            Self::Mistakes(_)
+            | Self::NoFileName { .. }
+            | Self::NoRegistry { .. }
+            | Self::NoSubject
+            | Self::Remote(_)
+            | Self::WrongGateKey { .. } => 2,
             Self::PolicyUnsigned { .. } => 3,
             Self::PolicySignature(
                 VerifyError::Envelope(EnvelopeError::Untrusted { .. })
@@ -147,6 +177,7 @@ impl Args {
     }
 
     fn verify(&self) -> Result<u8, Failure> {
+        let asked = self.asked()?;
         let (policy, policy_facts) = self.policy()?;
         let signer = self.signer(&policy)?;
         let memory = self.state.as_deref().map(Memory::open).transpose()?;
@@ -155,20 +186,23 @@ impl Args {
             given: self.now.is_some(),
         };
         let question = Question {
-            target: &self.subject,
+            target: &asked.image,
             policy: &policy,
             policy_facts: &policy_facts,
             now,
             state: memory.as_ref().map(|memory| &memory.state),
         };
-        let decision = decide(question, &Place::open(&self.evidence));
+        let decision = match &asked.remote {
+            Some(remote) => self.decide_remote(question, remote)?,
+            None => decide(question, &Place::open(&self.evidence)),
+        };
         let json = json::pretty(&decision)?;
         // What is remembered and signed comes before anybody is told to promote.
         if let Some(memory) = memory {
             memory.keep(&decision)?;
         }
         if let (Some(signer), Some(path)) = (signer, &self.vsa) {
-            summarise(&decision, &json, &self.subject, &signer, path)?;
+            summarise(&decision, &json, &asked.image, &signer, path)?;
         }
         output::data(&if self.json {
             json
@@ -176,6 +210,52 @@ impl Args {
             text::render(&decision)
         })?;
         Ok(decision.status)
+    }
+
+    /// What is to be promoted, and where its evidence is.
+    fn asked(&self) -> Result<Asked, Failure> {
+        let text = self
+            .evidence
+            .to_str()
+            .filter(|text| text.starts_with("oci://"));
+        let remote = text.map(str::parse::<Remote>).transpose();
+        let remote = remote.map_err(Failure::Remote)?;
+        if remote.is_none() && self.registry.are_given() {
+            let option = "--plain-http, --ca, --auth-file or --timeout";
+            return Err(Failure::NoRegistry { option });
+        }
+        let image = self.subject.clone();
+        let image = image.or_else(|| remote.as_ref().map(|remote| remote.image.clone()));
+        Ok(Asked {
+            image: image.ok_or(Failure::NoSubject)?,
+            remote,
+        })
+    }
+
+    /// Decides on the evidence in a registry. That it cannot be had is a decision, too.
+    fn decide_remote(&self, question: Question<'_>, remote: &Remote) -> Result<Decision, Failure> {
+        let fetched = match carrier::fetch(remote, &self.registry) {
+            Ok(fetched) => fetched,
+            Err(CarrierError::Refused { status, said }) if status != 2 => {
+                let error = match status {
+                    3 => ReadError::Missing,
+                    7 => ReadError::Refused(said),
+                    _ => ReadError::Failed(said),
+                };
+                return Ok(decide(question, &Place::Nothing(error)));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let decisions = fetched.sets.iter().map(|set| {
+            let store: &dyn Store = &fetched;
+            decide(question, &Opened { set, store })
+        });
+        let nothing = || decide(question, &Place::Nothing(ReadError::Missing));
+        let mut decision = Decision::closest(decisions.collect()).unwrap_or_else(nothing);
+        for remark in &fetched.remarks {
+            decision.remark(remark.clone());
+        }
+        Ok(decision)
     }
 
     fn policy(&self) -> Result<(TrustPolicy, PolicyFacts), Failure> {

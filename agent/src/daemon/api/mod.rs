@@ -237,7 +237,7 @@ async fn list(State(session): State<Session>) -> Answer<Vec<JobStatus>> {
 
 async fn start(State(session): State<Session>, body: Bytes) -> Result<Response, Failure> {
     let caller = session.judge(&Action::Start)?;
-    let request: StartRequest = serde_json::from_slice(&body).map_err(|error| {
+    let request = StartRequest::parse(&body).map_err(|error| {
         Failure(
             StatusCode::BAD_REQUEST,
             format!("the request is not what `/openapi.json` describes: {error}"),

@@ -187,8 +187,8 @@ fn what_is_not_described_is_not_taken() {
         "{\"processes\": \"all\"}",
         "[]",
     ] {
-        serde_json::from_str::<StartRequest>(bad).unwrap_err();
+        StartRequest::parse(bad.as_bytes()).unwrap_err();
     }
-    let none: StartRequest = serde_json::from_str("{}").unwrap();
+    let none = StartRequest::parse(b"{}").unwrap();
     assert_eq!(none, StartRequest::default());
 }

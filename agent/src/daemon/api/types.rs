@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::policy::Mode;
 use crate::report::attendance::Identity;
@@ -22,6 +23,17 @@ pub struct StartRequest {
     pub processes: Processes,
     /// Images the job makes, by their sha256.
     pub subjects: Vec<String>,
+}
+
+impl StartRequest {
+    /// Reads one. A list is none, although its items could be taken for the keys in their order.
+    ///
+    /// # Errors
+    /// It is not an object with these keys.
+    pub fn parse(bytes: &[u8]) -> serde_json::Result<Self> {
+        let keys: Map<String, Value> = serde_json::from_slice(bytes)?;
+        Self::deserialize(Value::Object(keys))
+    }
 }
 
 /// Which processes are to be a job.

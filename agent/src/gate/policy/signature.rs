@@ -16,6 +16,7 @@ pub const POLICY_PREDICATE_TYPE: &str = "urn:cordon:attestation:trust-policy:v1"
 
 /// [`POLICY_PREDICATE_TYPE`]
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyPredicate {
     /// The file.

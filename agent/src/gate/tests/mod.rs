@@ -22,6 +22,7 @@ use crate::report::{Outcome as Ending, Report, fixture, json, seal};
 
 mod attacks;
 mod chains;
+mod parcels;
 mod pieces;
 
 /// The image that was made.

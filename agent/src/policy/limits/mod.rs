@@ -20,6 +20,7 @@ use super::Origin;
 
 /// Something that can be limited. The order is that of reports.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Resource {
     /// Memory, page cache included. Bytes.

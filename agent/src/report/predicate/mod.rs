@@ -27,6 +27,7 @@ pub const MONITOR_TYPE: &str = "urn:cordon:monitor:egress:v1";
 
 /// `https://in-toto.io/attestation/runtime-trace/v0.1`
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Predicate {
     /// [`Report::mode`](super::Report::mode)
@@ -58,6 +59,7 @@ pub struct Predicate {
 
 /// Entries left out of the lists.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Omitted {
     /// Of [`MonitorLog::network`].
@@ -72,6 +74,7 @@ pub struct Omitted {
 
 /// Who watched, under which policy.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Monitor {
     /// [`MONITOR_TYPE`]
@@ -86,6 +89,7 @@ pub struct Monitor {
 
 /// In-toto's resource descriptor, as far as used.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Resource {
     /// The profile's own name.
     pub name: String,
@@ -99,6 +103,7 @@ pub struct Resource {
 
 /// A digest set with the one algorithm in use.
 #[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Digest {
     /// Lower-case hex.
     pub sha256: String,
@@ -106,6 +111,7 @@ pub struct Digest {
 
 /// The policy that was enforced.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TracePolicy {
     /// [`PolicyFacts::name`](super::PolicyFacts::name)
@@ -120,6 +126,7 @@ pub struct TracePolicy {
 
 /// One effective rule.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TraceRule {
     /// The rule in one line.
@@ -133,6 +140,7 @@ pub struct TraceRule {
 
 /// What was watched.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct MonitoredProcess {
     /// The host, named by the key that its reports are signed with.
@@ -146,6 +154,7 @@ pub struct MonitoredProcess {
 
 /// What was seen.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct MonitorLog {
     /// Denied destinations, then allowed ones.
@@ -160,6 +169,7 @@ pub struct MonitorLog {
 
 /// One destination: a network entry in the shape of runtime-trace v0.2.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Connection {
     /// Address.
@@ -197,6 +207,7 @@ pub struct Connection {
 
 /// A process, without its arguments: those can carry secrets.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct InvokingProcess {
     /// Process id on the host.
     pub pid: u32,
@@ -207,6 +218,7 @@ pub struct InvokingProcess {
 
 /// When the job ran.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Metadata {
     /// [`super::JobFacts::started`]

@@ -37,6 +37,7 @@ pub const ENFORCEMENT_GAP: &str = "ENFORCEMENT HAD A GAP";
 
 /// What a job's evidence comes to.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RunReport {
     /// Always [`SCHEMA`].
@@ -72,6 +73,7 @@ pub struct RunReport {
 
 /// What is missing from a job's evidence, and when enforcement or recording was not whole.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Integrity {
     /// [`Report::losses`]
@@ -86,6 +88,7 @@ pub struct Integrity {
 
 /// Which layers enforced.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CoverageFacts {
     /// Names of those that were active from before the command started until it had ended, in order.
@@ -98,6 +101,7 @@ pub struct CoverageFacts {
 
 /// What the sweep for secrets came to.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SweepFacts {
     /// [`SweepReport::verdict`]
@@ -110,6 +114,7 @@ pub struct SweepFacts {
 
 /// Who or what ended a command.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum EndedBy {
     /// It ended by itself.
@@ -128,6 +133,7 @@ pub enum EndedBy {
 
 /// What a job was allowed, by digests.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PolicyIdentity {
     /// [`super::PolicyFacts::name`]
@@ -140,6 +146,7 @@ pub struct PolicyIdentity {
 
 /// A file of the evidence and its content.
 #[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FileDigest {
     /// Its name in the evidence directory.
@@ -150,6 +157,7 @@ pub struct FileDigest {
 
 /// The place of a run among all those whose evidence one key has sealed.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Link {
     /// Counts up by one, from 1; never used twice. A number that is missing is evidence that is

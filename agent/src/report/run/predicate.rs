@@ -16,6 +16,7 @@ pub const PREDICATE_TYPE: &str = "urn:cordon:attestation:runner-run:v1";
 
 /// [`PREDICATE_TYPE`]
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RunPredicate {
     /// [`RunReport::verdict`]
@@ -62,6 +63,7 @@ pub struct RunPredicate {
 
 /// When the command ran.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RunTimes {
     /// [`crate::report::JobFacts::started`]

@@ -7,6 +7,7 @@ use crate::report::{ReportMode, sweep};
 
 /// What the evidence of a job comes to. Whether its command did what it should is not in it.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// Egress was enforced, nothing was lost, and the sweep was whole and found nothing.

@@ -7,6 +7,7 @@ use crate::report::Interruption;
 
 /// What was looked into and what was not.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Coverage {
     /// Times in which nobody swept, because cordon was killed while the job ran. What had been found
@@ -58,6 +59,7 @@ pub struct Coverage {
 
 /// Processes that were swept.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Processes {
     /// Different processes that were seen: `scanned`, unreadable and nothing to read together.
@@ -68,6 +70,7 @@ pub struct Processes {
 
 /// Processes that could not be read for one reason.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Unreadable {
     /// Why.
@@ -78,6 +81,7 @@ pub struct Unreadable {
 
 /// Why a process could not be read.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Why {
     /// It ended before it was read, and nothing of it had been copied at exec.
@@ -90,6 +94,7 @@ pub enum Why {
 
 /// Programs that were executed, and what the kernel copied of them then.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Execs {
     /// Executions, counted by the kernel: all that follow together.
@@ -106,6 +111,7 @@ pub struct Execs {
 
 /// One pass over the living processes.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Sweep {
     /// When it began.
@@ -120,6 +126,7 @@ pub struct Sweep {
 
 /// What a sweep was for.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum SweepKind {
     /// The job had just begun.
@@ -136,6 +143,7 @@ pub enum SweepKind {
 
 /// The last pass.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LastSweep {
     /// What it was for.
@@ -150,6 +158,7 @@ pub struct LastSweep {
 
 /// Layers that were seen and not looked into, by why.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Undecoded {
     /// Too many layers around it.
@@ -164,6 +173,7 @@ pub struct Undecoded {
 
 /// Processes that were stopped at exec until they had been looked into.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Held {
     /// Stopped before their first instruction.

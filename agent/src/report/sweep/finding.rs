@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// One secret, wherever processes had it at the same place of their environment or arguments.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Finding {
     /// The format, for example `github-pat`. Never changed or reused.
@@ -64,6 +65,7 @@ pub struct Finding {
 
 /// What kind of credential it is for a job.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
     /// The platform's own token of this job, gone when the job ends.
@@ -84,6 +86,7 @@ pub enum Class {
 
 /// A class as documents letter it.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Letter {
     /// The platform's job identity.
     A,
@@ -101,6 +104,7 @@ pub enum Letter {
 
 /// How much it matters where it was.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// The policy forbids it; in [`findings`](super::SweepReport::findings).
@@ -115,6 +119,7 @@ pub enum Severity {
 
 /// How sure it is that this is a credential.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Confidence {
     /// Looks like one, and could be something else.
@@ -127,6 +132,7 @@ pub enum Confidence {
 
 /// What became of the checksum.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Checksum {
     /// The format has none that can be computed offline.
@@ -139,6 +145,7 @@ pub enum Checksum {
 
 /// How long it lives, as far as it says itself.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Life {
     /// How that is known.
@@ -156,6 +163,7 @@ pub struct Life {
 
 /// How it is known how long a credential lives.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum LifeKind {
     /// Not at all.
@@ -170,6 +178,7 @@ pub enum LifeKind {
 
 /// Something a credential says of itself that is no secret.
 #[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Fact {
     /// What it is: `issuer`, `account`.
@@ -180,6 +189,7 @@ pub struct Fact {
 
 /// Where in a process it was.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
     /// The environment.
@@ -190,6 +200,7 @@ pub enum Source {
 
 /// What kind of entry it was in.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Entry {
     /// `NAME=VALUE` of an environment.
@@ -202,6 +213,7 @@ pub enum Entry {
 
 /// A name that is safe to show, or why there is none.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(
     rename_all = "kebab-case",
     rename_all_fields = "camelCase",
@@ -224,6 +236,7 @@ pub enum Variable {
 
 /// A process that had the secret.
 #[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SweptProcess {
     /// When it was first seen with it.

@@ -55,6 +55,7 @@ pub const SARIF_NAME: &str = "secret-sweep.sarif";
 
 /// The report of the secret sweep of one job, or of processes that a person asked about.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SweepReport {
     /// Always [`SCHEMA`].

@@ -10,6 +10,7 @@ use crate::report::ProfileFacts;
 
 /// What was done about a finding.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Action {
     /// What the policy says to do.
@@ -29,6 +30,7 @@ pub struct Action {
 
 /// What the policy says to do about a finding.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum OnFinding {
     /// Write it down.
@@ -41,6 +43,7 @@ pub enum OnFinding {
 
 /// What was done.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Taken {
     /// Nothing.
@@ -54,6 +57,7 @@ pub enum Taken {
 /// For how long a secret could be used, in nanoseconds from the exec of the process that had it.
 /// Absent is what was not measured.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Windows {
     /// Until it had been judged.
@@ -69,6 +73,7 @@ pub struct Windows {
 
 /// One entry of the policy's allow list. What is absent, it does not ask for.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Allowance {
     /// Whether it was of use.
@@ -102,6 +107,7 @@ pub struct Allowance {
 
 /// Whether an entry of the allow list was of use.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum AllowanceState {
     /// It allowed something.
@@ -114,6 +120,7 @@ pub enum AllowanceState {
 
 /// What was wanted.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SweepPolicyFacts {
     /// Name of the policy (the profile, or several joined by `+`).
@@ -136,6 +143,7 @@ pub struct SweepPolicyFacts {
 
 /// What is right for secrets that no entry is about.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum SweepDefault {
     /// Short-lived and federated credentials only.
@@ -146,6 +154,7 @@ pub enum SweepDefault {
 
 /// What looked.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Scanner {
     /// `cordon`

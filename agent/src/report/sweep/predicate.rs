@@ -29,6 +29,7 @@ const RULES_URI: &str = "urn:cordon:secret-rules:v1";
 
 /// [`PREDICATE_TYPE`]
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct SweepPredicate {
     /// [`SweepReport::verdict`]
@@ -63,6 +64,7 @@ pub struct SweepPredicate {
 
 /// Entries left out of the lists.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Omitted {
     /// Of [`SweepPredicate::findings`].
@@ -77,6 +79,7 @@ pub struct Omitted {
 
 /// What looked, in the words of a vulnerability scan.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ScannerFacts {
     /// `urn:cordon:scanner:secrets:v1`
@@ -91,6 +94,7 @@ pub struct ScannerFacts {
 
 /// The rules, in the words of a vulnerability scan.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Database {
     /// `urn:cordon:secret-rules:v1`
@@ -105,6 +109,7 @@ pub struct Database {
 
 /// From when to when was looked; absent where nobody did.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ScanTimes {
     /// Start of [`SweepReport::span`].

@@ -9,6 +9,7 @@ use super::finding::{Finding, Severity};
 
 /// What a sweep comes to.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// Everything was looked into, and nothing was found that the policy does not want.

@@ -1,4 +1,4 @@
-//! Where evidence is read from: a directory, an archive, or nothing at all.
+//! Where evidence is read from: a directory, an archive, a file of lines, or nothing at all.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -7,29 +7,29 @@ use std::path::Path;
 use nix::errno::Errno;
 
 use crate::gate::source::{Files, MAX_DEPTH, MAX_FILES, MAX_TOTAL, ReadError, Source, too_large};
-use crate::gate::tar;
+use crate::gate::{lines, tar};
 use crate::sys::dir::Directory;
 use crate::sys::fs::{self, FileError};
 
 /// What evidence turned out to be.
-pub(super) enum Place {
+pub(in crate::cli) enum Place {
     /// A directory.
     Folder(Folder),
-    /// An archive.
+    /// An archive, or a file of lines.
     Archive(Files),
     /// Neither, and why.
     Nothing(ReadError),
 }
 
 /// A directory, held open.
-pub(super) struct Folder {
+pub(in crate::cli) struct Folder {
     directory: Directory,
     names: Vec<String>,
 }
 
 impl Place {
     /// Opens what the path leads to. That it is not there is for the gate to judge.
-    pub(super) fn open(path: &Path) -> Self {
+    pub(in crate::cli) fn open(path: &Path) -> Self {
         match open(path) {
             Ok(place) => place,
             Err(error) => Self::Nothing(error),
@@ -51,7 +51,11 @@ fn open(path: &Path) -> Result<Place, ReadError> {
     let file = fs::open(&real).map_err(|error| of_file(&error, MAX_TOTAL))?;
     let bytes = fs::read_regular(file, &real, MAX_TOTAL);
     let bytes = bytes.map_err(|error| of_file(&error, MAX_TOTAL))?;
-    let files = tar::read(&bytes).map_err(|error| ReadError::Refused(error.to_string()))?;
+    let files = if lines::are_lines(&bytes) {
+        lines::read(&bytes).map_err(|error| ReadError::Refused(error.to_string()))?
+    } else {
+        tar::read(&bytes).map_err(|error| ReadError::Refused(error.to_string()))?
+    };
     Ok(Place::Archive(files))
 }
 
