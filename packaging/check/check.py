@@ -20,9 +20,11 @@ import threading
 import time
 from pathlib import Path
 
+from tally import Skip, check, closing, expect, run
+
 OLD, NEW, RPM = sys.argv[1:4]
 UNITS = Path("/usr/lib/systemd/system")
-UNIT_NAMES = ("cordon.service", "cordon.slice", "cordon-controllers.slice")
+UNIT_NAMES = ("cordon.service", "cordon.slice", "cordon-keep.slice")
 # In tenths, as systemd-analyze scores: a service that is exposed more fails.
 EXPOSURE = 43
 GOOD, EVIL, PORT = "192.0.2.10", "198.51.100.66", 8080
@@ -31,42 +33,6 @@ OF_OTHERS = (
     "/var/lib/dpkg/", "/var/log/", "/var/cache/", "/var/lib/systemd/deb-systemd-helper", "/etc/group", "/etc/gshadow",
     "/etc/.pwd.lock", "/etc/passwd", "/etc/shadow", "/run/systemd/", "/tmp/", "/root/", "/proc/", "/sys/", "/dev/", "/check/",
 )
-COUNTS = {"passed": 0, "failed": 0, "skipped": 0}
-
-
-class Skip(Exception):
-    """A check of something that is not there yet."""
-
-
-def run(*words, status=0, **more):
-    """Runs a program; gives what it prints. Another status than the expected one is a failure."""
-    done = subprocess.run(
-        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300, **more
-    )
-    if status is not None and done.returncode != status:
-        raise AssertionError(f"{' '.join(words)}: status {done.returncode}, not {status}\n{done.stdout}")
-    return done.stdout
-
-
-def check(name, work):
-    try:
-        work()
-    except Skip as why:
-        COUNTS["skipped"] += 1
-        print(f"check {name} ... skipped: {why}", flush=True)
-    except Exception as error:  # noqa: BLE001: one failure does not hide the others
-        COUNTS["failed"] += 1
-        print(f"check {name} ... FAILED\n    {type(error).__name__}: {error}", flush=True)
-    else:
-        COUNTS["passed"] += 1
-        print(f"check {name} ... ok", flush=True)
-
-
-def expect(true, words):
-    if not true:
-        raise AssertionError(words)
-
-
 def files():
     """Every path of the root that is not another's business."""
     found = set()
@@ -401,8 +367,7 @@ def main():
             running.send_signal(signal.SIGTERM)
             running.wait(timeout=60)
         remove_tree(life.root)
-    print(f"{COUNTS['passed']} passed, {COUNTS['failed']} failed, {COUNTS['skipped']} skipped")
-    return 1 if COUNTS["failed"] else 0
+    return closing()
 
 
 if __name__ == "__main__":

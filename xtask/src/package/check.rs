@@ -10,26 +10,34 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use super::root::Root;
 use super::{Packages, Recipe, copy, deb, files, files_below, make};
-use crate::apt::debian_source;
 use crate::exec::{run as execute, run_quietly, step};
 use crate::{privilege, setup, workspace};
 
-/// What is in the root beside the essential packages.
-const JUDGES: [&str; 12] = [
-    "bash-completion",
-    "binutils",
-    "fish",
-    "iproute2",
-    "lintian",
-    "man-db",
-    "mandoc",
-    "procps",
-    "python3",
-    "rpm",
-    "systemd",
-    "zsh",
-];
+/// Who judges.
+const ROOT: Root = Root {
+    name: "root",
+    packages: &[
+        "bash-completion",
+        "binutils",
+        "fish",
+        "iproute2",
+        "lintian",
+        "man-db",
+        "mandoc",
+        "procps",
+        "python3",
+        "rpm",
+        "systemd",
+        "zsh",
+    ],
+    // Images of containers leave out man pages; here they are looked at.
+    paths: &["path-include=/usr/share/man/*"],
+};
+
+/// Where the checks themselves are.
+pub(super) const SCRIPTS: &str = "packaging/check";
 
 /// The version that is upgraded from.
 const OLDER: &str = "0.0.9";
@@ -61,21 +69,12 @@ pub(super) fn check(recipe: &Recipe, packages: &Packages) -> Result<()> {
         bill(&packages.sbom)
     })?;
     let older = step("an older package", || older(recipe))?;
-    let archive = archive()?;
     let root = recipe.folder.join("root");
     let outcome = step("the packages in a root of their own", || {
-        setup::remove(&root)?;
-        make(&root)?;
-        let mut unpack = Command::new("tar");
-        unpack
-            .arg("--extract")
-            .arg("--file")
-            .arg(&archive)
-            .arg("--directory")
-            .arg(&root);
-        run_quietly(&mut unpack, "tar")?;
-        let script = recipe.root.join("packaging/check/check.py");
-        for file in [&script, &older, &packages.deb, &packages.rpm] {
+        ROOT.unpack(&root)?;
+        let scripts = ["check.py", "tally.py"].map(|name| recipe.root.join(SCRIPTS).join(name));
+        let [script, tally] = &scripts;
+        for file in [script, tally, &older, &packages.deb, &packages.rpm] {
             copy(
                 file,
                 &root
@@ -117,46 +116,6 @@ fn inside(root: &Path, packages: [&PathBuf; 3]) -> Result<Command> {
     Ok(unshare)
 }
 
-/// The root, made once.
-fn archive() -> Result<PathBuf> {
-    let folder = workspace::target()?.join("xtask");
-    let release = release()?;
-    let archive = folder.join(format!("root-{release}.tar"));
-    if archive.is_file() {
-        return Ok(archive);
-    }
-    make(&folder)?;
-    setup::install(&["mmdebstrap"])?;
-    step(&format!("a root of Debian {release} (a minute)"), || {
-        let partial = folder.join("root.partial.tar");
-        let (address, key) = debian_source()?;
-        let mut bootstrap = Command::new("mmdebstrap");
-        bootstrap
-            .args(["--mode=root", "--variant=minbase"])
-            .arg(format!("--include={}", JUDGES.join(",")))
-            .args(["--aptopt=APT::Install-Recommends \"false\""])
-            // Images of containers leave out man pages; here they are looked at.
-            .args(["--dpkgopt=path-include=/usr/share/man/*"])
-            .arg(&release)
-            .arg(&partial)
-            .arg(format!("deb {key}{address} {release} main"));
-        run_quietly(&mut bootstrap, "mmdebstrap")?;
-        fs::rename(&partial, &archive).context("cannot keep the root")
-    })?;
-    Ok(archive)
-}
-
-/// The machine's release of Debian: what is built here runs there.
-fn release() -> Result<String> {
-    let text = super::read(Path::new("/etc/os-release"))?;
-    let name = text
-        .lines()
-        .find_map(|line| line.strip_prefix("VERSION_CODENAME="));
-    Ok(name
-        .context("this is not Debian: /etc/os-release names no release")?
-        .to_owned())
-}
-
 fn bill(sbom: &Path) -> Result<()> {
     let library = workspace::tools()?.join("cyclonedx");
     if !library.join("cyclonedx").is_dir() {
@@ -177,7 +136,7 @@ fn bill(sbom: &Path) -> Result<()> {
 
 /// The same package as an older version, with another BPF object: a byte of its header that means
 /// nothing is another, so the kernel does the same and cordon sees programs to be replaced.
-fn older(recipe: &Recipe) -> Result<PathBuf> {
+pub(super) fn older(recipe: &Recipe) -> Result<PathBuf> {
     let staged = recipe.folder.join("staged");
     let tree = recipe.folder.join("staged-older");
     setup::remove(&tree)?;

@@ -32,8 +32,8 @@ pub(super) const FILES: [(&str, &str); 15] = [
         "usr/lib/systemd/system/cordon.slice",
     ),
     (
-        "packaging/systemd/cordon-controllers.slice",
-        "usr/lib/systemd/system/cordon-controllers.slice",
+        "packaging/systemd/cordon-keep.slice",
+        "usr/lib/systemd/system/cordon-keep.slice",
     ),
     (
         "packaging/sysusers.d/cordon.conf",

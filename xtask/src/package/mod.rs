@@ -17,22 +17,31 @@ mod check;
 mod crates;
 mod deb;
 mod files;
+mod guest;
 mod licences;
 mod programs;
 mod reproducible;
+mod root;
 mod rpm;
 mod sbom;
 mod stage;
 
 /// Build the packages: .deb and .rpm, with their bill of materials.
 #[derive(Debug, clap::Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line, and they go together"
+)]
 pub(crate) struct Options {
     /// Also check them: lint, install, upgrade under a job, remove, purge, in a root made for it
     /// (as root)
     #[arg(long)]
     check: bool,
+    /// Also check them on a machine with systemd, in QEMU (as root, minutes)
+    #[arg(long)]
+    check_systemd: bool,
     /// Build twice, in two folders, and compare every byte (many minutes)
-    #[arg(long, conflicts_with = "check")]
+    #[arg(long, conflicts_with_all = ["check", "check_systemd", "debug"])]
     check_reproducible: bool,
     /// Unoptimised, and so within a minute: for work on the packages themselves
     #[arg(long)]
@@ -82,6 +91,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let packages = build(&recipe)?;
     if options.check {
         check::check(&recipe, &packages)?;
+    }
+    if options.check_systemd {
+        guest::check(&recipe, &packages)?;
     }
     for package in packages.all() {
         println!("{}", package.display());
