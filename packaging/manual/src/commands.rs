@@ -96,7 +96,7 @@ fn page(command: &Command, name: &str, above: Option<&str>, date: &str) -> Resul
     Ok(tidy(&(emphasised(&text) + &roff.render())))
 }
 
-/// How the command is called, as its help says it; that of clap_mangen has no values and no `--`.
+/// How the command is called, as its help says it; that of `clap_mangen` has no values and no `--`.
 fn usage(command: &Command) -> Vec<Inline> {
     let usage = command.clone().render_usage().to_string();
     let usage = usage.trim_start_matches("Usage:").trim();
@@ -121,7 +121,9 @@ fn behind(roff: &mut Roff, command: &Command, name: &str, above: Option<&str>) {
     for (title, part) in [("NOTES", notes), ("EXIT STATUS", statuses)] {
         if !part.is_empty() {
             heading(roff, title);
-            part.iter().for_each(|piece| write(roff, piece));
+            for piece in part {
+                write(roff, piece);
+            }
         }
     }
     if above.is_none() {

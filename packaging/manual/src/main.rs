@@ -56,8 +56,8 @@ fn run() -> Result<()> {
     let folder = Path::new(folder);
     let command = cordon::cli::Cli::command();
     let mut pages = commands::pages(&command, &date)?;
-    pages.push(settings::page(&date)?);
-    pages.push(profile::page(&date)?);
+    pages.push(settings::page(&date));
+    pages.push(profile::page(&date));
     pages.push(daemon(&date));
     for Page { name, text } in pages {
         write(&folder.join("man").join(name), text.as_bytes())?;

@@ -1,6 +1,5 @@
 //! `cordon-profile(5)`: what a profile can say.
 
-use anyhow::Result;
 use clap_mangen::roff::bold;
 
 use crate::keys::{Default, Key, Table, list};
@@ -299,7 +298,7 @@ const TABLES: &[Table] = &[
             },
             Key {
                 name: "rule",
-                value: "\"github-app-token\"",
+                value: "\"github-app-installation\"",
                 default: Default::Otherwise,
                 about: "It was found by this rule, as reports name it.",
             },
@@ -338,7 +337,7 @@ const TABLES: &[Table] = &[
 ];
 
 /// cordon-profile(5).
-pub(crate) fn page(date: &str) -> Result<Page> {
+pub(crate) fn page(date: &str) -> Page {
     let mut roff = format_page(
         "cordon-profile",
         "what a job under cordon may reach and use",
@@ -380,10 +379,10 @@ pub(crate) fn page(date: &str) -> Result<Page> {
         &mut roff,
         &pages.map(|(name, section)| (name.to_owned(), section)),
     );
-    Ok(Page {
+    Page {
         name: "cordon-profile.5".to_owned(),
         text: tidy(&roff.render()),
-    })
+    }
 }
 
 #[cfg(test)]
@@ -404,6 +403,30 @@ mod tests {
         assert!(policy.rules.len() > 2, "{policy:?}");
     }
 
+    #[test]
+    fn every_example_is_one_that_can_be_used() {
+        let mut text = String::from("name = \"a\"\n");
+        for (name, header, left_out) in [
+            ("allow", "[[allow]]", &["cidr"][..]),
+            ("limits", "[limits]", &[]),
+            ("limits.io", "[limits.io]", &[]),
+            ("secrets", "[secrets]", &[]),
+            // A fingerprint is good for one host.
+            ("secrets.allow", "[[secrets.allow]]", &["fingerprint"]),
+        ] {
+            text.extend([header, "\n"]);
+            let words = TABLES.iter().find(|words| words.name == name).unwrap();
+            for key in words.keys {
+                if !key.value.is_empty() && !left_out.contains(&key.name) {
+                    text.extend([key.name, " = ", key.value, "\n"]);
+                }
+            }
+        }
+        // A rule about several ports says `verify` for all of them.
+        let policy = Policy::parse("a", text.as_bytes());
+        assert!(policy.is_ok(), "{text}\n{policy:?}");
+    }
+
     /// A profile of one table that says what the page says is the default must be the one that does not.
     #[test]
     fn what_the_page_calls_a_default_is_one() {
@@ -421,7 +444,7 @@ mod tests {
                 .iter()
                 .filter(|key| key.default == Default::Value)
             {
-                text.push_str(&format!("{} = {}\n", key.name, key.value));
+                text.extend([key.name, " = ", key.value, "\n"]);
             }
             let said = Policy::parse("a", text.as_bytes()).unwrap();
             let left_out = Policy::parse("a", before.as_bytes()).unwrap();

@@ -1,6 +1,5 @@
 //! `cordon.toml(5)` and `/etc/cordon/config.toml`, from the same words.
 
-use anyhow::Result;
 use clap_mangen::roff::bold;
 
 use crate::keys::{Default, Key, Table, list};
@@ -217,7 +216,7 @@ pub(crate) const TABLES: &[Table] = &[
 ];
 
 /// cordon.toml(5).
-pub(crate) fn page(date: &str) -> Result<Page> {
+pub(crate) fn page(date: &str) -> Page {
     let mut roff = format_page(
         "cordon.toml",
         "settings of a host that runs jobs under cordon",
@@ -248,10 +247,10 @@ pub(crate) fn page(date: &str) -> Result<Page> {
         &mut roff,
         &pages.map(|(name, section)| (name.to_owned(), section)),
     );
-    Ok(Page {
+    Page {
         name: "cordon.toml.5".to_owned(),
         text: tidy(&roff.render()),
-    })
+    }
 }
 
 /// The default settings: every key in a comment, with its words.
@@ -273,7 +272,7 @@ pub(crate) fn file() -> String {
                 about.push_str(" For example:");
             }
             comment(&mut text, &about);
-            text.push_str(&format!("#{} = {}\n", key.name, key.value));
+            text.extend(["#", key.name, " = ", key.value, "\n"]);
         }
     }
     text

@@ -43,7 +43,7 @@ pub(crate) struct Options {
     /// Build twice, in two folders, and compare every byte (many minutes)
     #[arg(long, conflicts_with_all = ["check", "check_systemd", "debug"])]
     check_reproducible: bool,
-    /// Unoptimised, and so within a minute: for work on the packages themselves
+    /// Unoptimised programs: for work on the packages themselves
     #[arg(long)]
     debug: bool,
 }

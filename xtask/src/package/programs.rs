@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use super::Recipe;
 use super::files::PROGRAMS;
 use crate::exec::{run as execute, run_quietly, step};
-use crate::setup;
+use crate::{setup, workspace};
 
 /// What was built.
 #[derive(Debug)]
@@ -27,7 +27,11 @@ pub(super) fn build(recipe: &Recipe) -> Result<Built> {
         "build the programs (minutes)"
     };
     step(title, || execute(&mut cargo(recipe)?))?;
-    let folder = recipe.folder.join("build").join(profile(recipe));
+    let folder = if recipe.debug {
+        workspace::target()?.join("debug")
+    } else {
+        recipe.folder.join("build/release")
+    };
     let manual = recipe.folder.join("manual");
     setup::remove(&manual)?;
     let mut write = Command::new(folder.join("cordon-manual"));
@@ -44,10 +48,6 @@ pub(super) fn build(recipe: &Recipe) -> Result<Built> {
     })
 }
 
-const fn profile(recipe: &Recipe) -> &'static str {
-    if recipe.debug { "debug" } else { "release" }
-}
-
 fn cargo(recipe: &Recipe) -> Result<Command> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // A nested cargo is told of the outer one's package, and hands that to what it builds.
@@ -56,22 +56,29 @@ fn cargo(recipe: &Recipe) -> Result<Command> {
             cargo.env_remove(name);
         }
     }
-    let toolchain = setup::bpf_toolchain()?;
     cargo
         .current_dir(&recipe.root)
         .args(["build", "--locked", "--package", "cordon-manual"])
-        .args((!recipe.debug).then_some("--release"))
-        .arg("--target-dir")
-        .arg(recipe.folder.join("build"))
         .env("CORDON_REQUIRE_OBJECT", "1")
-        .env("CORDON_BPF_RUSTC", &toolchain.rustc)
-        .env("CORDON_BPF_LINKER", &toolchain.linker)
-        .env("SOURCE_DATE_EPOCH", recipe.epoch.to_string())
-        .env_remove("RUSTFLAGS")
-        .env("CARGO_ENCODED_RUSTFLAGS", flags(&recipe.root)?);
+        .env("SOURCE_DATE_EPOCH", recipe.epoch.to_string());
     for program in PROGRAMS {
         cargo.args(["--package", program.package]);
     }
+    if recipe.debug {
+        // What `cargo xtask build` builds, so that little is built anew.
+        cargo.args(["--package", "cordon-tests"]);
+        return Ok(cargo);
+    }
+    let toolchain = setup::bpf_toolchain()?;
+    cargo
+        .arg("--release")
+        .arg("--target-dir")
+        .arg(recipe.folder.join("build"))
+        // In a copy of the tree there are no tools.
+        .env("CORDON_BPF_RUSTC", &toolchain.rustc)
+        .env("CORDON_BPF_LINKER", &toolchain.linker)
+        .env_remove("RUSTFLAGS")
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(&recipe.root)?);
     Ok(cargo)
 }
 
