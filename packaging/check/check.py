@@ -122,8 +122,9 @@ def documents():
     doc = Path("/usr/share/doc/cordon")
     licences = run("zcat", str(doc / "third-party-licences.txt.gz"))
     bill = (doc / "cordon.cdx.json").read_text()
-    named = set(re.findall(r'"purl": "pkg:cargo/([^@]+)@', bill))
-    missing = [name for name in named if not name.startswith("cordon") and f"\n{name} " not in licences]
+    named = dict(re.findall(r'"purl": "pkg:cargo/([^@]+)@([^"]+)"', bill))
+    foreign = ((name, version.replace("%2B", "+")) for name, version in named.items() if not name.startswith("cordon"))
+    missing = [name for name, version in foreign if f"\n{name} {version}: " not in licences]
     expect(len(named) > 100 and not missing, missing)
     expect("aya-ebpf" in named and "Apache License" in licences, named)
     for page in (doc / "examples").glob("*.conf"):
