@@ -72,6 +72,16 @@ const ESTIMATE: Schema = Schema {
     later: &[],
 };
 
+/// Each table of the settings with its keys, under the name it has in the file; the root has none.
+/// What documents the settings is compared with it.
+pub const TABLES: [(&str, &[&str]); 5] = [
+    ("", ROOT.keys),
+    ("host", HOST.keys),
+    ("dns", DNS.keys),
+    ("secrets", SECRETS.keys),
+    ("estimate", ESTIMATE.keys),
+];
+
 /// The settings of a host.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Config {

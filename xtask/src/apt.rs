@@ -131,7 +131,7 @@ impl Apt {
 }
 
 /// Address of the machine's Debian archive, and its key as an option of a source line.
-fn debian_source() -> Result<(String, String)> {
+pub(crate) fn debian_source() -> Result<(String, String)> {
     let folder = Path::new("/etc/apt/sources.list.d");
     let mut files: Vec<PathBuf> = fs::read_dir(folder)
         .into_iter()

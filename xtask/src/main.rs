@@ -26,6 +26,7 @@ mod exec;
 mod foreign;
 mod fuzz;
 mod lint;
+mod package;
 mod privilege;
 mod setup;
 mod test;
@@ -58,6 +59,7 @@ enum Task {
     Escape(escape::Options),
     Fuzz(fuzz::Options),
     Lint(lint::Options),
+    Package(package::Options),
     Setup(setup::Options),
     Test(test::Options),
     Vm(vm::Options),
@@ -73,6 +75,7 @@ fn main() -> ExitCode {
         Task::Escape(options) => escape::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Lint(options) => lint::run(&options),
+        Task::Package(options) => package::run(&options),
         Task::Setup(options) => setup::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Vm(options) => vm::run(&options),

@@ -22,7 +22,7 @@ const HTTPS: u16 = 443;
 /// Goes to the job's own listener, whatever a rule says.
 const DNS: u16 = 53;
 
-const ALLOW: Schema = Schema {
+pub(crate) const ALLOW: Schema = Schema {
     what: "a rule",
     keys: &[
         "host", "cidr", "ports", "protocol", "verify", "private", "reason",

@@ -52,6 +52,18 @@ pub use self::upstream::Upstream;
 pub use self::verify::Verify;
 use crate::report::ReportMode;
 
+/// Each table of a profile with its keys, under its name in the file; the root has none. What
+/// documents profiles is compared with it.
+pub const TABLES: [(&str, &[&str]); 7] = [
+    ("", profile::PROFILE.keys),
+    ("allow", allow::ALLOW.keys),
+    ("dns", profile::DNS_TABLE.keys),
+    ("limits", limits::LIMITS.keys),
+    ("limits.io", limits::IO.keys),
+    ("secrets", secrets::SECRETS.keys),
+    ("secrets.allow", secrets::ALLOWANCE.keys),
+];
+
 /// What a job may reach, and what happens when it tries something else.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Policy {

@@ -19,7 +19,7 @@ use super::{DnsPolicy, Mode, ProfileSource, Rule};
 /// Largest file that is read.
 pub(crate) const FILE_BYTES: u64 = 1 << 20;
 
-const PROFILE: Schema = Schema {
+pub(crate) const PROFILE: Schema = Schema {
     what: "a profile",
     keys: &[
         "name",
@@ -34,7 +34,7 @@ const PROFILE: Schema = Schema {
     later: &[("containers", "mediated container engines")],
 };
 
-const DNS_TABLE: Schema = Schema {
+pub(crate) const DNS_TABLE: Schema = Schema {
     what: "`[dns]`",
     keys: &["upstream", "ca"],
     later: &[],

@@ -6,6 +6,7 @@
 //! verdict. Failures are collected over all kernels.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -72,6 +73,29 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         bail!("failed on kernel {}", failed.join(", "));
     }
     Ok(())
+}
+
+/// Boots a file system of another task on a kernel of this series, and takes its verdict.
+pub(crate) fn boot(
+    series: &str,
+    name: &str,
+    initramfs: PathBuf,
+    timeout: Duration,
+) -> Result<Tally> {
+    setup::emulator()?;
+    let folder = workspace::target()?.join("vm").join(series);
+    let kernel = step(&format!("kernel {series}"), || {
+        kernel::obtain(series, &folder, false)
+    })?;
+    let guest = Guest {
+        name: name.to_owned(),
+        initramfs,
+        stories: None,
+        keeps: false,
+    };
+    step(&format!("{name} on Linux {}", kernel.version), || {
+        guest.run(&kernel, timeout, &mut Told::default())
+    })
 }
 
 /// The series that were asked for; `all` stands for each that is supported and tested.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 mod read;
 mod units;
 
-pub(crate) use self::read::read_limits;
+pub(crate) use self::read::{IO, LIMITS, read_limits};
 use self::units::{show_bytes, show_seconds};
 use super::Origin;
 

@@ -12,13 +12,13 @@ use crate::policy::diagnostic::Mistake;
 use crate::policy::reader::{Reader, Schema, Table};
 use crate::policy::secrets::read_time;
 
-const LIMITS: Schema = Schema {
+pub(crate) const LIMITS: Schema = Schema {
     what: "`[limits]`",
     keys: &["memory", "swap", "pids", "cpu", "io", "open-files", "wall"],
     later: &[],
 };
 
-const IO: Schema = Schema {
+pub(crate) const IO: Schema = Schema {
     what: "`io`",
     keys: &["read", "write", "read-ops", "write-ops"],
     later: &[],

@@ -17,7 +17,7 @@ use crate::policy::diagnostic::{Mistake, nearest};
 use crate::policy::profile::read_line;
 use crate::policy::reader::{Reader, Schema, Table};
 
-const ALLOWANCE: Schema = Schema {
+pub(crate) const ALLOWANCE: Schema = Schema {
     what: "an allowance",
     keys: &[
         "variable",

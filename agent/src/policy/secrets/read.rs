@@ -13,7 +13,7 @@ use super::{Allowance, OnFinding, PatternError, ProgramPattern, Stance};
 use crate::policy::diagnostic::{Mistake, nearest};
 use crate::policy::reader::{Reader, Schema, Table};
 
-const SECRETS: Schema = Schema {
+pub(crate) const SECRETS: Schema = Schema {
     what: "`[secrets]`",
     keys: &[
         "on_finding",

@@ -1,0 +1,205 @@
+#!/usr/bin/env python3
+"""Checks the package on a machine with systemd: `cargo xtask package --check-systemd`.
+
+Started by `check.service` in an emulated guest that has nothing else; `/check/old.deb` is an older version
+whose BPF object is another one, `/check/new.deb` the one that is checked.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tally import Skip, check, closing, expect, run
+
+SLICE = Path("/sys/fs/cgroup/cordon.slice")
+PINS = Path("/sys/fs/bpf/cordon")
+OVERRIDE = Path("/run/systemd/system/cordon.service.d/check.conf")
+RUNNER = Path("/etc/systemd/system/runner.service")
+EXAMPLE = "/usr/share/doc/cordon/examples/runner.service.d-cordon.conf"
+# In the guest there is no module for it, and the sandbox of the service starts no jobs.
+NOT_NEEDED = {"mount namespace", "pid namespace", "socket destroy"}
+PROFILE = 'name = "job"\n[limits]\nmemory = "64MiB"\npids = 50\ncpu = "50%"\n'
+ADDRESS = "192.0.2.53"
+# What a runner tries: connections to the address, until one is let through or refused.
+TRY = f"import socket; socket.create_connection(('{ADDRESS}', 8080), timeout=5)"
+
+
+class Job:
+    """A job that lasts until it is told to end."""
+
+    def __init__(self):
+        self.until, self.up = Path("/tmp/until"), Path("/tmp/up")
+        self.until.unlink(missing_ok=True)
+        command = "touch /tmp/up; until test -e /tmp/until; do sleep 0.2; done"
+        words = ("cordon", "run", "--profile", "/tmp/job.toml", "--", "sh", "-c", command)
+        self.cordon = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=open("/tmp/job.log", "w"), stderr=subprocess.STDOUT)
+        deadline = time.monotonic() + 120
+        while not self.up.exists():
+            expect(self.cordon.poll() is None and time.monotonic() < deadline, Path("/tmp/job.log").read_text())
+            time.sleep(0.1)
+        self.up.unlink()
+
+    def limits(self):
+        [group] = SLICE.glob("job-*")
+        return [(group / name).read_text().strip() for name in ("memory.max", "pids.max", "cpu.max")]
+
+    def end(self):
+        self.until.touch()
+        status = self.cordon.wait(timeout=120)
+        expect(status == 0, f"status {status}: {Path('/tmp/job.log').read_text()}")
+
+
+def service(kind, *command):
+    """Has the service run something else in its sandbox."""
+    OVERRIDE.parent.mkdir(parents=True, exist_ok=True)
+    OVERRIDE.write_text(
+        f"[Service]\nType={kind}\nExecStart=\nExecStart={' '.join(command)}\nRestart=no\nWatchdogSec=0\n"
+        "StandardOutput=file:/run/service.out\nStandardError=inherit\n"
+    )
+    run("systemctl", "daemon-reload")
+    run("systemctl", "reset-failed", "cordon.service", status=None)
+    run("systemctl", "start", "cordon.service", status=None)
+    return Path("/run/service.out").read_text()
+
+
+class Life:
+    """The machine, from the first install to the purge."""
+
+    def steps(self):
+        yield "the package installs, and its service is enabled", self.install
+        yield "the service runs", self.daemon
+        yield "the slice has all controllers", self.controllers
+        yield "the sandbox of the service lets its programs load", self.sandbox
+        yield "limits of a job outlive reloads and other units of the slice", self.limits
+        yield "an upgrade under a job replaces the programs and keeps its limits", self.upgrade
+        yield "a removal under a job is refused", self.refused
+        yield "the slice and the programs outlive the last job", self.stays
+        yield "a job whose cordon was killed is taken over in the sandbox of the service", self.resume
+        yield "a runner in the slice is denied", self.runner
+        yield "a removal takes programs and slices down, and then no runner starts", self.remove
+        yield "a purge keeps keys and evidence", self.purge
+
+    def install(self):
+        run("dpkg", "--install", "/check/old.deb")
+        expect(run("systemctl", "is-enabled", "cordon.service").strip() == "enabled", "not enabled")
+
+    def daemon(self):
+        if not re.search(r"^  daemon\b", run("cordon", "--help"), re.M):
+            raise Skip("this cordon has no command `daemon`")
+        run("systemctl", "is-active", "cordon.service")
+        run("systemctl", "reload", "cordon.service")
+        run("systemctl", "is-active", "cordon.service")
+
+    def controllers(self):
+        run("systemctl", "start", "cordon.slice")
+        handed_down = set((SLICE / "cgroup.subtree_control").read_text().split())
+        expect({"cpu", "io", "memory", "pids"} <= handed_down, handed_down)
+
+    def sandbox(self):
+        said = service("oneshot", "/usr/bin/cordon", "doctor")
+        wrong = {match.strip() for match in re.findall(r"^  (?:does not work|could not tell)  (.{23})", said, re.M)}
+        expect("works          BPF LSM" in said and wrong <= NOT_NEEDED, said)
+
+    def limits(self):
+        self.job = Job()
+        expected = ["67108864", "50", "50000 100000"]
+        expect(self.job.limits() == expected, self.job.limits())
+        self.inode = SLICE.stat().st_ino
+        for words in (
+            ("systemctl", "daemon-reload"),
+            ("systemctl", "daemon-reexec"),
+            ("systemctl", "set-property", "--runtime", "cordon.slice", "CPUWeight=50"),
+            ("systemd-run", "--slice=cordon.slice", "true"),
+        ):
+            run(*words)
+            time.sleep(1)
+            expect(self.job.limits() == expected, f"after {words}: {self.job.limits()}")
+
+    def upgrade(self):
+        before = self.job.limits()
+        said = run("dpkg", "--install", "/check/new.deb")
+        expect("replaced" in said, said)
+        expect("that of this cordon" in run("cordon", "host", "status"), said)
+        expect(self.job.limits() == before and self.job.cordon.poll() is None, self.job.limits())
+
+    def refused(self):
+        said = run("dpkg", "--remove", "cordon", status=1)
+        expect("jobs are running" in said, said)
+        expect(self.job.cordon.poll() is None, "the job was ended")
+
+    def stays(self):
+        self.job.end()
+        expect(SLICE.stat().st_ino == self.inode, "the slice is another one")
+        expect(any(PINS.iterdir()), "nothing is pinned")
+
+    def resume(self):
+        job = Job()
+        job.cordon.kill()
+        job.cordon.wait()
+        expect("its cordon is dead" in run("cordon", "host", "status"), "it is watched")
+        service("exec", "/usr/bin/cordon", "resume")
+        deadline = time.monotonic() + 60
+        while "watched by its cordon" not in run("cordon", "host", "status"):
+            expect(time.monotonic() < deadline, Path("/run/service.out").read_text())
+            time.sleep(0.5)
+        job.until.touch()
+        while "has ended" not in Path("/run/service.out").read_text():
+            expect(time.monotonic() < deadline, Path("/run/service.out").read_text())
+            time.sleep(0.5)
+        [folder] = [path.parent for path in Path("/var/lib/cordon/evidence").rglob("seal.sigstore.json") if "INTERRUPTED" in run("cordon", "report", "show", str(path.parent))]
+        run("cordon", "report", "verify", str(folder), "--key", "/var/lib/cordon/keys/report.pem.pub")
+
+    def runner(self):
+        # Outside of the slice the address answers: nobody listens, and that is said.
+        said = run("python3", "-c", TRY, status=1)
+        expect("ConnectionRefusedError" in said, said)
+        RUNNER.write_text(f"[Service]\nType=oneshot\nExecStart=/usr/bin/python3 -c \"{TRY}\"\nStandardError=file:/run/runner.out\n")
+        folder = RUNNER.with_suffix(".service.d")
+        folder.mkdir()
+        (folder / "cordon.conf").write_text(Path(EXAMPLE).read_text())
+        run("systemctl", "daemon-reload")
+        # systemd moves a process into its cgroup from both sides. Where the process itself is the later one, it
+        # is in the slice already, and the LSM programs refuse it to write there: then it was not started.
+        for attempt in range(1, 21):
+            run("systemctl", "start", "runner.service", status=1)
+            if Path("/run/runner.out").exists():
+                break
+            journal = run("systemctl", "status", "--no-pager", "runner.service", status=None)
+            expect("CGROUP" in journal, journal)
+        print(f"    started at attempt {attempt}")
+        said = Path("/run/runner.out").read_text()
+        expect("PermissionError" in said, said)
+
+    def remove(self):
+        Path("/run/runner.out").unlink()
+        run("dpkg", "--remove", "cordon")
+        expect(not PINS.exists() and not SLICE.exists(), "something is left")
+        run("systemctl", "start", "runner.service", status=1)
+        expect(not Path("/run/runner.out").exists(), "the runner was started")
+        expect("assert" in run("systemctl", "status", "--no-pager", "runner.service", status=None).lower(), "no word why")
+
+    def purge(self):
+        said = run("dpkg", "--purge", "cordon")
+        expect("/var/lib/cordon is kept" in said, said)
+        expect(Path("/var/lib/cordon/keys/report.pem").exists(), "the key is gone")
+        expect(not Path("/etc/cordon").exists(), "/etc/cordon")
+
+
+def main():
+    run("ip", "link", "set", "lo", "up")
+    run("ip", "address", "add", f"{ADDRESS}/32", "dev", "lo")
+    Path("/etc/resolv.conf").write_text(f"nameserver {ADDRESS}\n")
+    Path("/tmp/job.toml").write_text(PROFILE)
+    for name, work in Life().steps():
+        check(name, work)
+    return closing()
+
+
+if __name__ == "__main__":
+    os.chdir("/")
+    status = main()
+    print(f"guest: exit {status}", flush=True)
+    sys.exit(status)
