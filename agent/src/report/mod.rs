@@ -19,11 +19,13 @@ pub mod attested;
 pub mod binding;
 pub mod build;
 pub mod chain;
+pub mod diff;
 pub mod envelope;
 pub mod escape;
 pub mod explain;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod html;
 pub mod image;
 pub mod incident;
 pub mod json;

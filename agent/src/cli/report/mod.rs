@@ -22,9 +22,12 @@ use crate::sys::dir::Directory;
 use crate::sys::fs;
 
 pub(super) mod check;
+mod evidence;
+pub mod page;
 mod sign;
 
 use check::check;
+use page::{HtmlArgs, html};
 use sign::{How, sign};
 
 /// 256 MiB: far above what the ledger's bounds let a report become.
@@ -71,6 +74,10 @@ pub enum Command {
         #[arg(long, value_name = "WHEN", default_value = "auto")]
         color: ColorChoice,
     },
+    /// Make one HTML page of the evidence, which loads nothing, for a reviewer
+    ///
+    /// The page says from which files it was made and whether their signatures were checked.
+    Html(HtmlArgs),
     /// Check, offline, that a key signed the reports of an evidence directory
     Verify {
         /// Evidence directory
@@ -137,12 +144,20 @@ pub(super) enum Failure {
     File(#[from] fs::FileError),
     #[error(transparent)]
     Key(#[from] KeyError),
+    #[error(
+        "a report file alone has no signatures to check: give its evidence directory, or no key"
+    )]
+    KeyForFile,
     #[error(transparent)]
     Mistakes(#[from] Mistakes),
+    #[error("there is no egress report, and this is about one")]
+    NoEgress,
     #[error("to be sealed, there must be one egress report, at most one sweep, and no run report")]
     NotSealable,
     #[error("cannot write to standard output")]
     Output(#[from] io::Error),
+    #[error("cannot make the page")]
+    Page(#[from] askama::Error),
     #[error("`{name}` is not the file that was sealed")]
     Piece { name: String },
     #[error(transparent)]
@@ -159,7 +174,8 @@ impl Failure {
     /// The status that `after_help` documents.
     pub(super) fn status(&self) -> u8 {
         match self {
-            Self::NotSealable | Self::Twice => 2,
+            Self::KeyForFile | Self::NotSealable | Self::Twice => 2,
+            Self::NoEgress => 3,
             Self::Verify(VerifyError::Envelope(EnvelopeError::Untrusted { .. }))
             | Self::Seal(SealError::Envelope(EnvelopeError::Untrusted { .. })) => 4,
             Self::Bound { .. }
@@ -172,6 +188,7 @@ impl Failure {
             | Self::Key(_)
             | Self::Mistakes(_)
             | Self::Output(_)
+            | Self::Page(_)
             | Self::Sink(_) => 8,
         }
     }
@@ -208,6 +225,7 @@ impl Args {
                 width,
                 color,
             } => show(&path, only, width, color),
+            Command::Html(args) => html(&args),
             Command::Verify { dir, key, only } => check(&dir, &key, only),
             Command::Sarif { path } => print_sarif(&path),
             Command::Sign {

@@ -7,7 +7,7 @@
 //! what a word says.
 
 pub(super) mod layout;
-mod limits;
+pub(super) mod limits;
 pub(super) mod quantity;
 pub(super) mod tables;
 
