@@ -28,13 +28,16 @@ pub(crate) mod fixture;
 pub mod html;
 pub mod image;
 pub mod incident;
+pub mod inquiry;
 pub mod json;
 pub mod predicate;
 pub mod run;
+pub mod sarif;
 pub mod seal;
 pub mod signer;
 pub mod sink;
 pub mod statement;
+pub mod summary;
 pub mod sweep;
 pub mod text;
 pub mod verify;
@@ -427,6 +430,19 @@ pub enum NameVerdict {
     Local,
     /// The answer could not be leased (too many addresses or rules): not given to the job.
     NotLeased,
+}
+
+impl NameVerdict {
+    /// Whether the job was refused the name, or would have been.
+    #[must_use]
+    pub const fn is_refusal(self) -> bool {
+        match self {
+            Self::Denied | Self::WouldDeny | Self::Rebinding | Self::Limited | Self::NotLeased => {
+                true
+            }
+            Self::Allowed | Self::Unsupported | Self::Failed | Self::Local => false,
+        }
+    }
 }
 
 /// A call that is about no destination, or a process that left the job's cgroup.

@@ -121,7 +121,7 @@ impl Denied {
             .map(|denial| (denial.reason.as_str(), denial.explanation.as_str()))
             .collect();
         let index: BTreeMap<_, _> = reasons.keys().copied().zip(0..).collect();
-        let refused = report.dns.iter().filter(|name| is_refused(name.answer));
+        let refused = report.dns.iter().filter(|name| name.answer.is_refusal());
         let others =
             (report.sockets.iter().map(of_socket)).chain(report.incidents.iter().map(of_incident));
         let other_count = report.sockets.len().saturating_add(report.incidents.len());
@@ -151,21 +151,6 @@ impl Denied {
 
     pub(super) fn is_empty(&self) -> bool {
         self.destinations.total == 0 && self.names.total == 0 && self.others.total == 0
-    }
-}
-
-/// Whether a question for a name was refused, or would have been.
-pub(super) const fn is_refused(answer: NameVerdict) -> bool {
-    match answer {
-        NameVerdict::Denied
-        | NameVerdict::WouldDeny
-        | NameVerdict::Rebinding
-        | NameVerdict::Limited
-        | NameVerdict::NotLeased => true,
-        NameVerdict::Allowed
-        | NameVerdict::Unsupported
-        | NameVerdict::Failed
-        | NameVerdict::Local => false,
     }
 }
 

@@ -1,7 +1,6 @@
 //! The beginning of the page: what the evidence comes to, whether the page may be believed, the
 //! numbers.
 
-use super::egress::is_refused;
 use super::limits::Resources;
 use super::{Documents, Trust};
 use crate::report::run::{ENFORCEMENT_GAP, Verdict};
@@ -93,7 +92,7 @@ pub(super) fn banner(documents: &Documents<'_>) -> Banner {
 }
 
 fn refused(report: &Report) -> String {
-    let names = report.dns.iter().filter(|name| is_refused(name.answer));
+    let names = report.dns.iter().filter(|name| name.answer.is_refusal());
     let names = names.count() as u64;
     match (report.summary.denied, names, report.mode) {
         (0, 0, _) => "The job asked for nothing that it may not reach.".to_owned(),

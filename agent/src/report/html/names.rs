@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::egress::{Chain, Listed, ROWS, answer, chain, is_refused, port, span};
+use super::egress::{Chain, Listed, ROWS, answer, chain, port, span};
 use crate::report::{Destination, NameAsked, PolicyFacts, Report};
 
 /// Ports of other resolvers: DNS, over TLS and QUIC, of the link.
@@ -78,7 +78,7 @@ fn asked(name: &NameAsked, policy: &PolicyFacts) -> Asked {
         name: name.name.clone(),
         kind: name.kind.clone(),
         answer: answer(name.answer),
-        tone: if is_refused(name.answer) {
+        tone: if name.answer.is_refusal() {
             "bad"
         } else {
             "plain"
