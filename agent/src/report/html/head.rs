@@ -227,7 +227,10 @@ pub(super) fn platform(documents: &Documents<'_>) -> Vec<Fact> {
         );
         let number = format!("number {} of its key, {previous}", run.chain.sequence);
         facts.push(plain("Chain", number));
-        facts.push(plain("Host", format!("{}, by its own word", run.host)));
+        // Reports that were signed again name no host.
+        if !run.host.is_empty() {
+            facts.push(plain("Host", format!("{}, by its own word", run.host)));
+        }
     }
     facts
 }

@@ -10,13 +10,18 @@ use askama::filters::Escaper;
 
 use crate::report::escape::escape;
 
+/// Characters of a value that are shown: a job can call a file what it likes, and the page is to stay
+/// one that somebody reads. The documents have all of it.
+const LONGEST: usize = 512;
+
 /// The escaper of all HTML templates; `askama.toml` names it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shown;
 
 impl Escaper for Shown {
     fn write_escaped_str<W: Write>(&self, mut dest: W, string: &str) -> fmt::Result {
-        let visible = escape(string);
+        let (kept, left_out) = beginning(string);
+        let visible = escape(kept);
         let mut rest = visible.as_ref();
         while let Some((place, entity)) = next_special(rest) {
             let (before, after) = rest.split_at_checked(place).unwrap_or((rest, ""));
@@ -24,8 +29,19 @@ impl Escaper for Shown {
             dest.write_str(entity)?;
             rest = after.get(1..).unwrap_or_default();
         }
-        dest.write_str(rest)
+        dest.write_str(rest)?;
+        if left_out > 0 {
+            write!(dest, "… ({left_out} more characters)")?;
+        }
+        Ok(())
     }
+}
+
+/// What is shown of a text, and how many characters are not.
+fn beginning(text: &str) -> (&str, usize) {
+    let cut = text.char_indices().nth(LONGEST);
+    let parts = cut.and_then(|(place, _)| text.split_at_checked(place));
+    parts.map_or((text, 0), |(kept, rest)| (kept, rest.chars().count()))
 }
 
 /// The first character that means something in HTML, in text or in a quoted attribute.
@@ -62,6 +78,13 @@ mod tests {
             shown("<a href='x'>\"&amp;\"</a> größe"),
             "&lt;a href=&#39;x&#39;&gt;&quot;&amp;amp;&quot;&lt;/a&gt; größe"
         );
+    }
+
+    #[test]
+    fn a_text_without_end_is_cut_and_says_so() {
+        let page = shown(&"é<".repeat(LONGEST));
+        assert!(page.ends_with("é&lt;… (512 more characters)"), "{page}");
+        assert_eq!(shown(&"a".repeat(LONGEST)), "a".repeat(LONGEST));
     }
 
     #[test]
