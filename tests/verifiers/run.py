@@ -686,12 +686,61 @@ def sarif_schema(tools):
     return lambda file: run("node", "-e", SARIF_SCHEMA, file, cwd=base, env=NO_NETWORK)
 
 
+MULTITOOL = "@microsoft/sarif-multitool"
+
+
+def sarif_multitool(tools):
+    """The validator of the format's authors, which looks further than a schema."""
+    base = tools / "multitool"
+    node()
+    program = base / "node_modules/.bin/sarif-multitool"
+    if not program.exists():
+        print(f"      installing {MULTITOOL} into a folder of its own ...", flush=True)
+        base.mkdir(parents=True, exist_ok=True)
+        (base / "package.json").write_text('{"private": true}')
+        obtain("npm", "install", "--no-audit", "--no-fund", f"{MULTITOOL}@5", cwd=base)
+
+    def validate(file):
+        """Its errors."""
+        found = file.with_suffix(".validated")
+        found.unlink(missing_ok=True)
+        done = run(program, "validate", file, "--output", found, "--log", "ForceOverwrite", timeout=120)
+        if not found.exists():
+            raise Missing(f"{MULTITOOL}: {last_line(done.stdout + done.stderr)}")
+        results = json.loads(found.read_text())["runs"][0].get("results", [])
+        return [result["ruleId"] for result in results if result.get("level") == "error"]
+
+    return validate
+
+
+def check_multitool(tally, evidence, tools):
+    errors = sarif_multitool(tools)
+    file = evidence.work / "validate.sarif"
+    file.write_text(evidence.cordon_ok("report", "sarif", evidence.good))
+    tally.check("sarif-multitool finds no error", errors(file) == [], f"{errors(file)}")
+    document = json.loads(file.read_text())
+    document["runs"][0]["results"][0]["ruleIndex"] = 9999
+    file.write_text(json.dumps(document))
+    tally.check("sarif-multitool finds a rule that is not there", errors(file) != [])
+
+
+def check_denials(tally, evidence, tools):
+    """The denials of an egress report."""
+    validate = sarif_schema(tools)
+    file = evidence.work / "egress.sarif"
+    file.write_text(evidence.cordon_ok("report", "sarif", evidence.good, "--only", "egress"))
+    done = validate(file)
+    tally.check("the schema of SARIF accepts the denials", done.returncode == 0, last_line(done.stderr + done.stdout))
+    results = json.loads(file.read_text())["runs"][0]["results"]
+    tally.check("each denial is a result", len(results) == 7, f"{len(results)}")
+
+
 def check_sarif(tally, evidence, tools):
     validate = sarif_schema(tools)
     file = evidence.good / SARIF
     done = validate(file)
     tally.check("the schema of SARIF accepts the findings", done.returncode == 0, last_line(done.stderr + done.stdout))
-    printed = evidence.cordon_ok("report", "sarif", evidence.good)
+    printed = evidence.cordon_ok("report", "sarif", evidence.good, "--only", "sweep")
     tally.check("cordon report sarif prints what is in the directory", printed == file.read_text())
     spoils = {
         "no tool name": lambda run: run["tool"]["driver"].pop("name"),
@@ -812,6 +861,10 @@ def main():
         check_kind(tally, evidence, tools, options.allow_missing)
         check_mixed(tally, evidence, other)
         check_both(tally, evidence, other)
+        if kind in (EGRESS, SWEEP):
+            attempt(tally, "sarif-multitool", options.allow_missing, lambda: check_multitool(tally, evidence, tools))
+        if kind is EGRESS:
+            attempt(tally, "the schema of SARIF", options.allow_missing, lambda: check_denials(tally, evidence, tools))
         if kind is SWEEP:
             attempt(tally, "the schema of SARIF", options.allow_missing, lambda: check_sarif(tally, evidence, tools))
     for kind in (SEAL, BINDING, POLICY, DECISION):

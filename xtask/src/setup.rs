@@ -46,6 +46,14 @@ const STORIES: [Program; 7] = [
     Program::new("xz", "xz-utils"),
 ];
 
+/// What looks at the HTML page of evidence; axe itself comes from npm, into `target/tools/pages`.
+const PAGES: [Program; 4] = [
+    Program::new("chromium", "chromium"),
+    Program::new("node", "nodejs"),
+    Program::new("npm", "npm"),
+    Program::new("jq", "jq"),
+];
+
 const EMULATOR: [Program; 1] = [Program::new("qemu-system-x86_64", "qemu-system-x86")];
 
 /// Programs that are unpacked instead of installed: as installed packages one would start a web
@@ -141,6 +149,11 @@ pub(crate) fn crate_program(name: &str) -> Result<()> {
 pub(crate) fn stories() -> Result<()> {
     install_programs(&STORIES)?;
     unpack(&UNPACKED[..1])
+}
+
+/// Makes sure that a browser and node are there.
+pub(crate) fn pages() -> Result<()> {
+    install_programs(&PAGES)
 }
 
 /// Makes sure that the resolvers of `bench dns` are there.

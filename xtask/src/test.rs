@@ -16,6 +16,9 @@ pub(crate) struct Options {
     filters: Vec<OsString>,
 }
 
+/// The filter that asks for the checks of pages in a browser.
+const PAGES: &str = "pages";
+
 /// What was counted.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Tally {
@@ -49,6 +52,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let not_run = stories(&options.filters, ready, &mut tally)?;
     if options.filters.is_empty() {
         tally.add(verifiers()?);
+    }
+    if options.filters.is_empty() || options.filters.iter().any(|filter| filter == PAGES) {
+        tally.add(pages()?);
     }
     let Tally {
         passed,
@@ -127,10 +133,23 @@ fn stories(filters: &[OsString], ready: Result<()>, tally: &mut Tally) -> Result
 
 /// Has our evidence judged by verifiers that are not ours; needs the agent, not its programs.
 fn verifiers() -> Result<Tally> {
-    let script = workspace::root()?.join("tests/verifiers/run.py");
-    let folder = workspace::target()?.join("verifiers");
+    judged("foreign verifiers", "verifiers")
+}
+
+/// Has the page of our evidence judged by a browser and by axe.
+fn pages() -> Result<Tally> {
+    if let Err(missing) = setup::pages() {
+        eprintln!("{missing:#}");
+    }
+    judged("pages in a browser", PAGES)
+}
+
+/// Runs the script of a folder of `tests`, which judges what the agent makes.
+fn judged(title: &str, name: &str) -> Result<Tally> {
+    let script = workspace::root()?.join("tests").join(name).join("run.py");
+    let folder = workspace::target()?.join(name);
     let built = build::build_what_can_be(&build::Options { release: false })?;
-    step("foreign verifiers", || {
+    step(title, || {
         let mut verifiers = Command::new("python3");
         verifiers
             .current_dir(workspace::root()?)

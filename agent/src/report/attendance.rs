@@ -133,6 +133,33 @@ const LISTED: usize = 64;
 pub const WORD_BYTES: usize = 512;
 
 impl Attendance {
+    /// What people should know of it, but for the findings: labels and values, the job's words unescaped.
+    #[must_use]
+    pub fn facts(&self) -> Vec<(&'static str, String)> {
+        let mut facts = Vec::new();
+        let words: Vec<String> = self
+            .identity
+            .words()
+            .into_iter()
+            .filter_map(|(name, word)| Some(format!("{name} {}", word?)))
+            .collect();
+        if !words.is_empty() {
+            facts.push(("Said to be", words.join(", ")));
+        }
+        match self.identity.fork {
+            Some(true) => facts.push(("Commits", "of a fork".to_owned())),
+            Some(false) => facts.push(("Commits", "of the repository itself".to_owned())),
+            None => {}
+        }
+        facts.extend(self.runner.clone().map(|runner| ("Runner", runner)));
+        facts.extend(self.grant.clone().map(|grant| ("Granted by", grant)));
+        if self.findings_unlisted > 0 {
+            let more = format!("{} more findings than are listed", self.findings_unlisted);
+            facts.push(("Findings", more));
+        }
+        facts
+    }
+
     /// Adds what was found.
     pub fn note(&mut self, kind: Kind, detail: String) {
         if self.findings.len() >= LISTED {

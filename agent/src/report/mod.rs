@@ -20,23 +20,28 @@ pub mod attested;
 pub mod binding;
 pub mod build;
 pub mod chain;
+pub mod diff;
 pub mod envelope;
 pub mod escape;
 pub mod explain;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod html;
 pub mod image;
 pub mod incident;
+pub mod inquiry;
 pub mod json;
 pub mod news;
 pub mod predicate;
 pub mod run;
+pub mod sarif;
 #[cfg(test)]
 mod schema;
 pub mod seal;
 pub mod signer;
 pub mod sink;
 pub mod statement;
+pub mod summary;
 pub mod sweep;
 pub mod text;
 pub mod verify;
@@ -283,6 +288,20 @@ pub enum Outcome {
     Finished,
 }
 
+impl Outcome {
+    /// In words, after what ended.
+    #[must_use]
+    pub fn words(self) -> String {
+        match self {
+            Self::Exited { code } => format!("exited with {code}"),
+            Self::NotStarted => "could not be started".to_owned(),
+            Self::Signalled { signal } => format!("ended by signal {signal}"),
+            Self::Unknown => "its exit status is unknown".to_owned(),
+            Self::Finished => "its worker ended".to_owned(),
+        }
+    }
+}
+
 /// What the job was allowed to reach.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -482,6 +501,19 @@ pub enum NameVerdict {
     Local,
     /// The answer could not be leased (too many addresses or rules): not given to the job.
     NotLeased,
+}
+
+impl NameVerdict {
+    /// Whether the job was refused the name, or would have been.
+    #[must_use]
+    pub const fn is_refusal(self) -> bool {
+        match self {
+            Self::Denied | Self::WouldDeny | Self::Rebinding | Self::Limited | Self::NotLeased => {
+                true
+            }
+            Self::Allowed | Self::Unsupported | Self::Failed | Self::Local => false,
+        }
+    }
 }
 
 /// A call that is about no destination, or a process that left the job's cgroup.

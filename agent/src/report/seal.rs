@@ -93,6 +93,8 @@ fn media_type(name: &str) -> &'static str {
     match name.split_once('.').map(|(_, suffix)| suffix) {
         Some("sigstore.json") => super::envelope::MEDIA_TYPE,
         Some("json") => "application/json",
+        Some("html") => "text/html",
+        Some("md") => "text/markdown",
         Some("sarif") => "application/sarif+json",
         _ => "application/octet-stream",
     }

@@ -15,17 +15,22 @@ use crate::report::run::{RunReport, text as run_text};
 use crate::report::seal::{self, SealError};
 use crate::report::signer::KeyError;
 use crate::report::sink::SinkError;
-use crate::report::sweep::{SweepReport, sarif, text as sweep_text};
+use crate::report::sweep::{SweepReport, text as sweep_text};
 use crate::report::verify::{AnyReport, VerifyError, parse_report};
 use crate::report::{Report, json, text};
 use crate::sys::dir::Directory;
 use crate::sys::fs;
 
 pub(super) mod check;
+mod evidence;
+pub mod page;
 mod sign;
+pub mod words;
 
 use check::check;
+use page::{HtmlArgs, html};
 use sign::{How, sign};
+use words::{DiffArgs, ExplainArgs, SarifArgs, SummaryArgs};
 
 /// 256 MiB: far above what the ledger's bounds let a report become.
 const MAX_REPORT: u64 = 256 << 20;
@@ -37,6 +42,7 @@ const DEFAULT_WIDTH: usize = 100;
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Exit status:
   0  done, and for `verify`: genuine
+  1  for `explain`: nothing in the report is about that
   2  wrong usage
   3  evidence missing or incomplete
   4  untrusted: not signed with that key
@@ -71,6 +77,10 @@ pub enum Command {
         #[arg(long, value_name = "WHEN", default_value = "auto")]
         color: ColorChoice,
     },
+    /// Make one HTML page of the evidence, which loads nothing, for a reviewer
+    ///
+    /// The page says from which files it was made and whether their signatures were checked.
+    Html(HtmlArgs),
     /// Check, offline, that a key signed the reports of an evidence directory
     Verify {
         /// Evidence directory
@@ -83,12 +93,14 @@ pub enum Command {
         #[arg(long, value_name = "KIND")]
         only: Option<Kind>,
     },
-    /// Print the findings of a secret sweep in SARIF 2.1.0; who signed them is not checked
-    Sarif {
-        /// Evidence directory, or report file
-        #[arg(value_name = "DIR|FILE")]
-        path: PathBuf,
-    },
+    /// Say why something was denied, who tried, and what would allow it; signatures are not checked
+    Explain(ExplainArgs),
+    /// Say what is new, gone or changed from one run to another; signatures are not checked
+    Diff(DiffArgs),
+    /// Print Markdown for a step summary on GitHub, the most important first
+    Summary(SummaryArgs),
+    /// Print denials and findings in SARIF 2.1.0; who signed them is not checked
+    Sarif(SarifArgs),
     /// Sign report files again, into an evidence directory of their own
     ///
     /// For changing to a new key, and for trying verifiers without running a job. The signature
@@ -137,12 +149,26 @@ pub(super) enum Failure {
     File(#[from] fs::FileError),
     #[error(transparent)]
     Key(#[from] KeyError),
+    #[error(
+        "a report file alone has no signatures to check: give its evidence directory, or no key"
+    )]
+    KeyForFile,
     #[error(transparent)]
     Mistakes(#[from] Mistakes),
+    #[error("there is no egress report, and this is about one")]
+    NoEgress,
+    #[error("there is no report of that kind that has results")]
+    NoResults,
+    #[error("`GITHUB_STEP_SUMMARY` is not set: `--github` is for steps of GitHub Actions")]
+    NoStep,
+    #[error("nothing in the report is about `{what}`; it has {denials} denials, numbered from 1")]
+    NotAbout { what: String, denials: usize },
     #[error("to be sealed, there must be one egress report, at most one sweep, and no run report")]
     NotSealable,
     #[error("cannot write to standard output")]
     Output(#[from] io::Error),
+    #[error("cannot make the page")]
+    Page(#[from] askama::Error),
     #[error("`{name}` is not the file that was sealed")]
     Piece { name: String },
     #[error(transparent)]
@@ -159,7 +185,9 @@ impl Failure {
     /// The status that `after_help` documents.
     pub(super) fn status(&self) -> u8 {
         match self {
-            Self::NotSealable | Self::Twice => 2,
+            Self::KeyForFile | Self::NoStep | Self::NotSealable | Self::Twice => 2,
+            Self::NotAbout { .. } => 1,
+            Self::NoEgress | Self::NoResults => 3,
             Self::Verify(VerifyError::Envelope(EnvelopeError::Untrusted { .. }))
             | Self::Seal(SealError::Envelope(EnvelopeError::Untrusted { .. })) => 4,
             Self::Bound { .. }
@@ -172,6 +200,7 @@ impl Failure {
             | Self::Key(_)
             | Self::Mistakes(_)
             | Self::Output(_)
+            | Self::Page(_)
             | Self::Sink(_) => 8,
         }
     }
@@ -208,8 +237,12 @@ impl Args {
                 width,
                 color,
             } => show(&path, only, width, color),
+            Command::Html(args) => html(&args),
             Command::Verify { dir, key, only } => check(&dir, &key, only),
-            Command::Sarif { path } => print_sarif(&path),
+            Command::Explain(args) => words::explain(&args),
+            Command::Diff(args) => words::diff(&args),
+            Command::Summary(args) => words::summary(&args),
+            Command::Sarif(args) => words::sarif(&args),
             Command::Sign {
                 reports,
                 seal,
@@ -265,15 +298,6 @@ fn show_json(path: &Path, only: Option<Kind>) -> Result<(), Failure> {
         None => return Ok(()),
     };
     Ok(output::data(&text)?)
-}
-
-fn print_sarif(path: &Path) -> Result<(), Failure> {
-    for report in find(path, Some(Kind::Sweep))? {
-        if let AnyReport::Sweep(report) = report {
-            output::data(&sarif::render(&report)?)?;
-        }
-    }
-    Ok(())
 }
 
 /// The reports of a directory, that of egress first, or the one of a file. At least one.

@@ -1,5 +1,5 @@
 //! The evidence directory: `egress-report.json`, `secret-sweep.json`, `run.json`, the bundles that
-//! vouch for them, and the seal that says what belongs together.
+//! vouch for them, the seal that says what belongs together, and renderings for people.
 //!
 //! It is opened, checked and locked before the job starts, and written through the same descriptor
 //! afterwards, so that a job that renames, links or replaces the path changes nothing.
@@ -17,7 +17,7 @@ use super::run::RunReport;
 use super::signer::{KeyError, SigningKey};
 use super::statement::{Statement, Subject, sha256_hex};
 use super::sweep::{SARIF_NAME, SweepReport};
-use super::{Report, seal};
+use super::{Report, html, seal, summary};
 use crate::sys::dir::Directory;
 use crate::sys::fs;
 
@@ -31,11 +31,13 @@ use pieces::{Pieces, Signed, SignedStatement, sign};
 pub const BUNDLE_NAME: &str = "egress.sigstore.json";
 
 /// Everything that is written here, in the order in which it is.
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 11] = [
     <Report as Attested>::REPORT_NAME,
     <SweepReport as Attested>::REPORT_NAME,
     <RunReport as Attested>::REPORT_NAME,
     SARIF_NAME,
+    html::NAME,
+    summary::NAME,
     <SweepReport as Attested>::BUNDLE_NAME,
     <RunReport as Attested>::BUNDLE_NAME,
     <Report as Attested>::BUNDLE_NAME,
@@ -263,6 +265,7 @@ impl EvidenceDir {
         let run = RunReport::new(egress, sweep, pieces.digests(), host, next.link.clone());
         let sequence = run.chain.sequence;
         pieces.run = Some(Signed::new(&run, key, artefacts)?);
+        pieces.render((egress, sweep, &run), &key.public().id(), artefacts);
         let statement = Statement::seal(&run, pieces.references(), &key.public().id(), artefacts);
         let seal = sign(&statement, key)?;
         let sha256 = sha256_hex(seal.text.as_bytes());
@@ -287,12 +290,16 @@ impl EvidenceDir {
             sweep,
             run,
             findings,
+            renderings,
         } = pieces;
         for signed in egress.iter().chain(sweep).chain(run) {
             self.publish(signed.report_name, &signed.report)?;
         }
         if let Some(findings) = findings {
             self.publish(SARIF_NAME, findings)?;
+        }
+        for (name, text) in renderings {
+            self.publish(name, text)?;
         }
         for signed in sweep.iter().chain(run).chain(egress) {
             self.publish(signed.bundle_name, &signed.bundle.text)?;

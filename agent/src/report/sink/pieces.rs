@@ -4,12 +4,13 @@
 use super::{SARIF_NAME, SinkError};
 use crate::report::attested::{Attestation, Attested};
 use crate::report::envelope::{Bundle, MAX_PAYLOAD};
-use crate::report::run::FileDigest;
+use crate::report::html::{self, Document, Documents, Trust};
+use crate::report::run::{FileDigest, RunReport};
 use crate::report::seal::Reference;
 use crate::report::signer::SigningKey;
 use crate::report::statement::{Statement, Subject, sha256_hex};
 use crate::report::sweep::{SweepReport, sarif};
-use crate::report::{Report, json};
+use crate::report::{Report, json, summary};
 
 /// All that is written of a job but its seal.
 pub(super) struct Pieces {
@@ -17,6 +18,8 @@ pub(super) struct Pieces {
     pub(super) sweep: Option<Signed>,
     pub(super) run: Option<Signed>,
     pub(super) findings: Option<String>,
+    /// What people read, by the name of its file: never authority.
+    pub(super) renderings: Vec<(&'static str, String)>,
 }
 
 impl Pieces {
@@ -34,7 +37,32 @@ impl Pieces {
             sweep: sweep.transpose()?,
             run: None,
             findings,
+            renderings: Vec::new(),
         })
+    }
+
+    /// Adds the renderings of the reports, of which all must be there. One that fails is left out:
+    /// evidence is not lost for a page.
+    pub(super) fn render(
+        &mut self,
+        (egress, sweep, run): (&Report, Option<&SweepReport>, &RunReport),
+        key_id: &str,
+        artefacts: &[Subject],
+    ) {
+        let documents = Documents {
+            egress: document(self.egress.as_ref(), Some(egress)),
+            sweep: document(self.sweep.as_ref(), sweep),
+            run: document(self.run.as_ref(), Some(run)),
+            images: artefacts,
+            trust: Trust::AtSource {
+                key_id: key_id.to_owned(),
+            },
+            baseline: None,
+        };
+        let mut renderings = Vec::new();
+        renderings.extend(html::render(&documents).ok().map(|page| (html::NAME, page)));
+        renderings.push((summary::NAME, summary::render(&documents, summary::MAX)));
+        self.renderings = renderings;
     }
 
     pub(super) fn signed(&self) -> impl Iterator<Item = &Signed> {
@@ -59,6 +87,8 @@ impl Pieces {
             })
             .collect();
         let findings = self.findings.iter();
+        let renderings = self.renderings.iter();
+        references.extend(renderings.map(|(name, text)| Reference::new(name, text.as_bytes())));
         references.extend(findings.map(|text| Reference::new(SARIF_NAME, text.as_bytes())));
         references
     }
@@ -68,6 +98,12 @@ impl Pieces {
         let lines = signed.chain([seal]).map(|signed| signed.envelope.as_str());
         lines.collect()
     }
+}
+
+fn document<'d, R>(signed: Option<&'d Signed>, report: Option<&'d R>) -> Option<Document<'d, R>> {
+    let file = signed?.report.as_bytes();
+    let report = report?;
+    Some(Document { report, file })
 }
 
 /// A report and its bundle, as they are to be written.

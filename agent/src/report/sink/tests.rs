@@ -141,6 +141,26 @@ fn both_reports_are_written_and_each_bundle_is_about_its_own() {
 }
 
 #[test]
+fn renderings_are_made_from_the_reports_and_sealed_with_them() {
+    let base = tempfile::tempdir().unwrap();
+    let evidence = EvidenceDir::prepare(base.path()).unwrap();
+    let swept = sweep::fixture::report();
+    let written = seal_with(&evidence, &chain(base.path()), Some(&swept)).unwrap();
+    let seal = fs::read(&base.path().join(seal::BUNDLE_NAME), 1 << 20).unwrap();
+    for name in [html::NAME, summary::NAME] {
+        let text = fs::read_to_string(&base.path().join(name), 1 << 20).unwrap();
+        assert_eq!(written.reports.len(), 3);
+        for report in &written.reports {
+            assert!(text.contains(&report.sha256), "{name}");
+        }
+        assert!(text.contains(&written.key_id), "{name}");
+        let key = published_key().public();
+        assert!(seal::covers(&seal, key, name, text.as_bytes()), "{name}");
+        assert!(!seal::covers(&seal, key, name, b"another"), "{name}");
+    }
+}
+
+#[test]
 fn a_name_of_either_report_that_is_taken_stops_both() {
     let state = tempfile::tempdir().unwrap();
     for name in NAMES {

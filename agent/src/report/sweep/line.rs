@@ -33,7 +33,7 @@ fn found(report: &SweepReport) -> String {
 }
 
 /// How many processes were scanned, of those that have something to scan.
-pub(super) fn scanned(report: &SweepReport) -> String {
+pub(in crate::report) fn scanned(report: &SweepReport) -> String {
     let coverage = &report.coverage;
     let seen = coverage.processes.seen;
     let readable = seen.saturating_sub(coverage.nothing_to_read);

@@ -17,14 +17,14 @@ mod coverage;
 mod finding;
 #[cfg(test)]
 pub(crate) mod fixture;
-mod line;
+pub(in crate::report) mod line;
 mod policy;
 mod predicate;
 pub mod sarif;
 mod tables;
 pub mod text;
 mod verdict;
-mod words;
+pub(in crate::report) mod words;
 
 pub use coverage::{
     Coverage, Execs, Held, LastSweep, Processes, Sweep, SweepKind, Undecoded, Unreadable, Why,

@@ -16,31 +16,21 @@ use serde_json::{Value, json};
 use super::finding::{Class, Finding, Severity, Source, SweptProcess};
 use super::{REPORT_NAME, SweepReport, words};
 use crate::report::json;
-use crate::report::predicate::percent_encoded;
-use crate::report::statement::sha256_hex;
-
-/// The schema of what is written here.
-const SCHEMA_URI: &str =
-    "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
-
-/// Results that code scanning takes of one run. Further ones are counted in the run's properties.
-const MAX_RESULTS: usize = 25_000;
-
-/// Locations that code scanning keeps of one result.
-const MAX_LOCATIONS: usize = 100;
-
-/// Characters of a text that are shown. Linux has no longer paths.
-const MAX_TEXT: usize = 4096;
-
-/// What a sentence may hold as it is, besides letters and digits. No brackets, which make links; no
-/// braces, which make placeholders; no markup.
-const PLAIN: &[u8] = b" .,:;()/'=+";
+use crate::report::sarif::{self, MAX_LOCATIONS, MAX_RESULTS, lines_of, name, sentence, text};
 
 /// The findings of a report, whose file is the one that [`json::pretty`] makes of it.
 ///
 /// # Errors
 /// The report has no JSON form.
 pub fn render(report: &SweepReport) -> Result<String, serde_json::Error> {
+    sarif::log(&[run(report)?])
+}
+
+/// The run of a log that is about a sweep.
+///
+/// # Errors
+/// The report has no JSON form.
+pub fn run(report: &SweepReport) -> Result<Value, serde_json::Error> {
     let file = json::pretty(report)?;
     let listed = || report.findings.iter().chain(&report.notes);
     let lines = lines_of(&file, "findings").chain(lines_of(&file, "notes"));
@@ -51,26 +41,22 @@ pub fn render(report: &SweepReport) -> Result<String, serde_json::Error> {
         .map(|(finding, line)| result(report, &rules, finding, line))
         .collect();
     let omitted = listed().count().saturating_sub(results.len());
-    json::pretty(&json!({
-        "$schema": SCHEMA_URI,
-        "version": "2.1.0",
-        "runs": [{
-            "tool": { "driver": {
-                "name": "cordon",
-                "version": text(&report.scanner.version),
-                "rules": rules.values().map(|(_, rule)| rule).collect::<Vec<_>>(),
-            }},
-            "automationDetails": { "id": "cordon/secret-sweep/" },
-            "columnKind": "unicodeCodePoints",
-            "invocations": [invocation(report)],
-            "results": results,
-            "properties": {
-                "verdict": report.came_to(),
-                "expected": report.expected.len(),
-                "resultsOmitted": omitted,
-                "fingerprintKeyId": text(&report.scanner.key_id),
-            },
-        }],
+    Ok(json!({
+        "tool": { "driver": {
+            "name": "cordon",
+            "version": text(&report.scanner.version),
+            "rules": rules.values().map(|(_, rule)| rule).collect::<Vec<_>>(),
+        }},
+        "automationDetails": { "id": "cordon/secret-sweep/" },
+        "columnKind": "unicodeCodePoints",
+        "invocations": [invocation(report)],
+        "results": results,
+        "properties": {
+            "verdict": report.came_to(),
+            "expected": report.expected.len(),
+            "resultsOmitted": omitted,
+            "fingerprintKeyId": text(&report.scanner.key_id),
+        },
     }))
 }
 
@@ -215,20 +201,7 @@ fn identity(finding: &Finding) -> String {
     } = finding;
     // Serialised as a whole, so that no name can be taken for two.
     let place = json!([rule, fingerprint, source, variable, field]).to_string();
-    let digest = sha256_hex(place.as_bytes());
-    format!("{}:1", digest.get(..16).unwrap_or(&digest))
-}
-
-/// The lines, from 1, on which the objects of a list at the top of the report begin. No string of a
-/// JSON file holds a line feed, so none can pretend to be one.
-fn lines_of<'f>(file: &'f str, list: &str) -> impl Iterator<Item = usize> + use<'f> {
-    let head = format!("  \"{list}\": [");
-    let lines = file.lines().zip(1..);
-    lines
-        .skip_while(move |(line, _)| *line != head)
-        .take_while(|(line, _)| *line != "  ],")
-        .filter(|(line, _)| *line == "    {")
-        .map(|(_, number)| number)
+    sarif::identity(&place)
 }
 
 const fn level(severity: Severity) -> &'static str {
@@ -261,33 +234,6 @@ const fn score(class: Class) -> &'static str {
     }
 }
 
-/// A sentence of cordon's, which stays one even if somebody edited the report.
-fn sentence(text: &str) -> String {
-    shown(text, PLAIN)
-}
-
-/// A name of the job's, so that different ones stay different.
-fn name(text: &str) -> String {
-    shown(text, b"/")
-}
-
-/// The beginning of a text, with everything but letters, digits, `-._~` and the `kept` ones encoded.
-fn shown(text: &str, kept: &[u8]) -> String {
-    let mut characters = text.chars();
-    let beginning: String = characters.by_ref().take(MAX_TEXT).collect();
-    let more = if characters.next().is_some() {
-        "..."
-    } else {
-        ""
-    };
-    format!("{}{more}", percent_encoded(&beginning, kept))
-}
-
-/// A word of cordon's.
-fn text(text: &str) -> String {
-    name(text)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -295,9 +241,10 @@ mod tests {
     use super::*;
     use crate::report::escape::tests::HOSTILE;
     use crate::report::fixture::assert_golden;
+    use crate::report::sarif::MAX_TEXT;
     use crate::report::sweep::fixture;
 
-    fn run(report: &SweepReport) -> Value {
+    fn written(report: &SweepReport) -> Value {
         let text = render(report).unwrap();
         let mut sarif: Value = json::parse(text.as_bytes()).unwrap();
         sarif["runs"][0].take()
@@ -325,7 +272,7 @@ mod tests {
 
     #[test]
     fn findings_and_notes_are_results_and_what_is_expected_is_none() {
-        let run = run(&fixture::report());
+        let run = written(&fixture::report());
         let levels: Vec<_> = run["results"]
             .as_array()
             .unwrap()
@@ -341,7 +288,7 @@ mod tests {
         let report = fixture::report();
         let file = json::pretty(&report).unwrap();
         let lines: Vec<_> = file.lines().collect();
-        let run = run(&report);
+        let run = written(&report);
         for result in run["results"].as_array().unwrap() {
             let region = &result["locations"][0]["physicalLocation"]["region"];
             let line = usize::try_from(region["startLine"].as_u64().unwrap()).unwrap();
@@ -360,7 +307,7 @@ mod tests {
             finding.processes.clear();
         }
         let prints = |report: &SweepReport| -> Vec<Value> {
-            let run = run(report);
+            let run = written(report);
             let results = run["results"].as_array().unwrap().iter();
             results
                 .map(|result| result["partialFingerprints"].clone())
@@ -374,7 +321,7 @@ mod tests {
     #[test]
     fn words_of_the_job_make_no_links_placeholders_or_markup() {
         let words = "[here](http://evil.example) {0} <b>`x`</b> *y* \\ \u{1b}[2J";
-        let run = run(&fixture::report_saying(words));
+        let run = written(&fixture::report_saying(words));
         let mut texts = vec![];
         strings(&run["results"], &mut texts);
         strings(&run["tool"], &mut texts);
@@ -402,7 +349,7 @@ mod tests {
                     .all(|byte| byte == b'\n' || (0x20..0x7f).contains(&byte))
             );
             let mut texts = vec![];
-            strings(&run(&fixture::report_saying(words)), &mut texts);
+            strings(&written(&fixture::report_saying(words)), &mut texts);
             for text in texts {
                 assert!(
                     !text.contains(crate::report::escape::tests::is_harmful),
@@ -422,7 +369,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_word_gives_the_same_document(words in any::<String>()) {
-            let run = run(&fixture::report_saying(&words));
+            let run = written(&fixture::report_saying(&words));
             prop_assert_eq!(run["results"].as_array().unwrap().len(), 3);
             for result in run["results"].as_array().unwrap() {
                 prop_assert!(result["ruleIndex"].is_u64());

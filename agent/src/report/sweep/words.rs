@@ -6,7 +6,7 @@ use super::verdict::Gap;
 use crate::report::text::quantity::count;
 
 /// What was not looked into, in a clause.
-pub(super) fn gap(gap: Gap) -> String {
+pub(in crate::report) fn gap(gap: Gap) -> String {
     match gap {
         Gap::Interrupted(times) => format!(
             "sweeping was interrupted {}: cordon was killed, and what it had found is not here",
@@ -39,7 +39,7 @@ pub(super) fn gap(gap: Gap) -> String {
 }
 
 /// Why processes could not be read, in words that follow their number.
-pub(super) const fn unreadable(why: Why) -> &'static str {
+pub(in crate::report) const fn unreadable(why: Why) -> &'static str {
     match why {
         Why::Vanished => "gone before being read",
         Why::Refused => "refused by the kernel",
@@ -48,7 +48,7 @@ pub(super) const fn unreadable(why: Why) -> &'static str {
 }
 
 /// What a sweep was for.
-pub(super) const fn sweep(kind: SweepKind) -> &'static str {
+pub(in crate::report) const fn sweep(kind: SweepKind) -> &'static str {
     match kind {
         SweepKind::Start => "at the start",
         SweepKind::Interval => "at the interval",
@@ -59,7 +59,7 @@ pub(super) const fn sweep(kind: SweepKind) -> &'static str {
 }
 
 /// A severity, as lists show it.
-pub(super) const fn severity(severity: Severity) -> &'static str {
+pub(in crate::report) const fn severity(severity: Severity) -> &'static str {
     match severity {
         Severity::Violation => "VIOLATION",
         Severity::Warning => "WARNING",
@@ -69,7 +69,7 @@ pub(super) const fn severity(severity: Severity) -> &'static str {
 }
 
 /// What a class is.
-pub(super) const fn class(class: Class) -> &'static str {
+pub(in crate::report) const fn class(class: Class) -> &'static str {
     match class {
         Class::JobToken => "the platform's token of this job",
         Class::ShortLived => "short-lived, from an identity provider",
@@ -82,7 +82,7 @@ pub(super) const fn class(class: Class) -> &'static str {
 }
 
 /// What to do about a credential of a class that is where it should not be, in sentences.
-pub(super) const fn advice(class: Class) -> &'static str {
+pub(in crate::report) const fn advice(class: Class) -> &'static str {
     match class {
         Class::JobToken => {
             "Give it only to the programs that need it, in the environment, where the platform puts it."
@@ -109,7 +109,7 @@ pub(super) const fn advice(class: Class) -> &'static str {
 }
 
 /// A name or why there is none; `show` makes a name safe for whoever reads it.
-pub(super) fn variable(variable: &Variable, show: impl Fn(&str) -> String) -> String {
+pub(in crate::report) fn variable(variable: &Variable, show: impl Fn(&str) -> String) -> String {
     match variable {
         Variable::None => String::new(),
         Variable::Named { name } => show(name),
@@ -119,7 +119,7 @@ pub(super) fn variable(variable: &Variable, show: impl Fn(&str) -> String) -> St
 }
 
 /// Where in a process it was, in a phrase; `show` makes a name safe for whoever reads it.
-pub(super) fn place(finding: &Finding, show: impl Fn(&str) -> String) -> String {
+pub(in crate::report) fn place(finding: &Finding, show: impl Fn(&str) -> String) -> String {
     let Finding {
         source,
         entry,

@@ -68,7 +68,7 @@ impl Page {
     }
 
     pub(in crate::report) fn into_text(self) -> String {
-        self.text
+        inert(self.text)
     }
 
     pub(in crate::report) fn gap(&mut self) {
@@ -78,6 +78,12 @@ impl Page {
     /// Text from the left edge.
     pub(in crate::report) fn line(&mut self, tone: Tone, text: &str) {
         self.hang("", "", tone, text);
+    }
+
+    /// Text that is there to be copied: it keeps its line, however long.
+    pub(in crate::report) fn unwrapped(&mut self, text: &str) {
+        self.text.push_str(text);
+        self.end_line();
     }
 
     /// A label and its value.
@@ -239,6 +245,35 @@ impl Column {
     }
 }
 
+/// The same text, in which no line is a command to the runner of a CI job that logs it: those begin
+/// with `::`, a word and another `::`, wherever the line begins, or hold `##[`.
+fn inert(text: String) -> String {
+    let commands = |line: &str| {
+        // A runner that strips colours would find one behind them.
+        let line = line.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{1b}');
+        let coloured = line.strip_prefix('[').and_then(|rest| rest.split_once('m'));
+        let word = coloured.map_or(line, |(_, rest)| rest).strip_prefix("::");
+        word.is_some_and(|word| {
+            word.starts_with(|c: char| c.is_ascii_alphabetic()) && word.contains("::")
+        })
+    };
+    if !text.contains("##[") && !text.lines().any(commands) {
+        return text;
+    }
+    let mut safe = String::with_capacity(text.len());
+    for line in text.lines() {
+        let line = line.replace("##[", "##\\u{5b}");
+        let line = if commands(&line) {
+            line.replacen("::", "\\u{3a}:", 1)
+        } else {
+            line
+        };
+        safe.push_str(&line);
+        safe.push('\n');
+    }
+    safe
+}
+
 /// Columns of a terminal that the text takes.
 pub(in crate::report) fn columns(text: &str) -> usize {
     text.chars().map(columns_of).fold(0, usize::saturating_add)
@@ -309,6 +344,25 @@ mod tests {
         let mut page = Page::new(width, false);
         page.table(&table(cell));
         page.into_text()
+    }
+
+    #[test]
+    fn no_line_commands_the_runner_that_logs_it() {
+        let mut page = Page::new(60, true);
+        for line in ["::error::x", "##[error]x", "::1 and ::2", "2001:db8::1"] {
+            page.line(Tone::Bad, line);
+        }
+        page.item(&format!("{} ::add-mask::x", "y".repeat(44)));
+        let text = page.into_text();
+        assert!(
+            text.contains("\\u{3a}:error::x") && text.contains("##\\u{5b}error]x"),
+            "{text}"
+        );
+        assert!(text.contains("\\u{3a}:add-mask::x"), "{text}");
+        assert!(
+            text.contains("m::1 and ::2") && text.contains("2001:db8::1"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -122,7 +122,7 @@ fn changed(change: &Change) -> String {
     )
 }
 
-fn happened(met: &Met) -> String {
+pub(in crate::report) fn happened(met: &Met) -> String {
     match met.kind {
         Kind::OutOfMemory => format!(
             "no memory was left: the kernel killed {}",

@@ -7,7 +7,7 @@
 //! what a word says.
 
 pub(super) mod layout;
-mod limits;
+pub(super) mod limits;
 pub(super) mod quantity;
 pub(super) mod tables;
 
@@ -15,7 +15,7 @@ use layout::{Page, Tone};
 use quantity::{bytes, count, duration, time};
 
 use super::escape::escape;
-use super::{Coverage, Interruption, Losses, Outcome, Platform, Report, ReportMode};
+use super::{Coverage, Interruption, Losses, Platform, Report, ReportMode};
 
 /// The report as text of at most `width` columns (but not below 40); remedies, which are there to
 /// be copied, keep their lines.
@@ -155,7 +155,7 @@ fn facts(page: &mut Page, report: &Report) {
         "{} with {}, {}",
         escape(&job.command),
         count(job.arguments as u64, "argument"),
-        outcome(job.outcome)
+        job.outcome.words()
     );
     page.fact("Command", Tone::Plain, &command);
     if job.survivors > 0 {
@@ -169,6 +169,20 @@ fn facts(page: &mut Page, report: &Report) {
         duration(job.started, job.finished)
     );
     page.fact("Ran", Tone::Plain, &ran);
+    if let Some(attendance) = &report.job.attendance {
+        for (label, value) in attendance.facts() {
+            page.fact(label, Tone::Plain, &escape(&value));
+        }
+        for finding in &attendance.findings {
+            let what = format!(
+                "{} at {}: {}",
+                finding.kind.word(),
+                finding.at,
+                finding.detail
+            );
+            page.fact("Not as it should be", Tone::Bad, &escape(&what));
+        }
+    }
     let policy = &report.policy;
     let rules = count(policy.rules.len() as u64, "rule");
     page.fact(
@@ -180,16 +194,6 @@ fn facts(page: &mut Page, report: &Report) {
         let (name, source) = (escape(&profile.name), escape(&profile.source));
         let sha256 = escape(&profile.sha256);
         page.item(&format!("profile {name} from {source}, sha256 {sha256}"));
-    }
-}
-
-fn outcome(outcome: Outcome) -> String {
-    match outcome {
-        Outcome::Exited { code } => format!("exited with {code}"),
-        Outcome::NotStarted => "could not be started".into(),
-        Outcome::Signalled { signal } => format!("ended by signal {signal}"),
-        Outcome::Unknown => "its exit status is unknown".into(),
-        Outcome::Finished => "its worker ended".into(),
     }
 }
 
