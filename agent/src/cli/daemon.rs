@@ -27,13 +27,13 @@ Exit status:
 /// Arguments of `cordon daemon`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = ABOUT)]
-pub struct Args {}
+pub struct Args;
 
 impl Args {
     /// Runs the daemon.
     #[must_use]
     pub fn run(self, config: Option<&Path>) -> ExitCode {
-        let Self {} = self;
+        let Self = self;
         let settings = match Settings::load(config) {
             Ok(settings) => settings,
             Err(error) => {
@@ -72,13 +72,13 @@ fn status_of(error: &DaemonError) -> u8 {
 
 /// Arguments of `cordon reload`.
 #[derive(clap::Args, Debug)]
-pub struct ReloadArgs {}
+pub struct ReloadArgs;
 
 impl ReloadArgs {
     /// Has the daemon read its settings again.
     #[must_use]
     pub fn run(self, config: Option<&Path>) -> ExitCode {
-        let Self {} = self;
+        let Self = self;
         job::ask(config, async |client| {
             let Done { done } = client.post("/v1/reload", &()).await?;
             Ok(deliver(&format!("{done}\n"), ExitCode::SUCCESS))

@@ -1,5 +1,6 @@
 //! `cordon job`: what runners, their hooks and people ask the daemon.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -410,36 +411,36 @@ fn who(own: &Own) -> String {
         let error = error
             .as_ref()
             .map_or_else(String::new, |error| format!(": {}", escape(error)));
-        text.push_str(&format!(
-            "cordon: its control plane is {}, policy {}{error}\n",
-            word(*state),
-            escape(policy)
-        ));
+        let (state, policy) = (word(*state), escape(policy));
+        let line = format!("cordon: its control plane is {state}, policy {policy}{error}\n");
+        text.push_str(&line);
     }
     text
+}
+
+fn or_none(word: Option<&str>) -> Cow<'_, str> {
+    escape(word.unwrap_or("-"))
+}
+
+fn row([id, state, repository, policy, unit]: [&str; 5]) -> String {
+    format!("{id:<13} {state:<9} {repository:<24} {policy:<20} {unit}\n")
 }
 
 fn table(jobs: &[JobStatus]) -> String {
     if jobs.is_empty() {
         return "no jobs\n".to_owned();
     }
-    let mut text = format!(
-        "{:<13} {:<9} {:<24} {:<20} {}\n",
-        "JOB", "STATE", "REPOSITORY", "POLICY", "RUNNER"
-    );
-    for job in jobs {
-        let repository = job.identity.repository.as_deref().unwrap_or("-");
-        let unit = job.unit.as_deref().unwrap_or("-");
-        text.push_str(&format!(
-            "{:<13} {:<9} {:<24} {:<20} {}\n",
-            job.id,
+    let head = row(["JOB", "STATE", "REPOSITORY", "POLICY", "RUNNER"]);
+    let rows = jobs.iter().map(|job| {
+        row([
+            &job.id,
             word(job.state),
-            escape(repository),
-            escape(&job.policy),
-            escape(unit)
-        ));
-    }
-    text
+            &or_none(job.identity.repository.as_deref()),
+            &escape(&job.policy),
+            &or_none(job.unit.as_deref()),
+        ])
+    });
+    std::iter::once(head).chain(rows).collect()
 }
 
 /// One line of what happens.

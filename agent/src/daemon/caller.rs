@@ -126,11 +126,11 @@ impl Caller {
     pub fn may(&self, action: &Action<'_>) -> Result<(), Denied> {
         let runs = |unit: &str, target: &Target<'_>| target.unit == Some(unit);
         let allowed = match (self, action) {
-            (_, Action::Describe | Action::Own) => true,
-            (Self::Owner, Action::Announce(_)) => false,
-            (Self::Owner, _) => true,
-            (Self::Observer { .. }, Action::List | Action::Watch(_)) => true,
-            (Self::Runner { .. }, Action::Start) => true,
+            // Who is outside has nothing to announce: they say that it is over.
+            (Self::Owner, action) => !matches!(action, Action::Announce(_)),
+            (_, Action::Describe | Action::Own)
+            | (Self::Observer { .. }, Action::List | Action::Watch(_))
+            | (Self::Runner { .. }, Action::Start) => true,
             (
                 Self::Runner { unit },
                 Action::Watch(target) | Action::Finish(target) | Action::Attach(target),
@@ -237,7 +237,7 @@ mod tests {
         (0u8..10, Just(own))
     }
 
-    fn action<'a>(number: u8, target: Target<'a>) -> Action<'a> {
+    fn action(number: u8, target: Target<'_>) -> Action<'_> {
         match number {
             0 => Action::Describe,
             1 => Action::List,

@@ -217,8 +217,8 @@ impl Jobs {
         };
         let terms = self.terms(settings, &id, policy, ruleset, subjects, &attendance)?;
         let entry = Entry {
-            grant,
             identity,
+            grant,
             ..entry(&id, name, &terms)
         };
         Ok(Launch {

@@ -9,6 +9,10 @@
     clippy::future_not_send,
     reason = "the daemon's own work has one thread"
 )]
+#![expect(
+    clippy::significant_drop_tightening,
+    reason = "the table is held as long as what was read of it counts"
+)]
 
 pub mod api;
 pub mod caller;
@@ -291,7 +295,8 @@ impl Daemon {
     /// Until somebody says that it is enough.
     async fn watch(self: &Arc<Self>, signals: &mut Signals) -> Result<(), DaemonError> {
         let mut look = interval(LOOK_EVERY);
-        let mut alive = interval(sd_notify::watchdog_enabled().map_or(PATIENCE, |time| time / 3));
+        let mut alive =
+            interval(sd_notify::watchdog_enabled().map_or(PATIENCE, |time| time.mul_f64(0.3)));
         loop {
             tokio::select! {
                 _ = look.tick() => self.look()?,

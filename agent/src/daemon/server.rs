@@ -23,7 +23,7 @@ const CONNECTIONS: usize = 64;
 /// How long a request may take to be sent.
 const HEADERS: Duration = Duration::from_secs(5);
 /// How long a connection may last that watches nothing. A start waits for its proof.
-const WHOLE: Duration = Duration::from_secs(60);
+const WHOLE: Duration = Duration::from_mins(1);
 /// Bytes of the header of a request.
 const HEADER_BYTES: usize = 16 << 10;
 /// The group whose members may connect.

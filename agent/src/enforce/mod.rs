@@ -338,8 +338,11 @@ impl Host {
     pub fn units(&self) -> Result<Vec<Cgroup>, EnforceError> {
         let children = self.slice.children()?;
         let foreign = |cgroup: &Cgroup| {
-            let name = cgroup.name();
-            !name.starts_with(JOB_PREFIX) && !name.ends_with(".slice")
+            let is_slice = cgroup
+                .path()
+                .extension()
+                .is_some_and(|kind| kind == "slice");
+            !is_slice && !cgroup.name().starts_with(JOB_PREFIX)
         };
         Ok(children.into_iter().filter(foreign).collect())
     }

@@ -209,7 +209,7 @@ impl Inbox {
     }
 
     /// What was found about the job's end, after so many programs.
-    fn look_back(&mut self, life: &Life, executed: u64) -> Attendance {
+    fn look_back(&self, life: &Life, executed: u64) -> Attendance {
         match (&self.announced, life) {
             (None, Life::Worker(_)) => self.note(
                 Kind::NoFinish,
@@ -283,7 +283,16 @@ async fn run_job(
         Whose::Worker { id, .. } | Whose::Open { id, .. } => host.place(id)?,
     };
     place.parent = whose.parent();
-    let over = in_place(terms, whose, inbox, (&mut host, &place), begun, tell).await;
+    // On the heap: it is the whole life of a job.
+    let over = Box::pin(in_place(
+        terms,
+        whose,
+        inbox,
+        (&mut host, &place),
+        begun,
+        tell,
+    ))
+    .await;
     if matches!(over, Ok(Over::Left)) {
         return over;
     }
@@ -345,7 +354,7 @@ async fn in_place(
         left.map_err(RunError::Watch)?;
         return Ok(Over::Left);
     }
-    end(
+    Box::pin(end(
         terms,
         &mut job,
         armed,
@@ -353,7 +362,7 @@ async fn in_place(
         (inbox, &life),
         started,
         tell,
-    )
+    ))
     .await
 }
 
@@ -426,7 +435,7 @@ impl Watch {
         let limited = self
             .limiting
             .as_ref()
-            .map_or_else(Limited::default, |limiting| limiting.limited());
+            .map_or_else(Limited::default, super::limiting::Limiting::limited);
         let moved = if process.is_still() {
             super::attach::attach(host, place, &limited, &from, process.pid)
                 .map_err(|error| crate::enforce::chain(&error))

@@ -1,7 +1,5 @@
 //! How long a job lasts that is not one command of cordon's, and who has a say in it.
 
-#![expect(clippy::future_not_send, reason = "one job, one thread")]
-
 use std::io;
 
 use super::attended::Attach;

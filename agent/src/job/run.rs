@@ -242,7 +242,8 @@ async fn run_job(request: &Request, tell: Tell<'_>) -> Result<Ended, RunError> {
     let mut host = Host::open(&terms.config.host)?;
     resume::end_orphans(&mut host, &terms.config, &terms.key, tell).await;
     let place = host.place(JobId::random()?.as_str())?;
-    let ended = run_placed(request, &mut host, &place, &mut signals, tell).await;
+    // On the heap: it is the whole life of a job.
+    let ended = Box::pin(run_placed(request, &mut host, &place, &mut signals, tell)).await;
     let retired = host.retire(place);
     match (ended, retired) {
         (Ok(mut ended), retired) => {
@@ -512,15 +513,14 @@ pub(super) fn build_report(
 }
 
 pub(crate) fn platform(object_sha256: String) -> Result<Platform, Box<dyn std::error::Error>> {
-    let system = nix::sys::utsname::uname()?;
     // Of one process it stays the same, and hashing takes longer than most of what a job needs.
     static AGENT: OnceLock<String> = OnceLock::new();
-    let agent_sha256 = match AGENT.get() {
-        Some(known) => known.clone(),
-        None => {
-            let found = object::hex(&fs::sha256(Path::new("/proc/self/exe"))?);
-            AGENT.get_or_init(|| found).clone()
-        }
+    let system = nix::sys::utsname::uname()?;
+    let agent_sha256 = if let Some(known) = AGENT.get() {
+        known.clone()
+    } else {
+        let found = object::hex(&fs::sha256(Path::new("/proc/self/exe"))?);
+        AGENT.get_or_init(|| found).clone()
     };
     Ok(Platform {
         kernel: system.release().to_string_lossy().into_owned(),

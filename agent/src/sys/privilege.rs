@@ -39,7 +39,7 @@ const WITHHELD: [Capability; 12] = [
     Capability::CAP_SYS_RESOURCE,
 ];
 
-/// [`WITHHELD`] as bits of a capability set.
+/// What no process of a job keeps, as bits of a capability set.
 #[must_use]
 pub fn withheld_bits() -> u64 {
     WITHHELD

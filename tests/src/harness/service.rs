@@ -1,6 +1,11 @@
 //! A daemon in a world, and runners of a CI system for it: the process tree, environment and hook calls of a real
 //! one, played by shells with the names of its programs.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "what is not there is null, or fails the story"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -30,7 +30,7 @@ use crate::job::attended::Order;
 use crate::report::attendance::Kind;
 use crate::report::escape::escape;
 
-/// The description of all this, OpenAPI 3.1.
+/// The description of all this, in the form of `OpenAPI` 3.1.
 pub const OPENAPI: &str = include_str!("openapi.json");
 
 /// Every path with its methods, as in [`OPENAPI`].
@@ -420,10 +420,10 @@ impl hyper::body::Body for Lines {
 
     fn poll_frame(
         mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
+        cx: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         self.0
-            .poll_recv(context)
+            .poll_recv(cx)
             .map(|line| line.map(|line| Ok(Frame::data(line))))
     }
 }

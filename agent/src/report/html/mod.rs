@@ -3,7 +3,7 @@
 //! The page is a rendering and never authority: its first lines say from which files it was made,
 //! and whether anybody looked at their signatures.
 //!
-//! **Invariants**: what a job can choose reaches the page only through [`shown::Shown`]; lists have
+//! **Invariants**: what a job can choose reaches the page only through `shown::Shown`; lists have
 //! bounds, and say how much they leave out; the same documents give the same bytes.
 
 use askama::Template as _;

@@ -324,7 +324,7 @@ pub(super) mod tests {
     #[test]
     fn an_interruption_stands_in_the_first_lines() {
         let mut report = fixture::report();
-        report.job.outcome = Outcome::Unknown;
+        report.job.outcome = crate::report::Outcome::Unknown;
         report.interruptions.push(Interruption {
             from: Some("2026-11-22T08:15:10Z".parse().unwrap()),
             to: "2026-11-22T08:15:40Z".parse().unwrap(),

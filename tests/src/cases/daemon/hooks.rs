@@ -1,5 +1,10 @@
 //! Hooks: what is refused stays enforced, and a hook that is skipped, hijacked or called too early is found.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "what is not there is null, or fails the story"
+)]
+
 use anyhow::{Context as _, Result, ensure};
 use cordon::report::Attendance;
 use cordon::report::attendance::Kind;

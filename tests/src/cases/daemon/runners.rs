@@ -1,5 +1,10 @@
 //! Runners and their jobs, when all goes as it should, and when nothing was set up.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "what is not there is null, or fails the story"
+)]
+
 use anyhow::{Context as _, Result, ensure};
 use cordon::report::Outcome as JobOutcome;
 
