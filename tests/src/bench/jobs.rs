@@ -31,7 +31,9 @@ pub(super) fn run(environment: &Environment, rounds: u16) -> Result<()> {
     let service = Service::start(&world, "")?;
     let daemon = service.running()?.id();
     let (resident, processor) = (memory::resident(daemon)?, idle(daemon)?);
-    println!("the daemon without jobs: {resident:.1} MiB resident, {processor:.3} % of a processor");
+    println!(
+        "the daemon without jobs: {resident:.1} MiB resident, {processor:.3} % of a processor"
+    );
     println!("\njobs of one rule, without processes, asked for one after another over the socket");
     println!(
         "  {:>9} {:>13} {:>13} {:>13} {:>13} {:>11} {:>11}",
@@ -40,14 +42,28 @@ pub(super) fn run(environment: &Environment, rounds: u16) -> Result<()> {
     for size in SIZES {
         let (mut starts, mut ends) = (Vec::new(), Vec::new());
         let (mut resident, mut processor) = (0.0, 0.0);
-        let times = if size == 1 { usize::from(rounds) * 4 } else { 1 };
+        let times = if size == 1 {
+            usize::from(rounds) * 4
+        } else {
+            1
+        };
         for _ in 0..times {
             let mut ids = Vec::new();
             for _ in 0..size {
                 let begun = Instant::now();
-                let job = ask(&service, "POST", "/v1/jobs", r#"{"profiles":["app"],"processes":"none"}"#)?;
+                let job = ask(
+                    &service,
+                    "POST",
+                    "/v1/jobs",
+                    r#"{"profiles":["app"],"processes":"none"}"#,
+                )?;
                 starts.push(begun.elapsed().as_secs_f64() * 1e3);
-                ids.push(job["id"].as_str().with_context(|| job.to_string())?.to_owned());
+                ids.push(
+                    job["id"]
+                        .as_str()
+                        .with_context(|| job.to_string())?
+                        .to_owned(),
+                );
             }
             resident = memory::resident(daemon)?;
             if processor == 0.0 {
@@ -83,7 +99,10 @@ pub(super) fn run(environment: &Environment, rounds: u16) -> Result<()> {
         service.cordon(&["run", "--", "true"])?.expect_status(0)?;
         runs.push(begun.elapsed().as_secs_f64() * 1e3);
     }
-    println!("\n`cordon run -- true`, beside the daemon: p50 {:.0} ms", median(&sorted(runs)));
+    println!(
+        "\n`cordon run -- true`, beside the daemon: p50 {:.0} ms",
+        median(&sorted(runs))
+    );
     println!("an end is measured to its sealed evidence");
     Ok(())
 }
