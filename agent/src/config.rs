@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::admission::{Grants, read_grants, read_runners};
+use crate::admission::{self, Grants, read_grants, read_runners};
 use crate::dns::WildcardLimits;
 use crate::limits::estimate::{MILLION, Rates, parse_decimal};
 use crate::policy::diagnostic::SourceText;
@@ -74,12 +74,14 @@ const ESTIMATE: Schema = Schema {
 
 /// Each table of the settings with its keys, under the name it has in the file; the root has none.
 /// What documents the settings is compared with it.
-pub const TABLES: [(&str, &[&str]); 5] = [
+pub const TABLES: [(&str, &[&str]); 7] = [
     ("", ROOT.keys),
     ("host", HOST.keys),
     ("dns", DNS.keys),
     ("secrets", SECRETS.keys),
     ("estimate", ESTIMATE.keys),
+    ("runner", admission::RUNNER.keys),
+    ("grant", admission::GRANT.keys),
 ];
 
 /// The settings of a host.

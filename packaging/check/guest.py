@@ -5,6 +5,7 @@ Started by `check.service` in an emulated guest that has nothing else; `/check/o
 whose BPF object is another one, `/check/new.deb` the one that is checked.
 """
 
+import grp
 import os
 import re
 import subprocess
@@ -12,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from tally import Skip, check, closing, expect, run
+from tally import check, closing, expect, run
 
 SLICE = Path("/sys/fs/cgroup/cordon.slice")
 PINS = Path("/sys/fs/bpf/cordon")
@@ -59,10 +60,20 @@ def service(kind, *command):
         f"[Service]\nType={kind}\nExecStart=\nExecStart={' '.join(command)}\nRestart=no\nWatchdogSec=0\n"
         "StandardOutput=file:/run/service.out\nStandardError=inherit\n"
     )
+    run("systemctl", "stop", "cordon.service")
     run("systemctl", "daemon-reload")
     run("systemctl", "reset-failed", "cordon.service", status=None)
     run("systemctl", "start", "cordon.service", status=None)
     return Path("/run/service.out").read_text()
+
+
+def daemon_again():
+    """The service is itself again."""
+    run("systemctl", "stop", "cordon.service")
+    OVERRIDE.unlink()
+    run("systemctl", "daemon-reload")
+    run("systemctl", "reset-failed", "cordon.service", status=None)
+    run("systemctl", "start", "cordon.service")
 
 
 class Life:
@@ -87,10 +98,17 @@ class Life:
         expect(run("systemctl", "is-enabled", "cordon.service").strip() == "enabled", "not enabled")
 
     def daemon(self):
-        if not re.search(r"^  daemon\b", run("cordon", "--help"), re.M):
-            raise Skip("this cordon has no command `daemon`")
-        run("systemctl", "is-active", "cordon.service")
+        status = run("systemctl", "status", "--no-pager", "cordon.service", status=None)
+        expect("Active: active (running)" in status, status)
         run("systemctl", "reload", "cordon.service")
+        time.sleep(2)
+        run("systemctl", "is-active", "cordon.service")
+        socket = os.stat("/run/cordon/cordon.sock")
+        expect(oct(socket.st_mode & 0o777) == "0o660", oct(socket.st_mode))
+        expect(grp.getgrgid(socket.st_gid).gr_name == "cordon", socket.st_gid)
+        # Longer than the watchdog waits.
+        time.sleep(35)
+        expect("NRestarts=0" in run("systemctl", "show", "--property=NRestarts", "cordon.service"), "it was restarted")
         run("systemctl", "is-active", "cordon.service")
 
     def controllers(self):
@@ -102,6 +120,7 @@ class Life:
         said = service("oneshot", "/usr/bin/cordon", "doctor")
         wrong = {match.strip() for match in re.findall(r"^  (?:does not work|could not tell)  (.{23})", said, re.M)}
         expect("works          BPF LSM" in said and wrong <= NOT_NEEDED, said)
+        daemon_again()
 
     def limits(self):
         self.job = Job()
@@ -124,6 +143,7 @@ class Life:
         expect("replaced" in said, said)
         expect("that of this cordon" in run("cordon", "host", "status"), said)
         expect(self.job.limits() == before and self.job.cordon.poll() is None, self.job.limits())
+        run("systemctl", "is-active", "cordon.service")
 
     def refused(self):
         said = run("dpkg", "--remove", "cordon", status=1)
@@ -136,6 +156,7 @@ class Life:
         expect(any(PINS.iterdir()), "nothing is pinned")
 
     def resume(self):
+        run("systemctl", "stop", "cordon.service")
         job = Job()
         job.cordon.kill()
         job.cordon.wait()
@@ -149,8 +170,10 @@ class Life:
         while "has ended" not in Path("/run/service.out").read_text():
             expect(time.monotonic() < deadline, Path("/run/service.out").read_text())
             time.sleep(0.5)
-        [folder] = [path.parent for path in Path("/var/lib/cordon/evidence").rglob("seal.sigstore.json") if "INTERRUPTED" in run("cordon", "report", "show", str(path.parent))]
+        folders = [seal.parent for seal in Path("/var/lib/cordon/evidence").rglob("seal.sigstore.json")]
+        [folder] = [folder for folder in folders if "INTERRUPTED" in run("cordon", "report", "show", str(folder))]
         run("cordon", "report", "verify", str(folder), "--key", "/var/lib/cordon/keys/report.pem.pub")
+        daemon_again()
 
     def runner(self):
         # Outside of the slice the address answers: nobody listens, and that is said.
@@ -161,6 +184,8 @@ class Life:
         folder.mkdir()
         (folder / "cordon.conf").write_text(Path(EXAMPLE).read_text())
         run("systemctl", "daemon-reload")
+        Path("/etc/cordon/config.toml").write_text('[[runner]]\nunit = "runner.service"\n')
+        run("systemctl", "reload", "cordon.service")
         # systemd moves a process into its cgroup from both sides. Where the process itself is the later one, it
         # is in the slice already, and the LSM programs refuse it to write there: then it was not started.
         for attempt in range(1, 21):

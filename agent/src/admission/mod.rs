@@ -14,7 +14,7 @@ mod read;
 use std::fmt;
 
 pub use self::pattern::Pattern;
-pub(crate) use self::read::{read_grants, read_runners};
+pub(crate) use self::read::{GRANT, RUNNER, read_grants, read_runners};
 use crate::report::attendance::Identity;
 
 /// A runner service: what it may reach between jobs, and what its jobs are.

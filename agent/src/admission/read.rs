@@ -9,13 +9,13 @@ use crate::policy::{Mistake, is_profile_name};
 /// Runners or grants of one host.
 const MOST: usize = 1024;
 
-const RUNNER: Schema = Schema {
+pub(crate) const RUNNER: Schema = Schema {
     what: "a `[[runner]]`",
     keys: &["unit", "control_plane", "worker"],
     later: &[],
 };
 
-const GRANT: Schema = Schema {
+pub(crate) const GRANT: Schema = Schema {
     what: "a `[[grant]]`",
     keys: &[
         "runner",

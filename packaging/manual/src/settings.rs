@@ -39,6 +39,18 @@ pub(crate) const TABLES: &[Table] = &[
                 default: Default::Otherwise,
                 about: "What energy, carbon and cost of a job are estimated with.",
             },
+            Key {
+                name: "runner",
+                value: "",
+                default: Default::Otherwise,
+                about: "Services of runners, for the daemon: tables `[[runner]]`.",
+            },
+            Key {
+                name: "grant",
+                value: "",
+                default: Default::Otherwise,
+                about: "Which of their jobs may have which profiles: tables `[[grant]]`.",
+            },
         ],
     },
     Table {
@@ -213,6 +225,92 @@ pub(crate) const TABLES: &[Table] = &[
             },
         ],
     },
+    Table {
+        name: "runner",
+        header: "[[runner]]",
+        about: "A service of a runner in `cordon.slice`. A unit there that no table is for reaches nothing. Patterns: `*` is anything but a slash, `**` is anything.",
+        keys: &[
+            Key {
+                name: "unit",
+                value: "\"actions.runner.*.service\"",
+                default: Default::Required,
+                about: "Names of units, as a pattern.",
+            },
+            Key {
+                name: "control_plane",
+                value: "[\"github-actions\"]",
+                default: Default::Otherwise,
+                about: "Profiles of the runner itself, by name; its jobs have them too. Without it, nothing.",
+            },
+            Key {
+                name: "worker",
+                value: "\"Runner.Worker\"",
+                default: Default::Otherwise,
+                about: "The program whose process tree is a job. Without it, the parent of the hook.",
+            },
+        ],
+    },
+    Table {
+        name: "grant",
+        header: "[[grant]]",
+        about: "What a job may have. The first that is for a job decides; what none is for is refused. What is left out stands for all.",
+        keys: &[
+            Key {
+                name: "runner",
+                value: "\"actions.runner.acme-*\"",
+                default: Default::Otherwise,
+                about: "Which runners, as a pattern: the part that nobody in a job can change.",
+            },
+            Key {
+                name: "repository",
+                value: "\"acme/*\"",
+                default: Default::Required,
+                about: "Which repositories, as a pattern.",
+            },
+            Key {
+                name: "workflow",
+                value: "\"release.yml\"",
+                default: Default::Otherwise,
+                about: "File or name of the workflow, as a pattern.",
+            },
+            Key {
+                name: "ref",
+                value: "\"refs/heads/main\"",
+                default: Default::Otherwise,
+                about: "Which branches and tags, as a pattern.",
+            },
+            Key {
+                name: "events",
+                value: "[\"push\", \"workflow_dispatch\"]",
+                default: Default::Otherwise,
+                about: "What started the workflow.",
+            },
+            Key {
+                name: "profiles",
+                value: "[\"release\"]",
+                default: Default::Required,
+                about: "Profiles that a job may ask for, by name; the first is for those that ask for none.",
+            },
+            Key {
+                name: "always",
+                value: "[\"ci-limits\"]",
+                default: Default::Otherwise,
+                about: "Profiles that are joined to each of these jobs, for their limits and rules about secrets.",
+            },
+            Key {
+                name: "fork_profile",
+                value: "\"offline\"",
+                default: Default::Otherwise,
+                about: "The profile for commits of a fork. Without it such jobs are refused.",
+            },
+            Key {
+                name: "pull_request_target_profile",
+                value: "\"offline\"",
+                default: Default::Otherwise,
+                about: "The profile for jobs of `pull_request_target`. Without it such jobs are refused.",
+            },
+        ],
+    },
 ];
 
 /// cordon.toml(5).
@@ -262,9 +360,12 @@ pub(crate) fn file() -> String {
     );
     for table in TABLES.iter().filter(|table| !table.name.is_empty()) {
         text.push('\n');
-        comment(&mut text, table.about);
-        text.push_str(table.header);
-        text.push('\n');
+        comment(&mut text, &table.about.replace('`', ""));
+        // A list has no entry until somebody makes one.
+        if table.header.starts_with("[[") {
+            text.push('#');
+        }
+        text.extend([table.header, "\n"]);
         for key in table.keys {
             text.push('\n');
             let mut about = key.about.replace('`', "");
@@ -322,7 +423,7 @@ mod tests {
             .filter(|key| kind(key))
         {
             let line = format!("{} = {}\n", key.name, key.value);
-            text = text.replace(&format!("#{line}"), &line);
+            text = text.replace(&format!("\n#{line}"), &format!("\n{line}"));
         }
         text
     }
@@ -336,7 +437,7 @@ mod tests {
 
     #[test]
     fn every_example_of_the_file_is_one_that_can_be_used() {
-        let text = opened(|_| true);
+        let text = opened(|_| true).replace("\n#[[", "\n[[");
         let config = Config::parse("config.toml", text.as_bytes()).unwrap();
         assert_ne!(config, Config::default());
         assert!(!text.contains("\n#cgroup_root"), "{text}");

@@ -12,17 +12,24 @@ pub(super) struct Program {
 }
 
 /// The programs. What people type is in `usr/bin`; what only cordon starts goes to `usr/lib/cordon`.
-pub(super) const PROGRAMS: [Program; 1] = [Program {
-    package: "cordon",
-    name: "cordon",
-    folder: "usr/bin",
-}];
+pub(super) const PROGRAMS: [Program; 2] = [
+    Program {
+        package: "cordon",
+        name: "cordon",
+        folder: "usr/bin",
+    },
+    Program {
+        package: "cordon-oci",
+        name: "cordon-oci",
+        folder: "usr/lib/cordon",
+    },
+];
 
 /// A package for the BPF target, whose crates are in a program too.
 pub(super) const KERNEL_PACKAGE: &str = "cordon-ebpf";
 
 /// Files of the source tree as they are: from, to. Mode 0644.
-pub(super) const FILES: [(&str, &str); 15] = [
+pub(super) const FILES: [(&str, &str); 17] = [
     (
         "packaging/systemd/cordon.service",
         "usr/lib/systemd/system/cordon.service",
@@ -54,7 +61,12 @@ pub(super) const FILES: [(&str, &str); 15] = [
     ("README.md", "usr/share/doc/cordon/README.md"),
     ("SECURITY.md", "usr/share/doc/cordon/SECURITY.md"),
     ("docs/install.md", "usr/share/doc/cordon/docs/install.md"),
+    ("docs/daemon.md", "usr/share/doc/cordon/docs/daemon.md"),
     ("docs/run.md", "usr/share/doc/cordon/docs/run.md"),
+    (
+        "docs/sweep-report.md",
+        "usr/share/doc/cordon/docs/sweep-report.md",
+    ),
     ("docs/verify.md", "usr/share/doc/cordon/docs/verify.md"),
     ("docs/gate.md", "usr/share/doc/cordon/docs/gate.md"),
     (
@@ -66,6 +78,16 @@ pub(super) const FILES: [(&str, &str); 15] = [
         "usr/share/doc/cordon/examples/profiles/README.md",
     ),
 ];
+
+/// Folders of the source tree of which all files are shipped: from, to.
+pub(super) const TREES: [(&str, &str); 3] = [
+    ("packaging/hooks", HOOKS),
+    ("docs/runners", "usr/share/doc/cordon/docs/runners"),
+    ("docs/schemas", "usr/share/doc/cordon/docs/schemas"),
+];
+
+/// Where hooks of runners are; they are started.
+pub(super) const HOOKS: &str = "usr/share/cordon/hooks";
 
 /// Where the profiles go: they are part of the program, and here to read and to copy from.
 pub(super) const PROFILES: &str = "usr/share/doc/cordon/examples/profiles";

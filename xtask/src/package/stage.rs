@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use super::crates::Crates;
-use super::files::{COMPLETIONS, DOC, FILES, FOLDERS, PROFILES, PROGRAMS, SETTINGS};
+use super::files::{COMPLETIONS, DOC, FILES, FOLDERS, HOOKS, PROFILES, PROGRAMS, SETTINGS, TREES};
 use super::programs::Built;
 use super::{Recipe, compress, copy, files_below, licences, make, read, sbom, write};
 use crate::setup;
@@ -28,6 +28,12 @@ pub(super) fn stage(recipe: &Recipe, built: &Built, crates: &Crates) -> Result<P
     }
     for (from, to) in FILES {
         copy(&recipe.root.join(from), &staged.join(to))?;
+    }
+    for (from, to) in TREES {
+        let from = recipe.root.join(from);
+        for name in files_below(&from)? {
+            copy(&from.join(&name), &staged.join(to).join(&name))?;
+        }
     }
     let profiles = recipe.root.join("profiles");
     for name in files_below(&profiles)? {
@@ -111,7 +117,7 @@ fn permissions(staged: &Path) -> Result<()> {
         let is_program = PROGRAMS
             .iter()
             .any(|program| below == Path::new(program.folder).join(program.name));
-        let mode = if is_folder || is_program {
+        let mode = if is_folder || is_program || below.starts_with(HOOKS) {
             0o755
         } else {
             0o644
