@@ -33,6 +33,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use nix::sys::signal::Signal;
 use sd_notify::NotifyState;
+use tokio::net::UnixListener;
 use tokio::time::{interval, timeout};
 
 use self::api::types::DaemonStatus;
@@ -122,22 +123,29 @@ pub fn run(path: Option<&Path>, settings: Settings, key: SigningKey) -> Result<(
     ))?;
     let state_dir = &settings.config.host.state_dir;
     Chain::new(state_dir, key.public()).check()?;
-    let host = Host::open(&settings.config.host)?;
+    let mut host = Host::open(&settings.config.host)?;
     let resident = host.reside()?;
+    // While there is the capability to give it to its group.
+    let socket = settings.config.host.run_dir.join(SOCKET);
+    let listener = server::bind(&socket)?;
+    host.kernel
+        .maps
+        .mark_control(&listener)
+        .map_err(EnforceError::from)?;
     privilege::keep_for_daemon()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(failed("no runtime"))?;
-    runtime.block_on(serve(path, settings, key, host, resident))
+    runtime.block_on(serve(path, settings, key, (host, resident), listener))
 }
 
 async fn serve(
     path: Option<&Path>,
     settings: Settings,
     key: SigningKey,
-    mut host: Host,
-    resident: Resident,
+    (mut host, resident): (Host, Resident),
+    listener: std::os::unix::net::UnixListener,
 ) -> Result<(), DaemonError> {
     let failed = |what| move |source| DaemonError::Io { what, source };
     // Blocked before threads are made, which then have them blocked as well.
@@ -148,11 +156,8 @@ async fn serve(
     host.unlock();
     let slice = slice_path(&host)?;
     let socket = settings.config.host.run_dir.join(SOCKET);
-    let listener = server::bind(&socket)?;
-    host.kernel
-        .maps
-        .mark_control(&listener)
-        .map_err(EnforceError::from)?;
+    let listener =
+        UnixListener::from_std(listener).map_err(failed("the socket cannot be waited on"))?;
     let daemon = Arc::new(Daemon {
         path: path.map(Path::to_owned),
         settings: RwLock::new(Arc::new(settings)),

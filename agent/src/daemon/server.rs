@@ -46,12 +46,12 @@ pub enum ServerError {
     },
 }
 
-/// Makes the socket: for root and the group `cordon`, or, without that group, for everybody. Who asks is judged by
+/// Makes the socket, not to be waited on: for root and the group `cordon`, or, without that group, for everybody. Who asks is judged by
 /// the kernel's word and not by the mode of a file, so that runners of any user can ask.
 ///
 /// # Errors
 /// Another daemon listens there, or it cannot be made.
-pub fn bind(path: &Path) -> Result<UnixListener, ServerError> {
+pub fn bind(path: &Path) -> Result<std::os::unix::net::UnixListener, ServerError> {
     let failed = |source| ServerError::Bind {
         path: path.to_owned(),
         source,
@@ -63,7 +63,8 @@ pub fn bind(path: &Path) -> Result<UnixListener, ServerError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         removed => removed.map_err(failed)?,
     }
-    let listener = UnixListener::bind(path).map_err(failed)?;
+    let listener = std::os::unix::net::UnixListener::bind(path).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
     let group = Group::from_name(GROUP).ok().flatten();
     let mode = if let Some(group) = group {
         nix::unistd::chown(path, None, Some(group.gid)).map_err(|errno| failed(errno.into()))?;
