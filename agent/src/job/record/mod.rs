@@ -23,7 +23,7 @@ use crate::policy::endpoint::parse_net;
 use crate::policy::ports::PortRange;
 use crate::policy::{
     DnsPolicy, DomainPattern, Endpoint, Mode, Origin, Policy, PortSet, ProfileSource, Protocol,
-    Rule, Ruleset, Upstream, Verify, compile,
+    Rule, Ruleset, SandboxPolicy, Upstream, Verify, compile,
 };
 use crate::report::statement::Subject;
 use crate::report::{Attendance, Interruption, Layer};
@@ -153,6 +153,8 @@ pub struct StoredPolicy {
     secrets: StoredSecrets,
     #[serde(default, skip_serializing_if = "StoredLimits::is_empty")]
     limits: StoredLimits,
+    #[serde(default, skip_serializing_if = "SandboxPolicy::is_empty")]
+    sandbox: SandboxPolicy,
     profiles: Vec<StoredProfile>,
 }
 
@@ -428,6 +430,7 @@ impl From<&Policy> for StoredPolicy {
             dns: DnsPolicy { upstream, ca },
             secrets,
             limits,
+            sandbox,
             profiles,
         } = policy;
         Self {
@@ -438,6 +441,7 @@ impl From<&Policy> for StoredPolicy {
             rules: rules.iter().map(StoredRule::from).collect(),
             secrets: secrets.into(),
             limits: limits.into(),
+            sandbox: sandbox.clone(),
             profiles: profiles.iter().map(StoredProfile::from).collect(),
         }
     }
@@ -453,6 +457,7 @@ impl StoredPolicy {
             rules,
             secrets,
             limits,
+            sandbox,
             profiles,
         } = self;
         let rules: Option<Vec<Rule>> = rules.iter().map(StoredRule::load).collect();
@@ -466,6 +471,7 @@ impl StoredPolicy {
             },
             secrets: secrets.load()?,
             limits: limits.load(),
+            sandbox: sandbox.clone(),
             profiles: profiles.iter().map(StoredProfile::load).collect(),
         })
     }

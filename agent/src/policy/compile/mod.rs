@@ -72,6 +72,7 @@ pub fn compile(policy: &Policy) -> Result<Ruleset, CompileError> {
         dns: _,
         secrets: _,
         limits: _,
+        sandbox: _,
         profiles: _,
     } = policy;
     if rules.len() > MAX_RULES {
