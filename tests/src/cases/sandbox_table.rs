@@ -79,9 +79,23 @@ fn layer(finished: &Finished, name: &str) -> Result<String> {
     Ok(layer.detail)
 }
 
+/// A file outside the world, which goes with the story.
+struct Mark(PathBuf);
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        let _gone = fs::remove_file(&self.0);
+    }
+}
+
 fn private_tmp(environment: &Environment) -> Result<()> {
     let world = World::new(environment)?;
     let mark = format!("cordon-story-{}", std::process::id());
+    // Something of others in each of them, without which an empty one proves nothing; the world is in the first.
+    let others = ["/var/tmp", "/dev/shm"].map(|directory| Mark(Path::new(directory).join(&mark)));
+    for Mark(path) in &others {
+        fs::write(path, "")?;
+    }
     let script =
         format!("ls -A /tmp /var/tmp /dev/shm; echo mine > /tmp/{mark} && cat /tmp/{mark}");
     for user in [None, Some(65_534)] {
