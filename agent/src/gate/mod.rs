@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod attended;
 mod chain;
 mod check;
 pub mod decision;

@@ -15,11 +15,13 @@ use crate::report::image::ImageDigest;
 use crate::report::signer::VerifyingKey;
 
 mod field;
+mod job;
 mod keys;
 mod read;
 mod require;
 mod signature;
 
+pub use job::JobRules;
 pub use keys::{KeyStatus, Role};
 pub(crate) use require::is_relative;
 pub use signature::{POLICY_PREDICATE_TYPE, PolicyPredicate};
@@ -40,6 +42,8 @@ pub struct TrustPolicy {
     pub evidence: EvidenceRules,
     /// What is asked of the run.
     pub run: RunRules,
+    /// What is asked of jobs of CI systems; absent: none of them will do.
+    pub job: Option<JobRules>,
     /// How much may be lost.
     pub allowed: Allowed,
     /// What is asked of the sweep for secrets.
@@ -131,6 +135,8 @@ pub struct Allowed {
     pub interruptions: u64,
     /// What the sweep did not look into.
     pub sweep_gaps: u64,
+    /// What was not as it should be about start and end of a CI system's job.
+    pub attendance: u64,
 }
 
 /// What is asked of the sweep for secrets.

@@ -7,7 +7,7 @@ use toml::Spanned;
 
 use super::{
     Allowed, Answer, ChainRule, EvidenceRules, RunRules, SweepRules, TrustPolicy, Version, field,
-    keys, require,
+    job, keys, require,
 };
 use crate::policy::Mistake;
 use crate::policy::reader::{Reader, Schema, Table, as_i64};
@@ -15,7 +15,7 @@ use crate::policy::reader::{Reader, Schema, Table, as_i64};
 pub(super) const ROOT: Schema = Schema {
     what: "a trust policy",
     keys: &[
-        "name", "expires", "key", "evidence", "run", "allowed", "sweep", "require",
+        "name", "expires", "key", "evidence", "run", "job", "allowed", "sweep", "require",
     ],
     later: &[],
 };
@@ -40,16 +40,12 @@ const RUN: Schema = Schema {
         "max_denied",
         "denied_then_allowed",
     ],
-    later: &[
-        ("repository", "which repository a job was for"),
-        ("workflow", "which workflow a job was of"),
-        ("commit", "which commit a job was of"),
-    ],
+    later: &[],
 };
 
 const ALLOWED: Schema = Schema {
     what: "`[allowed]`",
-    keys: &["losses", "interruptions", "sweep_gaps"],
+    keys: &["losses", "interruptions", "sweep_gaps", "attendance"],
     later: &[],
 };
 
@@ -74,6 +70,7 @@ pub(super) fn policy(reader: &mut Reader, root: Table<'_>) -> Option<TrustPolicy
     let expires = field::time(reader, root, "expires");
     let evidence = evidence(reader, root);
     let run = run(reader, root);
+    let job = job::read(reader, root);
     let allowed = allowed(reader, root);
     let sweep = sweep(reader, root);
     let require = require::read(reader, root);
@@ -83,6 +80,7 @@ pub(super) fn policy(reader: &mut Reader, root: Table<'_>) -> Option<TrustPolicy
         keys,
         evidence: evidence?,
         run,
+        job,
         allowed,
         sweep,
         require,
@@ -178,6 +176,7 @@ fn allowed(reader: &mut Reader, root: Table<'_>) -> Allowed {
         losses: count("losses"),
         interruptions: count("interruptions"),
         sweep_gaps: count("sweep_gaps"),
+        attendance: count("attendance"),
     }
 }
 

@@ -64,7 +64,7 @@ fn all_mistakes_are_told_at_once() {
             "an exit status is a number, 0 to 255",
             "`x` in `objects` is not a digest",
             "`min_version` is not a version",
-            "not yet: `repository` (which repository a job was for)",
+            "unknown key `repository` in `[run]`",
             "`max_denied` must not be negative",
             "`findings` is not an answer",
             "this asks for no piece",

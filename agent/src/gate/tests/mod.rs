@@ -21,6 +21,7 @@ use crate::report::sweep::{SweepReport, fixture as sweep};
 use crate::report::{Outcome as Ending, Report, fixture, json, seal};
 
 mod attacks;
+mod attended;
 mod chains;
 mod parcels;
 mod pieces;
