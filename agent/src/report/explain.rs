@@ -111,6 +111,10 @@ fn denial(reason: Reason) -> &'static str {
             "A process of the job carried a secret, and the profile says that nothing leaves the job \
              after that."
         }
+        Reason::WITHDRAWN => {
+            "The job had narrowed its own policy, and so given up the rule that had allowed this. What the \
+             new policy allows needs a new connection, and names a new lookup."
+        }
         _ => "Refused for a reason this version of cordon has no words for. Unknown means denied.",
     }
 }
