@@ -58,7 +58,11 @@ impl Args {
 fn status_of(error: &DaemonError) -> u8 {
     match error {
         DaemonError::Privilege(_) => run::PERMISSION,
-        DaemonError::Settings(SettingsError::Mistakes(_) | SettingsError::Compile { .. })
+        DaemonError::Settings(
+            SettingsError::Mistakes(_)
+            | SettingsError::Compile { .. }
+            | SettingsError::Sandbox { .. },
+        )
         | DaemonError::Chain(_) => run::USAGE,
         DaemonError::Enforce(EnforceError::Kernel(
             KernelError::NoObject

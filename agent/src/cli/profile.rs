@@ -12,8 +12,8 @@ use crate::policy::explain::{Explanation, Question, explain};
 use crate::policy::secrets::{OnFinding, show_time};
 use crate::policy::suggest::suggest;
 use crate::policy::{
-    CompileError, Library, LimitsPolicy, Mistakes, Mode, Policy, Ruleset, SecretsPolicy, Verify,
-    compile,
+    CompileError, Library, LimitsPolicy, Mistakes, Mode, Policy, Ruleset, SandboxPolicy,
+    SecretsPolicy, Verify, compile,
 };
 use crate::report::{Report, SCHEMA};
 use crate::sys::fs;
@@ -167,6 +167,7 @@ fn describe(policy: &Policy, ruleset: &Ruleset) -> String {
         ));
     }
     describe_limits(&policy.limits, &mut lines);
+    describe_sandbox(&policy.sandbox, &mut lines);
     describe_secrets(&policy.secrets, &mut lines);
     lines.join("\n") + "\n\n"
 }
@@ -180,6 +181,20 @@ fn describe_limits(limits: &LimitsPolicy, lines: &mut Vec<String>) {
         let amount = resource.show(limit.amount);
         lines.push(format!("limit   {resource} {amount} ({})", limit.origin));
     }
+}
+
+/// What is taken from the command, and by which line of which file.
+fn describe_sandbox(sandbox: &SandboxPolicy, lines: &mut Vec<String>) {
+    if sandbox.is_empty() {
+        lines
+            .push("sandbox nothing beyond what surrounds every command of `cordon run`".to_owned());
+    }
+    lines.extend(
+        sandbox
+            .describe()
+            .iter()
+            .map(|line| format!("sandbox {line}")),
+    );
 }
 
 /// What is looked for, what a finding does, and what is expected all the same.
@@ -301,6 +316,10 @@ fn answer_text(policy: &Policy, question: &Question, answer: &Explanation) -> St
     if !policy.limits.is_empty() {
         lines.push(String::new());
         describe_limits(&policy.limits, &mut lines);
+    }
+    if !policy.sandbox.is_empty() {
+        lines.push(String::new());
+        describe_sandbox(&policy.sandbox, &mut lines);
     }
     lines.join("\n") + "\n"
 }

@@ -243,7 +243,7 @@ pub(super) fn code_of(error: &RunError) -> u8 {
             _ => NOT_ENFORCED,
         },
         RunError::Listener(BindError::Namespace(_)) => UNSUPPORTED,
-        RunError::Inherited(InheritedError::Stream(_)) => USAGE,
+        RunError::Inherited(InheritedError::Stream(_)) | RunError::Sandbox(_) => USAGE,
         RunError::Enforce(error) if is_permission(error) => PERMISSION,
         RunError::Enforce(_)
         | RunError::Listener(_)

@@ -32,6 +32,19 @@ pub enum SettingsError {
         /// Why.
         why: String,
     },
+    /// They take away what only the start of a command can take.
+    #[error(
+        "the profiles {} cannot hold for a job of a runner: {line} is for commands that `cordon run` starts, and \
+         the processes of a runner's job are there already; leave `[sandbox]` out, and set the unit of the runner up \
+         with `PrivateTmp=`, `ReadOnlyPaths=`, `InaccessiblePaths=`, `CapabilityBoundingSet=`",
+        profiles.join(", ")
+    )]
+    Sandbox {
+        /// Which.
+        profiles: Vec<String>,
+        /// The first thing they ask for.
+        line: String,
+    },
     /// What cannot change while jobs run.
     #[error("`{key}` cannot change while the daemon runs; restart it: `systemctl restart cordon`")]
     Fixed {
@@ -75,6 +88,12 @@ impl Settings {
             directory: Some(self.config.host.profiles_dir.clone()),
         };
         let policy = Policy::load(profiles, &library)?;
+        if let Some(line) = policy.sandbox.describe().first() {
+            return Err(SettingsError::Sandbox {
+                profiles: profiles.to_vec(),
+                line: line.clone(),
+            });
+        }
         let ruleset = compile(&policy).map_err(|error| SettingsError::Compile {
             profiles: profiles.to_vec(),
             why: chain(&error),

@@ -102,6 +102,12 @@ const SECCOMP: Feature = Feature {
     without: "no job starts: socket families and control calls could not be refused to it",
     remedy: "a kernel with CONFIG_SECCOMP_FILTER",
 };
+const LANDLOCK: Feature = Feature {
+    name: "Landlock",
+    needed: false,
+    without: "a job whose profile says `writable` in `[sandbox]` does not start",
+    remedy: "Linux 5.19 or later, with `landlock` in `lsm=` of the kernel command line",
+};
 const PID_NAMESPACE: Feature = Feature {
     name: "pid namespace",
     needed: true,
@@ -141,6 +147,7 @@ pub fn examine(config: &Config) -> Vec<Finding> {
     findings.push(Finding::new(RESOLVER, resolver(config)));
     findings.push(Finding::new(LSM, lsm));
     findings.push(Finding::new(SECCOMP, seccomp()));
+    findings.push(Finding::new(LANDLOCK, landlock()));
     findings.push(Finding::new(
         PID_NAMESPACE,
         namespace(CloneFlags::CLONE_NEWPID, privileged),
@@ -420,6 +427,14 @@ fn lsm(privileged: bool) -> Tried {
 fn lists_bpf() -> Option<bool> {
     let list = fs::read_to_string(Path::new("/sys/kernel/security/lsm"), 4096).ok()?;
     Some(list.trim().split(',').any(|module| module == "bpf"))
+}
+
+fn landlock() -> Tried {
+    match crate::sys::landlock::probe() {
+        Ok(()) if crate::sys::landlock::judges_truncating() => Ok("judges writing".to_owned()),
+        Ok(()) => Ok("judges writing, but not truncating by name".to_owned()),
+        Err(error) => Err((Answer::DoesNotWork, chain(&error))),
+    }
 }
 
 fn seccomp() -> Tried {

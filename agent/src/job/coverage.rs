@@ -1,12 +1,15 @@
 //! What the report says of its own limits.
 
+use std::path::PathBuf;
+
 use crate::enforce::{EnforceError, Enforced, chain};
 use crate::report::run::ENFORCEMENT_GAP;
 use crate::report::{Coverage, Layer};
 use crate::sandbox::Plan;
+use crate::sandbox::confine::Confined;
 use crate::sandbox::filter::Judges;
-use crate::sys::privilege;
 use crate::sys::process::Powers;
+use crate::sys::{landlock, privilege};
 
 /// A job, as far as its blind spots depend on it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -103,7 +106,7 @@ impl Surroundings {
         };
         let spots = blind_spots(circumstances).into_iter();
         Self {
-            layers: process_layers(plan, as_root).into(),
+            layers: process_layers(plan, as_root),
             blind_spots: spots.map(str::to_owned).collect(),
         }
     }
@@ -184,22 +187,19 @@ pub fn coverage(
 }
 
 /// Layers that hold for the processes cordon starts. One that could not be had stopped the start.
-fn process_layers(plan: &Plan, as_root: bool) -> [Layer; 7] {
+fn process_layers(plan: &Plan, as_root: bool) -> Vec<Layer> {
     let layer = |name: &str, detail: String| Layer {
         name: name.to_owned(),
         active: true,
         detail,
     };
     let mounts = "cgroup file systems are read-only in the job, BPF file systems hidden";
-    [
+    let mut layers = vec![
         layer(
             "no_new_privs",
             "set-uid programs give a job nothing".to_owned(),
         ),
-        layer(
-            "capabilities",
-            "no process of the job can have those for networks, BPF or mounts".to_owned(),
-        ),
+        layer("capabilities", capabilities(plan)),
         layer(
             "mount namespace",
             if as_root {
@@ -217,9 +217,84 @@ fn process_layers(plan: &Plan, as_root: bool) -> [Layer; 7] {
             "ipc namespace",
             "System V IPC and POSIX message queues are the job's own".to_owned(),
         ),
+        layer(
+            "uts namespace",
+            "the host's name is not the job's to change".to_owned(),
+        ),
         layer("seccomp", refused(plan.judges)),
         layer("hidden sockets", hidden(plan)),
-    ]
+    ];
+    let confined = confined(&plan.confined).into_iter();
+    layers.extend(confined.map(|(name, detail)| layer(name, detail)));
+    layers
+}
+
+/// Which capabilities are left.
+fn capabilities(plan: &Plan) -> String {
+    let always = "no process of the job can have those for networks, BPF or mounts";
+    match plan.confined.capabilities {
+        None => always.to_owned(),
+        Some(0) => "no process of the job can have any".to_owned(),
+        Some(left) => format!(
+            "no process of the job can have others than {}",
+            privilege::words(left)
+        ),
+    }
+}
+
+/// What profiles take away besides. A reviewer is told what is not there, too: it may come while the job runs.
+fn confined(confined: &Confined) -> Vec<(&'static str, String)> {
+    let Confined {
+        private,
+        read_only,
+        hidden,
+        writable,
+        capabilities: _,
+    } = confined;
+    let mut layers = Vec::new();
+    if !private.is_empty() {
+        let detail = format!(
+            "{}: the job's own, empty at its start, gone at its end",
+            listed(private)
+        );
+        layers.push(("private tmp", detail));
+    }
+    if !read_only.is_empty() {
+        layers.push(("read-only paths", listed(read_only)));
+    }
+    if !hidden.is_empty() {
+        let paths: Vec<PathBuf> = hidden.iter().map(|mount| mount.at.clone()).collect();
+        let detail = format!("hidden as they were at the start: {}", listed(&paths));
+        layers.push(("hidden paths", detail));
+    }
+    for paths in writable {
+        let truncating = if landlock::judges_truncating() {
+            ""
+        } else {
+            "; on this kernel, files elsewhere that the user may write to can still be truncated"
+        };
+        let detail = if paths.is_empty() {
+            format!("nothing can be written to but devices and /proc{truncating}")
+        } else {
+            format!(
+                "nothing else can be written to but devices and /proc: {}{truncating}",
+                listed(paths)
+            )
+        };
+        layers.push(("writable paths", detail));
+    }
+    layers
+}
+
+/// The first few of them.
+fn listed(paths: &[PathBuf]) -> String {
+    let names = paths.iter().take(NAMED);
+    let names: Vec<_> = names.map(|path| path.to_string_lossy()).collect();
+    let more = match paths.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{}{more}", names.join(", "))
 }
 
 /// What the filter refuses, in words.
@@ -254,16 +329,8 @@ fn hidden(plan: &Plan) -> String {
     if all.is_empty() {
         return "none of the usual engines, buses and resolvers listens on this host".to_owned();
     }
-    let names = all.iter().take(NAMED);
-    let names: Vec<_> = names.map(|mount| mount.at.to_string_lossy()).collect();
-    let more = match all.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    format!(
-        "hidden as they were at the start: {}{more}",
-        names.join(", ")
-    )
+    let paths: Vec<PathBuf> = all.iter().map(|mount| mount.at.clone()).collect();
+    format!("hidden as they were at the start: {}", listed(&paths))
 }
 
 #[cfg(test)]

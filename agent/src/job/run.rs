@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -31,6 +31,7 @@ use crate::report::sink::{EvidenceDir, SinkError, Written};
 use crate::report::statement::Subject;
 use crate::report::sweep::SweepReport;
 use crate::report::{Attendance, Coverage, Interruption, JobFacts, Outcome, Platform, Report};
+use crate::sandbox::confine::{ConfineError, Confined, Whose};
 use crate::sandbox::filter::Judges;
 use crate::sandbox::link::{Init, Message};
 use crate::sandbox::{self, InheritedError, Plan};
@@ -126,6 +127,9 @@ pub enum RunError {
     /// A limit could not be pinned.
     #[error("the job was not started: its limits could not be pinned")]
     Limits(#[from] LimitsError),
+    /// What its profiles take away could not be taken.
+    #[error("the job was not started: its sandbox could not be made")]
+    Sandbox(#[from] ConfineError),
     /// It would have inherited what a job must not have.
     #[error("the job was not started")]
     Inherited(#[from] InheritedError),
@@ -367,7 +371,35 @@ fn plan(request: &Request, place: &Place, enforced: &Enforced) -> Result<Plan, R
         root: request.job().as_root,
     };
     let account = request.account.clone();
-    Ok(Plan::new(place.cgroup.path(), account, judges)?)
+    let homes = homes(account.as_ref());
+    let start = std::env::current_dir().map_err(|source| RunError::Start {
+        what: "the working directory cannot be found",
+        source,
+    })?;
+    let whose = Whose {
+        homes: &homes,
+        start: &start,
+    };
+    let confined = Confined::new(&request.terms.policy.sandbox, whose)?;
+    Ok(Plan {
+        confined,
+        ..Plan::new(place.cgroup.path(), account, judges)?
+    })
+}
+
+/// Where the user of a job keeps things: by the host's list of users, and by the environment that the job
+/// inherits.
+fn homes(account: Option<&Account>) -> Vec<PathBuf> {
+    let own = nix::unistd::geteuid();
+    let listed = account.map_or_else(
+        || Some(nix::unistd::User::from_uid(own).ok()??.dir),
+        |account| Some(account.home().to_owned()),
+    );
+    let told = std::env::var_os("HOME").map(PathBuf::from);
+    let mut homes: Vec<PathBuf> = listed.into_iter().chain(told).collect();
+    homes.retain(|home| home.is_absolute() && home != Path::new("/"));
+    homes.dedup();
+    homes
 }
 
 /// Starts the command and waits until nothing of it is left.

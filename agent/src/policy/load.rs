@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::diagnostic::{Mistake, Mistakes, SourceText};
 use super::library::{Library, Location, has_toml_suffix, is_path};
 use super::profile::{FILE_BYTES, Profile};
-use super::{DnsPolicy, LimitsPolicy, Mode, Policy, SecretsPolicy};
+use super::{DnsPolicy, LimitsPolicy, Mode, Policy, SandboxPolicy, SecretsPolicy};
 
 /// Profiles one policy can be made of, and so also how deep they can extend one another.
 const MOST_PROFILES: usize = 64;
@@ -223,6 +223,11 @@ impl<'l> Loader<'l> {
             limits: LimitsPolicy::narrowest(
                 &(self.loaded.iter())
                     .filter_map(|loaded| loaded.profile.limits.as_ref())
+                    .collect::<Vec<_>>(),
+            ),
+            sandbox: SandboxPolicy::together(
+                &(self.loaded.iter())
+                    .filter_map(|loaded| loaded.profile.sandbox.as_ref())
                     .collect::<Vec<_>>(),
             ),
             profiles: self

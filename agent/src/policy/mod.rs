@@ -32,6 +32,7 @@ pub mod ports;
 mod profile;
 pub(crate) mod reader;
 pub mod remedy;
+pub mod sandbox;
 pub mod secrets;
 pub mod suggest;
 pub mod upstream;
@@ -48,6 +49,7 @@ pub use self::pattern::DomainPattern;
 pub use self::ports::PortSet;
 pub(crate) use self::profile::{is_profile_name, read_ca, read_line, read_upstream};
 pub use self::remedy::{remedy, remedy_with};
+pub use self::sandbox::SandboxPolicy;
 pub use self::secrets::SecretsPolicy;
 pub use self::upstream::Upstream;
 pub use self::verify::Verify;
@@ -55,12 +57,13 @@ use crate::report::ReportMode;
 
 /// Each table of a profile with its keys, under its name in the file; the root has none. What
 /// documents profiles is compared with it.
-pub const TABLES: [(&str, &[&str]); 7] = [
+pub const TABLES: [(&str, &[&str]); 8] = [
     ("", profile::PROFILE.keys),
     ("allow", allow::ALLOW.keys),
     ("dns", profile::DNS_TABLE.keys),
     ("limits", limits::LIMITS.keys),
     ("limits.io", limits::IO.keys),
+    ("sandbox", sandbox::SANDBOX.keys),
     ("secrets", secrets::SECRETS.keys),
     ("secrets.allow", secrets::ALLOWANCE.keys),
 ];
@@ -80,6 +83,8 @@ pub struct Policy {
     pub secrets: SecretsPolicy,
     /// How much of the host it may use.
     pub limits: LimitsPolicy,
+    /// What is taken from its command.
+    pub sandbox: SandboxPolicy,
     /// The files it was made of, in the order of their rules.
     pub profiles: Vec<ProfileSource>,
     /// How many rules, from the first on, the job cannot give up: those of its runner's control plane.
@@ -112,6 +117,7 @@ impl Policy {
             dns: DnsPolicy::default(),
             secrets: SecretsPolicy::default(),
             limits: LimitsPolicy::default(),
+            sandbox: SandboxPolicy::default(),
             profiles: Vec::new(),
             standing: 0,
             narrowed: None,
@@ -286,7 +292,8 @@ impl fmt::Display for Protocol {
 }
 
 /// Where a rule is written.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Origin {
     /// Path of the file, or `built-in:NAME`.
     pub source: String,

@@ -12,6 +12,7 @@ use super::hex::Hex;
 use super::library::has_toml_suffix;
 use super::limits::{LimitsPolicy, read_limits};
 use super::reader::{Reader, Schema, Table};
+use super::sandbox::{SandboxPolicy, read_sandbox};
 use super::secrets::{Said, read_secrets};
 use super::upstream::{Upstream, UpstreamError};
 use super::{DnsPolicy, Mode, ProfileSource, Rule};
@@ -30,6 +31,7 @@ pub(crate) const PROFILE: Schema = Schema {
         "dns",
         "secrets",
         "limits",
+        "sandbox",
     ],
     later: &[("containers", "mediated container engines")],
 };
@@ -51,6 +53,7 @@ pub(crate) struct Profile {
     pub(crate) dns: Option<DnsPolicy>,
     pub(crate) secrets: Option<Said>,
     pub(crate) limits: Option<LimitsPolicy>,
+    pub(crate) sandbox: Option<SandboxPolicy>,
     pub(crate) source: Arc<SourceText>,
 }
 
@@ -88,6 +91,7 @@ impl Profile {
             dns: None,
             secrets: None,
             limits: None,
+            sandbox: None,
             source,
         }
     }
@@ -121,6 +125,7 @@ fn read_profile(reader: &mut Reader, table: Table<'_>) -> Profile {
         dns: read_dns(reader, table),
         secrets: read_secrets(reader, table),
         limits: read_limits(reader, table),
+        sandbox: read_sandbox(reader, table),
         source: Arc::clone(reader.source()),
     }
 }

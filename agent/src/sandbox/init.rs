@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, RawFd};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
@@ -24,10 +25,12 @@ use nix::unistd::{Pid, getpid, setpgid};
 use super::Plan;
 use super::link::{Message, send};
 use super::mounts::{Cover, Mount};
+use crate::enforce::chain;
 use crate::job::limiting::GRACE;
 use crate::sys::clock::BootTime;
+use crate::sys::landlock::Rules;
 use crate::sys::spawn::{self, Entry};
-use crate::sys::{privilege, signals};
+use crate::sys::{mounts, privilege, signals};
 
 /// First argument of a `cordon` that is to be an init; no command of a person.
 pub const WORD: &str = "__init";
@@ -108,8 +111,15 @@ fn start(orders: File, words: &[OsString]) -> Result<Running, Message> {
     // Before there is anything in the namespace that could look.
     nix::sys::prctl::set_dumpable(false).map_err(at("be undumpable"))?;
     let signals = signals::for_init().map_err(at("collect signals"))?;
-    let entry = Entry::new(&plan).map_err(|error| io_at(error.to_string())(error.source))?;
+    // Cgroups are joined by what is open now; they are read-only afterwards.
+    let mut entry = Entry::new(&plan).map_err(|error| io_at(error.to_string())(error.source))?;
     furnish(&plan)?;
+    // Of the paths as the job will see them.
+    for paths in &plan.confined.writable {
+        let rules =
+            Rules::new(paths).map_err(|error| io_at(chain(&error))(io::ErrorKind::Other.into()))?;
+        entry.leave_writable(rules);
+    }
     let (program, arguments) = words.split_first().ok_or(Message::NotExecuted {
         errno: libc::EINVAL,
     })?;
@@ -152,6 +162,7 @@ fn furnish(plan: &Plan) -> Result<(), Message> {
     let directory = std::env::current_dir().map_err(io_at("find the working directory"))?;
     unshare(CloneFlags::CLONE_NEWNS).map_err(at("make a mount namespace"))?;
     unshare(CloneFlags::CLONE_NEWIPC).map_err(at("make an IPC namespace"))?;
+    unshare(CloneFlags::CLONE_NEWUTS).map_err(at("make a UTS namespace"))?;
     // What is mounted here must not show outside, nor the other way round.
     mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)
         .map_err(at("make mounts private"))?;
@@ -162,7 +173,13 @@ fn furnish(plan: &Plan) -> Result<(), Message> {
             covered => covered.map_err(at(naming(change)))?,
         }
     }
-    for change in &plan.hidden {
+    for path in &plan.confined.read_only {
+        seal(path).map_err(io_at(format!("make read-only `{}`", path.display())))?;
+    }
+    for path in &plan.confined.private {
+        own(path).map_err(at(format!("mount an empty `{}`", path.display())))?;
+    }
+    for change in plan.hidden.iter().chain(&plan.confined.hidden) {
         match cover(change) {
             // Gone since it was found: there is nothing to hide.
             Err(Errno::ENOENT) => {}
@@ -182,6 +199,28 @@ fn naming(change: &Mount) -> String {
         Cover::ReadOnly | Cover::ReadOnlyPart => "make read-only",
     };
     format!("{what} `{}`", change.at.display())
+}
+
+/// Makes what is at a path read-only, with all that is mounted below it.
+fn seal(path: &Path) -> io::Result<()> {
+    // The root is a mount, and mounted upon itself it would be another place than where the job is.
+    if path != Path::new("/") {
+        let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+        mount(Some(path), path, NONE, flags, NONE)?;
+    }
+    mounts::seal_tree(path)
+}
+
+/// Puts an empty directory for everybody in the job over one of the host.
+fn own(path: &Path) -> nix::Result<()> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(
+        Some("cordon"),
+        path,
+        Some("tmpfs"),
+        flags,
+        Some("mode=1777"),
+    )
 }
 
 fn cover(change: &Mount) -> nix::Result<()> {

@@ -4,6 +4,7 @@
 //! A part of it that cannot be had stops the start. What it leaves open is said in
 //! [`coverage`](crate::job::coverage).
 
+pub mod confine;
 pub mod descriptors;
 pub mod filter;
 pub mod init;
@@ -14,6 +15,7 @@ pub mod sockets;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
+use self::confine::Confined;
 use self::descriptors::Verdict;
 use self::filter::Judges;
 use self::mounts::{Cover, Mount};
@@ -40,6 +42,8 @@ pub struct Plan {
     pub judges: Judges,
     /// What its processes are limited by, besides that cgroup.
     pub limited: Limited,
+    /// What its profiles take away besides.
+    pub confined: Confined,
 }
 
 /// Limits that init has a part in.
@@ -80,6 +84,7 @@ impl Plan {
             own_group: !terminal::is_controlling(),
             judges,
             limited: Limited::default(),
+            confined: Confined::default(),
         })
     }
 }
@@ -194,6 +199,7 @@ pub fn probe() -> Vec<Probed> {
         namespace("pid namespace", CloneFlags::CLONE_NEWPID),
         namespace("ipc namespace", CloneFlags::CLONE_NEWIPC),
         namespace("mount namespace", CloneFlags::CLONE_NEWNS),
+        namespace("uts namespace", CloneFlags::CLONE_NEWUTS),
         Probed {
             part: "seccomp",
             works: on_thread(probe_filter),

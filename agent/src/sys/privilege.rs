@@ -1,5 +1,7 @@
 //! What cordon may do, and what a job may not.
 
+use std::collections::BTreeSet;
+
 use caps::{CapSet, Capability, CapsHashSet};
 
 /// What cordon needs to enforce, each with its use; beside [`READING`].
@@ -38,6 +40,46 @@ const WITHHELD: [Capability; 12] = [
     Capability::CAP_SYS_RAWIO,
     Capability::CAP_SYS_RESOURCE,
 ];
+
+/// The capability of this name, in small letters and without `cap_`.
+fn named(name: &str) -> Option<Capability> {
+    format!("CAP_{}", name.to_ascii_uppercase()).parse().ok()
+}
+
+/// Whether a job may be left the capability of this name, which is written in small letters and without `cap_`.
+/// `None`: there is none.
+#[must_use]
+pub fn is_left(name: &str) -> Option<bool> {
+    named(name).map(|capability| !WITHHELD.contains(&capability))
+}
+
+/// The names of all that a job may be left.
+#[must_use]
+pub fn names() -> Vec<String> {
+    let all = caps::all().into_iter();
+    let left = all.filter(|capability| !WITHHELD.contains(capability));
+    let mut names: Vec<String> = left
+        .map(|capability| capability.to_string().to_ascii_lowercase())
+        .map(|name| name.strip_prefix("cap_").unwrap_or(&name).to_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Capabilities of these names, as bits of a capability set. What is no name is no capability.
+#[must_use]
+pub fn bits(names: &BTreeSet<&str>) -> u64 {
+    let known = names.iter().filter_map(|name| named(name));
+    known.fold(0, |bits, capability| bits | capability.bitmask())
+}
+
+/// The names of these, as [`bits`] reads them.
+#[must_use]
+pub fn words(bits: u64) -> String {
+    let names = names().into_iter();
+    let held = names.filter(|name| named(name).is_some_and(|known| bits & known.bitmask() != 0));
+    held.collect::<Vec<_>>().join(", ")
+}
 
 /// What no process of a job keeps, as bits of a capability set.
 #[must_use]
@@ -136,12 +178,19 @@ pub fn is_root() -> bool {
 }
 
 /// Takes from the calling process, for good, what a job must not have. Called between fork and
-/// exec: no allocation beyond what the `caps` crate makes, no locks.
+/// exec: no allocation beyond what the `caps` crate makes, no locks. `left` are the only ones that programs it
+/// executes can have, as bits; what itself holds of others is for [`keep_only`] to take, once the user is changed.
 ///
 /// # Errors
 /// A set could not be changed; the process must not go on.
-pub fn withhold() -> Result<(), caps::errors::CapsError> {
-    for capability in WITHHELD {
+pub fn withhold(left: Option<u64>) -> Result<(), caps::errors::CapsError> {
+    let is_left = |capability: Capability| {
+        !WITHHELD.contains(&capability) && left.is_none_or(|left| left & capability.bitmask() != 0)
+    };
+    for capability in caps::all() {
+        if is_left(capability) {
+            continue;
+        }
         if caps::has_cap(None, CapSet::Bounding, capability)? {
             caps::drop(None, CapSet::Bounding, capability)?;
         }
@@ -160,6 +209,19 @@ pub fn withhold() -> Result<(), caps::errors::CapsError> {
     caps::set(None, CapSet::Inheritable, &inheritable)?;
     caps::set(None, CapSet::Effective, &effective)?;
     caps::set(None, CapSet::Permitted, &permitted)
+}
+
+/// Leaves the calling process these capabilities, as bits, and no more. Called between fork and exec.
+///
+/// # Errors
+/// A set could not be changed; the process must not go on.
+pub fn keep_only(left: u64) -> Result<(), caps::errors::CapsError> {
+    for set in [CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
+        let mut held = caps::read(None, set)?;
+        held.retain(|capability| left & capability.bitmask() != 0);
+        caps::set(None, set, &held)?;
+    }
+    Ok(())
 }
 
 /// Leaves the calling process nothing but the right to signal processes of any user. For good, as

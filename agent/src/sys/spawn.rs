@@ -13,7 +13,7 @@ use std::io::{self, PipeReader, Write as _};
 use std::net::SocketAddrV4;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, RawFd};
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
 use nix::sched::{CloneFlags, unshare};
@@ -24,6 +24,7 @@ use nix::sys::socket::{
 use nix::unistd::{Gid, Pid, Uid, User, initgroups, setgid, setpgid, setuid};
 
 use super::fs::FileError;
+use super::landlock::Rules;
 use super::seccomp::Filter;
 use super::{bpf, descriptors, privilege, signals};
 use crate::sandbox::{Plan, filter, init};
@@ -34,6 +35,7 @@ pub struct Account {
     name: String,
     uid: u32,
     gid: u32,
+    home: PathBuf,
 }
 
 impl Account {
@@ -56,7 +58,14 @@ impl Account {
             name: user.name,
             uid: user.uid.as_raw(),
             gid: user.gid.as_raw(),
+            home: user.dir,
         })
+    }
+
+    /// Its home, as the host's list of users has it.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        &self.home
     }
 
     /// Whether it is root.
@@ -134,6 +143,10 @@ pub struct Entry {
     open_files: Option<u64>,
     account: Option<(CString, Uid, Gid)>,
     own_group: bool,
+    /// The only capabilities that are left, as bits.
+    capabilities: Option<u64>,
+    /// The only paths that can be written to: those of all rules.
+    writable: Vec<Rules>,
     filter: Filter,
 }
 
@@ -148,10 +161,12 @@ enum Step {
     Signals,
     Filter,
     OpenFiles,
+    Fewer,
+    Paths,
 }
 
 impl Step {
-    const ALL: [(Self, &str); 8] = [
+    const ALL: [(Self, &str); 10] = [
         (Self::Join, "join the job's cgroups"),
         (Self::Group, "make a process group"),
         (Self::Capabilities, "drop capabilities"),
@@ -160,6 +175,11 @@ impl Step {
         (Self::Signals, "unblock signals"),
         (Self::Filter, "install the system call filter"),
         (Self::OpenFiles, "limit open files"),
+        (Self::Fewer, "leave the capabilities of `[sandbox]`"),
+        (
+            Self::Paths,
+            "leave the paths of `[sandbox]` to be written to",
+        ),
     ];
 }
 
@@ -183,8 +203,15 @@ impl Entry {
             open_files: plan.limited.open_files,
             account: account.transpose()?,
             own_group: plan.own_group,
+            capabilities: plan.confined.capabilities,
+            writable: Vec::new(),
             filter: Filter::new(&filter::program(plan.judges)),
         })
+    }
+
+    /// Limits where the command writes, beside what limits it already.
+    pub fn leave_writable(&mut self, rules: Rules) {
+        self.writable.push(rules);
     }
 
     /// Makes a command start this way.
@@ -209,7 +236,7 @@ impl Entry {
         }
         at(
             Step::Capabilities,
-            privilege::withhold().map_err(io::Error::other),
+            privilege::withhold(self.capabilities).map_err(io::Error::other),
         )?;
         if let Some((name, uid, gid)) = &self.account {
             let become_it = initgroups(name, *gid)
@@ -217,12 +244,19 @@ impl Entry {
                 .and_then(|()| setuid(*uid));
             at(Step::Account, become_it.map_err(io::Error::from))?;
         }
+        if let Some(left) = self.capabilities {
+            let kept = privilege::keep_only(left).map_err(io::Error::other);
+            at(Step::Fewer, kept)?;
+        }
         let no_new_privs = nix::sys::prctl::set_no_new_privs();
         at(Step::NoNewPrivs, no_new_privs.map_err(io::Error::from))?;
         at(
             Step::Signals,
             signals::unblock_all().map_err(io::Error::from),
         )?;
+        for rules in &self.writable {
+            at(Step::Paths, rules.apply())?;
+        }
         // Last: nothing above has to pass it.
         at(Step::Filter, self.filter.install())
     }

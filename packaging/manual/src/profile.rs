@@ -81,6 +81,12 @@ const TABLES: &[Table] = &[
                 about: "How much of the host the job may use.",
             },
             Key {
+                name: "sandbox",
+                value: "",
+                default: Default::Otherwise,
+                about: "What is taken from the command besides.",
+            },
+            Key {
                 name: "secrets",
                 value: "",
                 default: Default::Otherwise,
@@ -192,7 +198,7 @@ const TABLES: &[Table] = &[
                 about: "How fast disks may be used: a table.",
             },
             Key {
-                name: "open-files",
+                name: "open_files",
                 value: "4096",
                 default: Default::Otherwise,
                 about: "Files that each process may have open: 64 to 1048576.",
@@ -223,16 +229,59 @@ const TABLES: &[Table] = &[
                 about: "Bytes written in a second.",
             },
             Key {
-                name: "read-ops",
+                name: "read_ops",
                 value: "1000",
                 default: Default::Otherwise,
                 about: "Reads in a second.",
             },
             Key {
-                name: "write-ops",
+                name: "write_ops",
                 value: "1000",
                 default: Default::Otherwise,
                 about: "Writes in a second.",
+            },
+        ],
+    },
+    Table {
+        name: "sandbox",
+        header: "[sandbox]",
+        about: "What is taken from a command besides what `cordon run` takes from every command. All that several profiles say holds. A path begins with `/`, with `~/` (the home of the user who runs the command) or with `./` (where the command is started). For jobs of runners, which cordon does not start, such a profile is refused.",
+        keys: &[
+            Key {
+                name: "private_tmp",
+                value: "true",
+                default: Default::Otherwise,
+                about: "`/tmp`, `/var/tmp` and `/dev/shm` are the job's own: empty at its start, in memory, gone at its end.",
+            },
+            Key {
+                name: "hide_credentials",
+                value: "true",
+                default: Default::Otherwise,
+                about: "Files in which well-known programs keep credentials are hidden, in the user's home (`.ssh`, `.aws`, `.netrc`, `.docker/config.json` and others) and on the host (`/etc/shadow`, `/etc/ssh`, `/var/lib/cordon` and others).",
+            },
+            Key {
+                name: "hide",
+                value: "[\"~/.config/company\", \"/srv/keys\"]",
+                default: Default::Otherwise,
+                about: "What is hidden besides: a directory is empty, a file reads as nothing. What is not there at the start is not hidden.",
+            },
+            Key {
+                name: "read_only",
+                value: "[\"/usr\", \"/opt\"]",
+                default: Default::Otherwise,
+                about: "What nobody in the job can write to, root included.",
+            },
+            Key {
+                name: "writable",
+                value: "[\".\", \"~/.cache\"]",
+                default: Default::Otherwise,
+                about: "The only files and directories that can be written to, by Landlock; devices such as `/dev/null` and `/proc` are left, and what `private_tmp` makes. One that is not there stops the start. Of several profiles, a path must be on each list. No process of the job can mount anything then.",
+            },
+            Key {
+                name: "capabilities",
+                value: "[\"chown\", \"setuid\"]",
+                default: Default::Otherwise,
+                about: "The only capabilities that a process of the job can have, in small letters and without `CAP_`; an empty list leaves none. Of several profiles, one must be on each list.",
             },
         ],
     },
@@ -410,6 +459,7 @@ mod tests {
             ("allow", "[[allow]]", &["cidr"][..]),
             ("limits", "[limits]", &[]),
             ("limits.io", "[limits.io]", &[]),
+            ("sandbox", "[sandbox]", &[]),
             ("secrets", "[secrets]", &[]),
             // A fingerprint is good for one host.
             ("secrets.allow", "[[secrets.allow]]", &["fingerprint"]),

@@ -282,7 +282,7 @@ fn cpu(environment: &Environment) -> Result<()> {
 
 fn io(environment: &Environment) -> Result<()> {
     let world = World::new(environment)?;
-    let job = limited(&world, "io = { read = \"64MiB\", write-ops = 1000 }", &[])?;
+    let job = limited(&world, "io = { read = \"64MiB\", write_ops = 1000 }", &[])?;
     let finished = job.run()?;
     if finished.stderr.contains("no disk") {
         ensure!(finished.status == NOT_ENFORCED, "{finished:?}");
@@ -299,7 +299,7 @@ fn open_files(environment: &Environment) -> Result<()> {
     let many = [Step::OpenFiles { count: 300 }];
     let [free] = world.free(&many)?.run()?.steps()?;
     ensure!(free.bytes == 300, "{free:?}");
-    let finished = limited(&world, "open-files = 100", &many)?
+    let finished = limited(&world, "open_files = 100", &many)?
         .run()?
         .expect_status(0)?;
     let [outcome] = finished.steps()?;
@@ -316,7 +316,7 @@ fn open_files(environment: &Environment) -> Result<()> {
     // Not even by root, and not in a user namespace of its own.
     let raise = "ulimit -n; ulimit -n 200 2>/dev/null && echo raised; ulimit -n";
     let script = format!("{raise}; unshare -U -r sh -c '{raise}' || true");
-    let profile = world.profile("limited", "[limits]\nopen-files = 100")?;
+    let profile = world.profile("limited", "[limits]\nopen_files = 100")?;
     let shell = world.job().profile(profile).command(["sh", "-c", &script]);
     let finished = shell.run()?.expect_status(0)?;
     let lines: Vec<_> = finished.stdout.lines().collect();
@@ -585,12 +585,12 @@ fn wrong(environment: &Environment) -> Result<()> {
     let steps = [Step::Mark {
         path: started.clone(),
     }];
-    let job = limited(&world, "memory = \"4GB\"\nopen_files = 100", &steps)?;
+    let job = limited(&world, "memory = \"4GB\"\nopen-files = 100", &steps)?;
     let finished = job.run()?.expect_status(USAGE)?;
     for words in [
         "limited.toml:3:10",
         "`memory` is not a size",
-        "did you mean `open-files`?",
+        "did you mean `open_files`?",
     ] {
         ensure!(finished.stderr.contains(words), "{}", finished.stderr);
     }

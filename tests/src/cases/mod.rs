@@ -31,6 +31,7 @@ mod ranges;
 mod refusals;
 mod report;
 mod sandbox;
+mod sandbox_table;
 mod sockets;
 mod sweep;
 mod two_jobs;
@@ -61,6 +62,7 @@ pub fn all() -> Vec<Story> {
         outlive::stories(),
         control::stories(),
         sandbox::stories(),
+        sandbox_table::stories(),
         lsm::stories(),
         sweep::stories(),
         gate::stories(),

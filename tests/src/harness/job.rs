@@ -45,6 +45,7 @@ pub struct Job<'w> {
     without_bpf: bool,
     input: Option<OwnedFd>,
     user: Option<u32>,
+    home: Option<PathBuf>,
     patience: u32,
 }
 
@@ -68,6 +69,7 @@ impl<'w> Job<'w> {
             without_bpf: false,
             input: None,
             user: None,
+            home: None,
             patience: PATIENCE_SECONDS,
         }
     }
@@ -193,6 +195,13 @@ impl<'w> Job<'w> {
         self
     }
 
+    /// `HOME` of the command, and of cordon in front of it.
+    #[must_use]
+    pub fn home(mut self, home: impl Into<PathBuf>) -> Self {
+        self.home = Some(home.into());
+        self
+    }
+
     /// Gives it this many seconds (on a machine of today) instead of the usual ones.
     #[must_use]
     pub fn patience(mut self, seconds: u32) -> Self {
@@ -272,6 +281,7 @@ impl<'w> Job<'w> {
         if let Some(user) = self.user {
             command.arg("--user").arg(user.to_string());
         }
+        command.envs(self.home.iter().map(|home| ("HOME", home)));
         command.arg("--");
         command
     }

@@ -23,7 +23,7 @@ use crate::policy::endpoint::parse_net;
 use crate::policy::ports::PortRange;
 use crate::policy::{
     DnsPolicy, DomainPattern, Endpoint, Mode, Narrowed, Origin, Policy, PortSet, ProfileSource,
-    Protocol, Rule, Ruleset, Upstream, Verify, compile,
+    Protocol, Rule, Ruleset, SandboxPolicy, Upstream, Verify, compile,
 };
 use crate::report::statement::Subject;
 use crate::report::{Attendance, Interruption, Layer};
@@ -153,6 +153,8 @@ pub struct StoredPolicy {
     secrets: StoredSecrets,
     #[serde(default, skip_serializing_if = "StoredLimits::is_empty")]
     limits: StoredLimits,
+    #[serde(default, skip_serializing_if = "SandboxPolicy::is_empty")]
+    sandbox: SandboxPolicy,
     profiles: Vec<StoredProfile>,
     #[serde(default, skip_serializing_if = "is_none")]
     standing: usize,
@@ -444,6 +446,7 @@ impl From<&Policy> for StoredPolicy {
             dns: DnsPolicy { upstream, ca },
             secrets,
             limits,
+            sandbox,
             profiles,
             standing,
             narrowed,
@@ -456,6 +459,7 @@ impl From<&Policy> for StoredPolicy {
             rules: rules.iter().map(StoredRule::from).collect(),
             secrets: secrets.into(),
             limits: limits.into(),
+            sandbox: sandbox.clone(),
             profiles: profiles.iter().map(StoredProfile::from).collect(),
             standing: *standing,
             narrowed: narrowed.clone(),
@@ -473,6 +477,7 @@ impl StoredPolicy {
             rules,
             secrets,
             limits,
+            sandbox,
             profiles,
             standing,
             narrowed,
@@ -488,6 +493,7 @@ impl StoredPolicy {
             },
             secrets: secrets.load()?,
             limits: limits.load(),
+            sandbox: sandbox.clone(),
             profiles: profiles.iter().map(StoredProfile::load).collect(),
             standing: *standing,
             narrowed: narrowed.clone(),

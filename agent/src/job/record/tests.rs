@@ -42,8 +42,13 @@ variable = "B"
 reason = "r"
 [limits]
 memory = "64MiB"
-io = { write-ops = 7 }
+io = { write_ops = 7 }
 wall = "2h"
+[sandbox]
+private_tmp = true
+hide = ["~/.x", "/y"]
+writable = ["."]
+capabilities = ["chown"]
 "#;
 
 fn record() -> (Policy, Record) {

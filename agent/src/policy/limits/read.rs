@@ -14,13 +14,13 @@ use crate::policy::secrets::read_time;
 
 pub(crate) const LIMITS: Schema = Schema {
     what: "`[limits]`",
-    keys: &["memory", "swap", "pids", "cpu", "io", "open-files", "wall"],
+    keys: &["memory", "swap", "pids", "cpu", "io", "open_files", "wall"],
     later: &[],
 };
 
 pub(crate) const IO: Schema = Schema {
     what: "`io`",
-    keys: &["read", "write", "read-ops", "write-ops"],
+    keys: &["read", "write", "read_ops", "write_ops"],
     later: &[],
 };
 
@@ -68,15 +68,15 @@ pub(crate) fn read_limits(reader: &mut Reader, root: Table<'_>) -> Option<Limits
             let rate = text(reader, io, key, parse_bytes, ("a size", SIZE));
             said.extend(within(reader, key, resource, rate, &RATE));
         }
-        for (key, resource) in [("read-ops", R::IoReadOps), ("write-ops", R::IoWriteOps)] {
+        for (key, resource) in [("read_ops", R::IoReadOps), ("write_ops", R::IoWriteOps)] {
             let rate = number(reader, io, key);
             said.extend(within(reader, key, resource, rate, &OPERATIONS));
         }
     }
-    let files = number(reader, table, "open-files");
+    let files = number(reader, table, "open_files");
     said.extend(within(
         reader,
-        "open-files",
+        "open_files",
         R::OpenFiles,
         files,
         &OPEN_FILES,

@@ -64,6 +64,7 @@ fn refused(policy: &Policy, profile: &Profile) -> Vec<Mistake> {
         dns,
         secrets,
         limits,
+        sandbox,
         source,
     } = profile;
     let mut mistakes = Vec::new();
@@ -77,6 +78,7 @@ fn refused(policy: &Policy, profile: &Profile) -> Vec<Mistake> {
         (dns.is_some(), "dns"),
         (secrets.is_some(), "secrets"),
         (limits.is_some(), "limits"),
+        (sandbox.is_some(), "sandbox"),
     ] {
         if said {
             let mistake = Mistake::new(format!("`[{table}]` cannot be changed by a job"))

@@ -30,8 +30,8 @@ fn all_that_can_be_said_is_read_with_its_place() {
 swap = "0"
 pids = 1024
 cpu = "150%"
-io = { read = "10MiB", write = "512KiB", read-ops = 100, write-ops = 50 }
-open-files = 4096
+io = { read = "10MiB", write = "512KiB", read_ops = 100, write_ops = 50 }
+open_files = 4096
 wall = "2h""#,
     );
     let limits = parse(&text).limits;
@@ -65,9 +65,9 @@ swap = 0
 pids = 0
 cpu = "2"
 cpus = 1
-io = { read = "1KiB", writes = 1, read-ops = -1 }
-open_files = 100
-open-files = 3
+io = { read = "1KiB", writes = 1, read_ops = -1 }
+open-files = 100
+open_files = 3
 wall = "1d""#,
     );
     assert_eq!(
@@ -80,9 +80,9 @@ wall = "1d""#,
             "7: unknown key `cpus` in `[limits]`",
             "8: `read` must be 4KiB/s to 1024TiB/s",
             "8: unknown key `writes` in `io`",
-            "8: `read-ops` must be 1/s to 1000000000/s",
-            "9: unknown key `open_files` in `[limits]`",
-            "10: `open-files` must be 64 to 1048576",
+            "8: `read_ops` must be 1/s to 1000000000/s",
+            "9: unknown key `open-files` in `[limits]`",
+            "10: `open_files` must be 64 to 1048576",
             "11: `wall` is not a length of time",
         ]
     );
