@@ -151,7 +151,11 @@ fn upgraded(environment: &Environment) -> Result<()> {
             Ok(fs::rename(name, pins.join(marker))?)
         })?;
         let after = service.cordon(&["host", "status"])?.expect_status(0)?;
-        ensure!(after.stdout.contains("object    abababab"), "{}", after.stdout);
+        ensure!(
+            after.stdout.contains("object    abababab"),
+            "{}",
+            after.stdout
+        );
         ensure!(!before.stdout.contains("abababab"), "{}", before.stdout);
         Ok(())
     })
