@@ -356,7 +356,7 @@ impl Daemon {
             let mut units = units.iter();
             let unit = units.find(|cgroup| cgroup.name() == unit);
             // One that cannot be asked is not known to be gone.
-            unit.is_some_and(|unit| unit.is_populated().unwrap_or(unit.path().exists()))
+            unit.is_some_and(|unit| unit.is_populated().unwrap_or_else(|_| unit.path().exists()))
         };
         let table = self.jobs.table();
         let now = runners::abandoned(&table, lives);

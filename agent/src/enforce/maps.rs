@@ -802,8 +802,8 @@ fn carry<K: aya::Pod>(
     to: &mut HashMap<MapData, K, Wire<Grants>>,
     ruleset: &Ruleset,
 ) -> Result<(), MapError> {
-    for entry in from.iter() {
-        let (key, Wire(grants)) = entry?;
+    let mut entries = from.iter();
+    while let Some((key, Wire(grants))) = entries.next().transpose()? {
         let stays = |grant: &&Grant| !ruleset.withdrawn.contains(&grant.rule);
         let left: Vec<Grant> = grants.as_slice().iter().filter(stays).copied().collect();
         if let Some(left) = Grants::new(&left).filter(|_| !left.is_empty()) {
