@@ -116,12 +116,12 @@ pub(crate) fn barred(job: &Job) -> Reason {
 /// # Safety
 /// `ctx` is the context of a `cgroup_skb` or `cgroup_sock_addr` program.
 #[inline(always)]
-pub(crate) unsafe fn judge(ctx: *mut c_void, job: u64, ends: &Ends) -> Decision {
+pub(crate) unsafe fn judge(ctx: *mut c_void, id: u64, job: &Job, ends: &Ends) -> Decision {
     let listener = if ends.far.is_loopback() {
         // SAFETY: the caller's.
         match unsafe { kernel::socket_at(ctx, ends) } {
-            (owner, SocketRole::RESOLVER) if owner == job => Listener::Resolver,
-            (owner, _) if owner == job => Listener::Own,
+            (owner, SocketRole::RESOLVER) if owner == id => Listener::Resolver,
+            (owner, _) if owner == id => Listener::Own,
             _ => Listener::Foreign,
         }
     } else {
@@ -133,7 +133,13 @@ pub(crate) unsafe fn judge(ctx: *mut c_void, job: u64, ends: &Ends) -> Decision 
         protocol: ends.protocol,
         listener,
     };
-    decide(&Maps { job }, &to, kernel::now())
+    let decision = decide(&Maps { job: id }, &to, kernel::now());
+    // The job's entry says so before its tables do, which are several.
+    if job.withdrew(decision.rule) {
+        Decision::without_rule(Reason::WITHDRAWN)
+    } else {
+        decision
+    }
 }
 
 /// What one event adds to its flow.

@@ -32,13 +32,14 @@ pub(crate) struct Options {
 }
 
 /// The doors through which bytes of a job or of a stranger come in.
-const TARGETS: [&str; 9] = [
+const TARGETS: [&str; 10] = [
     "dns_answer",
     "dns_message",
     "envelope",
     "gate",
     "profile",
     "record",
+    "request",
     "secrets_known",
     "secrets_scan",
     "shown",

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::admission::identity::{self, Environment, Variables as _};
 use crate::config::Config;
 use crate::daemon::SOCKET;
 use crate::daemon::api::types::{
-    Done, JobStatus, Own, Processes, RunnerStatus, StartRequest, State,
+    Done, JobStatus, NarrowRequest, Own, Processes, RunnerStatus, StartRequest, State,
 };
 use crate::daemon::client::{Client, ClientError};
 use crate::daemon::feed::Line;
@@ -21,16 +21,23 @@ use crate::report::attendance::Identity;
 use crate::report::escape::escape;
 use crate::sys::fs;
 
+/// Largest file that narrows a job: with the rest of its request it must fit into 64 KiB.
+const NARROWING: u64 = 56 << 10;
 /// Largest event of a CI system that is read.
 const PAYLOAD: u64 = 32 << 20;
 
 const ABOUT: &str = "\
-From inside a job there are `status` and `finish`, which only announces the end: the job stays enforced until its \
-worker has ended. A runner's hook starts its job; root of the host may do everything.
+From inside a job there are `status`, `narrow`, which gives up what the job does not need any more, and `finish`, \
+which only announces the end: the job stays enforced until its worker has ended. A runner's hook starts its job; root of the host may do everything.
 Exit status:
     0  done
   120  the job is not enforced: the daemon is not there, or it could not
   121  refused: no grant is for it, or the request is wrong";
+
+const NARROW: &str = "\
+The file is a profile. Each of its rules must lie within one rule of the job; what it does not name is given up and \
+does not come back. Connections of rules that are given up are closed, also those that the new rules would allow. \
+What the runner needs to talk to its CI system stays.";
 
 /// Arguments of `cordon job`.
 #[derive(clap::Args, Debug)]
@@ -54,6 +61,8 @@ enum Sub {
     Watch(OneArgs),
     /// Move this process into a job, then execute a command
     Attach(AttachArgs),
+    /// Give up what the job does not need any more: from inside it, for the rest of it
+    Narrow(NarrowArgs),
     /// Kill all processes of a job
     End(EndArgs),
 }
@@ -70,6 +79,9 @@ struct StartArgs {
     /// An image the job makes, by its sha256; may be repeated
     #[arg(long, value_name = "DIGEST")]
     subject: Vec<String>,
+    /// A profile that narrows what the job may do, from its start on
+    #[arg(long, value_name = "FILE")]
+    narrow: Option<PathBuf>,
     /// `owner/name`, instead of what the CI system's variables say
     #[arg(long, value_name = "NAME")]
     repository: Option<String>,
@@ -118,6 +130,18 @@ struct AttachArgs {
     command: Vec<OsString>,
 }
 
+/// Arguments of `cordon job narrow`.
+#[derive(clap::Args, Debug)]
+#[command(after_help = NARROW)]
+struct NarrowArgs {
+    /// A profile whose rules are all that the job may do from now on
+    #[arg(value_name = "FILE", default_value = ".cordon.toml")]
+    file: PathBuf,
+    /// The job, for root of the host; without one, the job this is called from
+    #[arg(long, value_name = "JOB")]
+    job: Option<String>,
+}
+
 #[derive(clap::Args, Debug)]
 struct EndArgs {
     /// The job
@@ -159,6 +183,21 @@ impl Args {
                 Ok(ExitCode::SUCCESS)
             }),
             Sub::Attach(AttachArgs { job, command }) => attach(config, &job, &command),
+            Sub::Narrow(NarrowArgs { file, job }) => {
+                let request = match narrowing(&file) {
+                    Ok(request) => request,
+                    Err(code) => return code,
+                };
+                ask(config, async |client| {
+                    let id = own_unless(client, job).await?;
+                    let path = format!("/v1/jobs/{id}/narrow");
+                    let Done { done } = client.post(&path, &request).await?;
+                    Ok(deliver(
+                        &format!("cordon: job {id}: {done}\n"),
+                        ExitCode::SUCCESS,
+                    ))
+                })
+            }
             Sub::End(EndArgs { job }) => ask(config, async |client| {
                 let Done { done } = client.post(&format!("/v1/jobs/{job}/end"), &()).await?;
                 Ok(deliver(
@@ -176,10 +215,15 @@ impl StartArgs {
             mut profile,
             open,
             subject,
+            narrow,
             repository,
             quiet,
             json,
         } = self;
+        let narrow = match narrow.as_deref().map(narrowing).transpose() {
+            Ok(narrow) => narrow,
+            Err(code) => return code,
+        };
         if profile.is_empty() {
             profile.extend(Environment.get("CORDON_PROFILE"));
         }
@@ -196,6 +240,7 @@ impl StartArgs {
                 Processes::Worker
             },
             subjects: subject,
+            narrow,
         };
         ask(config, async |client| {
             let job: JobStatus = client.post("/v1/jobs", &request).await?;
@@ -308,6 +353,18 @@ pub(super) fn ask(
         complaint(&error);
         let theirs = matches!(&error, ClientError::Refused { status, .. } if *status < 409 || *status == 422);
         ExitCode::from(if theirs { run::USAGE } else { run::NOT_ENFORCED })
+    })
+}
+
+/// A file that narrows a job, as it is sent: the daemon opens no file for a job.
+fn narrowing(file: &Path) -> Result<NarrowRequest, ExitCode> {
+    let text = fs::read_to_string(file, NARROWING).map_err(|error| {
+        complaint(&error);
+        ExitCode::from(run::USAGE)
+    })?;
+    Ok(NarrowRequest {
+        file: file.display().to_string(),
+        text,
     })
 }
 

@@ -1,7 +1,8 @@
 //! Who is at the other end of the control socket, and what they may do. Pure.
 //!
 //! The kernel says which process connected and in which cgroup it is; nothing a caller sends changes who it is.
-//! From inside a job there is its own status and the announcement of its end, and nothing else.
+//! From inside a job there is its own status, the announcement of its end, and giving up a part of what it is
+//! allowed, and nothing else.
 
 #![forbid(unsafe_code)]
 
@@ -61,6 +62,8 @@ pub enum Action<'a> {
     Announce(Target<'a>),
     /// To be moved into a job.
     Attach(Target<'a>),
+    /// To take from what a job is allowed.
+    Narrow(Target<'a>),
     /// To end a job with all its processes.
     End,
     /// To have the settings read again.
@@ -135,7 +138,10 @@ impl Caller {
                 Self::Runner { unit },
                 Action::Watch(target) | Action::Finish(target) | Action::Attach(target),
             ) => runs(unit, target),
-            (Self::Job { id }, Action::Watch(target) | Action::Announce(target)) => target.id == id,
+            (
+                Self::Job { id },
+                Action::Watch(target) | Action::Announce(target) | Action::Narrow(target),
+            ) => target.id == id,
             _ => false,
         };
         if allowed {
@@ -159,6 +165,7 @@ impl Action<'_> {
             Self::Finish(_) => "end this job",
             Self::Announce(_) => "announce the end of this job",
             Self::Attach(_) => "put processes into this job",
+            Self::Narrow(_) => "narrow the policy of this job",
             Self::End => "kill jobs",
             Self::Reload => "have the settings read again",
         }
@@ -234,7 +241,7 @@ mod tests {
     }
 
     fn any_action(own: bool) -> impl Strategy<Value = (u8, bool)> {
-        (0u8..10, Just(own))
+        (0u8..11, Just(own))
     }
 
     fn action(number: u8, target: Target<'_>) -> Action<'_> {
@@ -248,19 +255,20 @@ mod tests {
             6 => Action::Announce(target),
             7 => Action::Attach(target),
             8 => Action::End,
+            9 => Action::Narrow(target),
             _ => Action::Reload,
         }
     }
 
     proptest! {
-        /// From inside a job: its own status, and that it is about to end.
+        /// From inside a job: its own status, that it is about to end, and to have less.
         #[test]
-        fn a_job_may_do_four_things((number, _) in any_action(true), id in "[0-9a-f]{4}", other in "[0-9a-f]{4}") {
+        fn a_job_may_do_five_things((number, _) in any_action(true), id in "[0-9a-f]{4}", other in "[0-9a-f]{4}") {
             let inside = job(&id);
             let target = Target { id: &other, unit: None };
             let allowed = inside.may(&action(number, target)).is_ok();
             let harmless = matches!(number, 0 | 2);
-            let about_itself = matches!(number, 3 | 6) && id == other;
+            let about_itself = matches!(number, 3 | 6 | 9) && id == other;
             prop_assert_eq!(allowed, harmless || about_itself);
         }
 

@@ -21,11 +21,11 @@ use crate::events::ledger::News;
 use crate::job::attended::{self, Begun, Order, Orders, Over, Whose};
 use crate::job::id::JobId;
 use crate::job::record::{Record, Worker};
-use crate::job::resume;
 use crate::job::run::{RunError, Terms};
-use crate::policy::{Mode, Policy, Ruleset};
+use crate::job::{narrowing, resume};
+use crate::policy::{self, Mode, Policy, Ruleset, compile};
 use crate::report::Report;
-use crate::report::attendance::{Asker, Attendance, Identity};
+use crate::report::attendance::{Asker, Attendance, Identity, Narrowing};
 use crate::report::image::Image;
 use crate::report::news::describe;
 use crate::report::signer::SigningKey;
@@ -136,11 +136,24 @@ impl Jobs {
                 Ok(id)
             }
             Err(_ended) => {
+                self.until_over(&id).await;
                 let table = self.table();
                 let error = table.get(&id).and_then(|entry| entry.error.clone());
                 let why = error.unwrap_or_else(|| "its thread ended".to_owned());
                 Err(StartError::Failed(why))
             }
+        }
+    }
+
+    /// Until its thread has said why it ended: who waits for a job can hear sooner that there is none.
+    async fn until_over(&self, id: &str) {
+        loop {
+            let changed = self.changed.notified();
+            let entry = self.table().get(id).map(|entry| entry.state);
+            if entry != Some(State::Starting) {
+                return;
+            }
+            changed.await;
         }
     }
 
@@ -156,6 +169,7 @@ impl Jobs {
             identity,
             processes,
             subjects,
+            narrow,
         } = request;
         let wrong = |error: &dyn std::fmt::Display| StartError::Request(error.to_string());
         identity.check().map_err(|error| wrong(&error))?;
@@ -164,7 +178,7 @@ impl Jobs {
             Ok(Subject::from(&image))
         });
         let subjects = subjects.collect::<Result<Vec<_>, StartError>>()?;
-        let (profiles, grant, unit) = match unit {
+        let (profiles, standing, grant, unit) = match unit {
             Some((unit, cgroup)) => {
                 let grants = &settings.config.grants;
                 let granted = grants.decide(unit, &identity, &profiles)?;
@@ -173,21 +187,40 @@ impl Jobs {
                         "no `[[runner]]` of the host settings is for `{unit}`"
                     ))
                 })?;
-                // Its worker goes on talking to the CI system from inside the job.
-                let all = granted
-                    .profiles
-                    .into_iter()
-                    .chain(runner.control_plane.iter().cloned());
+                // Its worker goes on talking to the CI system from inside the job. First, so that its rules are
+                // the first, which the job cannot give up.
+                let standing = runner.control_plane.clone();
+                let all = standing.iter().cloned().chain(granted.profiles);
                 let worker = runner.worker.clone();
                 (
                     all.collect(),
+                    standing,
                     Some(granted.place),
                     Some((unit, cgroup, worker)),
                 )
             }
-            None => (profiles, None, None),
+            None => (profiles, Vec::new(), None, None),
         };
-        let (policy, ruleset) = settings.policy(&profiles)?;
+        let (mut policy, mut ruleset) = settings.policy(&profiles)?;
+        if !standing.is_empty() {
+            policy.standing = settings.policy(&standing)?.0.rules.len();
+        }
+        let mut narrowed = Vec::new();
+        if let Some(request) = &narrow {
+            let file = request
+                .check()
+                .map_err(|error| StartError::Request(error.to_owned()))?;
+            policy = policy::narrow::narrow(&policy, &file, request.text.as_bytes())
+                .map_err(|mistakes| StartError::Request(mistakes.render(policy::Palette::Plain)))?;
+            ruleset = compile(&policy).map_err(|error| wrong(&error))?;
+            narrowed.push(Narrowing {
+                at: Timestamp::now(),
+                file,
+                sha256: narrowing::hex(&request.text),
+                ruleset_digest: ruleset.digest.to_string(),
+                by: format!("process {}, with the start of the job", peer.process.pid),
+            });
+        }
         let id = JobId::random().map_err(io::Error::other)?.to_string();
         let name = unit.as_ref().map(|(unit, ..)| (*unit).to_owned());
         let whose = match (processes, unit) {
@@ -213,6 +246,7 @@ impl Jobs {
             identity: identity.clone(),
             grant: grant.clone(),
             asked_by: asker(peer),
+            narrowed,
             ..Attendance::default()
         };
         let terms = self.terms(settings, &id, policy, ruleset, subjects, &attendance)?;
@@ -362,6 +396,9 @@ impl Jobs {
         let (jobs, name) = (Arc::clone(self), id.clone());
         let spawned = thread(&id).spawn(move || {
             let over = attended::run(&terms, &whose, inbox, begin, &mut tell);
+            if over.is_err() {
+                terms.evidence.discard();
+            }
             jobs.over(&name, ended(over));
         });
         if let Err(error) = spawned {

@@ -25,10 +25,11 @@ pub mod server;
 pub mod settings;
 pub mod table;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use nix::sys::signal::Signal;
@@ -48,6 +49,7 @@ use crate::enforce::{EnforceError, Host, Resident, chain};
 use crate::job::attended::Order;
 use crate::job::record::{Keeper, Record};
 use crate::job::resume;
+use crate::report::attendance::Kind;
 use crate::report::chain::{Chain, ChainError};
 use crate::report::signer::SigningKey;
 use crate::sys::privilege::{self, PrivilegeError};
@@ -58,6 +60,8 @@ use crate::sys::signals::{Received, Signals};
 pub const SOCKET: &str = "cordon.sock";
 /// How often the slice is looked at for units that came.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How long no process may be in the unit of a job's runner: one that starts anew has none for a moment.
+const ABANDONED: Duration = Duration::from_secs(2);
 /// How long jobs have to put their work down when the daemon stops.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -109,6 +113,8 @@ pub struct Daemon {
     /// Path of the slice as `/proc` shows it.
     slice: String,
     since: Timestamp,
+    /// Jobs whose runner is gone, with when that was seen; nothing once they were told to end.
+    abandoned: Mutex<BTreeMap<String, Option<Instant>>>,
 }
 
 /// Runs the daemon until it is told to stop. `path` are its settings, `key` signs.
@@ -165,6 +171,7 @@ async fn serve(
         host: Mutex::new(host),
         slice,
         since: Timestamp::now(),
+        abandoned: Mutex::default(),
     });
     let server = tokio::spawn(server::serve(listener, Arc::clone(&daemon)));
     notify(&[NotifyState::Ready]);
@@ -339,7 +346,42 @@ impl Daemon {
         for unit in new {
             self.enrol(&unit);
         }
+        self.end_abandoned(&units);
         Ok(())
+    }
+
+    /// Ends jobs whose runner is gone: nobody would hear of their end, or clean up after them.
+    fn end_abandoned(&self, units: &[Cgroup]) {
+        let lives = |unit: &str| {
+            let mut units = units.iter();
+            let unit = units.find(|cgroup| cgroup.name() == unit);
+            // One that cannot be asked is not known to be gone.
+            unit.is_some_and(|unit| unit.is_populated().unwrap_or_else(|_| unit.path().exists()))
+        };
+        let table = self.jobs.table();
+        let now = runners::abandoned(&table, lives);
+        let mut seen = self
+            .abandoned
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        seen.retain(|id, _| now.iter().any(|(abandoned, _)| abandoned == id));
+        for (id, unit) in now {
+            let since = seen
+                .entry(id.clone())
+                .or_insert_with(|| Some(Instant::now()));
+            if since.is_none_or(|since| since.elapsed() < ABANDONED) {
+                continue;
+            }
+            let orders = table.get(&id).and_then(|entry| entry.orders.as_ref());
+            let note = Order::Note {
+                kind: Kind::RunnerGone,
+                detail: format!("no process is left in `{unit}`; the job was ended"),
+            };
+            if orders.is_some_and(|orders| orders.give(note) && orders.give(Order::End)) {
+                tracing::warn!(job = id, unit, "ended, because its runner is gone");
+                *since = None;
+            }
+        }
     }
 
     fn enrol(self: &Arc<Self>, unit: &str) {

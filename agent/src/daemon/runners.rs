@@ -25,6 +25,16 @@ pub(super) fn new_units(table: &Table, units: &[Cgroup]) -> Vec<String> {
         .collect()
 }
 
+/// Jobs whose runner is gone, each with its unit: the unit was removed, or no process is left in it. `lives` says
+/// whether one is.
+pub(super) fn abandoned(table: &Table, lives: impl Fn(&str) -> bool) -> Vec<(String, String)> {
+    let enforced = table.jobs().filter(|entry| entry.state == State::Enforced);
+    enforced
+        .filter_map(|entry| Some((entry.id.clone(), entry.unit.clone()?)))
+        .filter(|(_, unit)| !lives(unit))
+        .collect()
+}
+
 /// A unit that is denied everything.
 pub(super) fn denied(id: &str, unit: &str, error: String) -> Entry {
     Entry {

@@ -185,7 +185,7 @@ impl Resolution {
         let protocol = ip_protocol(request.protocol());
         let netns = place.origin.netns;
         let client = self.clients.client(netns, protocol, request.src().port());
-        let (asked, act) = question::admit(query, &*self.ruleset, self.mode);
+        let (asked, act) = question::admit(query, &*self.ruleset, self.mode());
         let mut entry = Entry {
             log: &*self.log,
             question: Question {
@@ -220,13 +220,17 @@ impl Resolution {
             Act::Reverse(address) => self.reverse(asked, address),
             Act::Forward { rules } => match self.limit(asked, &rules) {
                 Ok(()) => self.forward(asked, &rules).await,
-                Err(refusal) if self.mode == Mode::AUDIT => Judged {
+                Err(refusal) if self.mode() == Mode::AUDIT => Judged {
                     verdict: refusal.verdict(),
                     ..self.forward(asked, &rules).await
                 },
                 Err(refusal) => self.refuse(refusal, &rules),
             },
         }
+    }
+
+    fn mode(&self) -> Mode {
+        self.ruleset.mode(self.mode)
     }
 
     fn refuse(&self, refusal: Refusal, rules: &[RuleIndex]) -> Judged {
@@ -242,7 +246,7 @@ impl Resolution {
             let Some(part) = self.ruleset.wildcard_part(*rule, &asked.name) else {
                 return Ok(());
             };
-            wildcards.push((*rule, part));
+            wildcards.push((self.ruleset.counted_as(*rule), part));
         }
         let Some((rule, part)) = wildcards.into_iter().next() else {
             return Ok(());
@@ -300,7 +304,7 @@ impl Resolution {
         let terms = Terms {
             rules,
             policy: &*self.ruleset,
-            mode: self.mode,
+            mode: self.mode(),
             ttl_floor: self.ttl_floor,
             own: &own,
         };

@@ -19,6 +19,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use cordon_ebpf::abi::ruleset::RuleIndex;
+use cordon_ebpf::abi::verdict::Mode;
 
 use crate::report::NameVerdict;
 
@@ -58,6 +59,15 @@ pub trait NamePolicy: Send + Sync + 'static {
     /// What the wildcard of a rule that allows `name` stands for in it; `None` if the rule spells
     /// the name out.
     fn wildcard_part<'a>(&self, rule: RuleIndex, name: &'a str) -> Option<&'a str>;
+    /// Under which rule names of a rule are counted: the one it is a part of, so that nobody gets more by naming
+    /// parts of a wildcard.
+    fn counted_as(&self, rule: RuleIndex) -> RuleIndex {
+        rule
+    }
+    /// What verdicts do now, where they did `first` when the job began.
+    fn mode(&self, first: Mode) -> Mode {
+        first
+    }
     /// Whether every one of these rules lets its names have addresses that are not public. Asked
     /// for one rule at a time: a rule that says so does not say it for the others.
     fn allows_private(&self, rules: &[RuleIndex]) -> bool;

@@ -13,7 +13,8 @@ impl NamePolicy for Ruleset {
     }
 
     fn wildcard_part<'a>(&self, rule: RuleIndex, name: &'a str) -> Option<&'a str> {
-        let Endpoint::Host(pattern) = &self.rules.get(rule as usize)?.endpoint else {
+        let counted = self.counted_as(rule);
+        let Endpoint::Host(pattern) = &self.rules.get(counted as usize)?.endpoint else {
             return None;
         };
         if pattern.depth() == Depth::Exact {
@@ -21,6 +22,11 @@ impl NamePolicy for Ruleset {
         }
         let front = name.strip_suffix(pattern.base().as_str())?;
         front.strip_suffix('.')
+    }
+
+    fn counted_as(&self, rule: RuleIndex) -> RuleIndex {
+        let found = self.rules.get(rule as usize);
+        found.and_then(|rule| rule.within).unwrap_or(rule)
     }
 
     fn allows_private(&self, rules: &[RuleIndex]) -> bool {

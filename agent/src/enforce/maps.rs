@@ -3,7 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, HashMap, HashOfMaps, LpmTrie, Map, MapData, MapError, RingBuf, SkStorage};
@@ -13,10 +13,11 @@ use cordon_ebpf::abi::flow::{FlowCounters, FlowKey};
 use cordon_ebpf::abi::job::{
     CONTROL, DnsClient, DnsClientKey, Job, KeptKey, Losses, Socket, SocketRole,
 };
-use cordon_ebpf::abi::ruleset::{Grant, Grants, HeldKey, Resolver, ResolverKey};
+use cordon_ebpf::abi::ruleset::{Grant, Grants, HeldKey, Resolver, ResolverKey, RuleIndex};
+use cordon_ebpf::abi::verdict::Mode;
 use cordon_ebpf::shown::name::{KEY_BYTES, NameRules};
 
-use crate::dns::{Bound, Client, ClientLookup, Lease, LeaseError, LeaseSink};
+use crate::dns::{Bound, Client, ClientLookup, Lease, LeaseError, LeaseSink, NamePolicy};
 use crate::events::ring::Ring;
 use crate::policy::{Ruleset, merge_grants};
 use crate::sys::clock::BootTime;
@@ -265,22 +266,8 @@ impl Maps {
         parent: u64,
         ruleset: &Arc<Ruleset>,
     ) -> Result<JobMaps, MapsError> {
-        let mut nets =
-            NetMap::create(NETS_PER_JOB, NO_PREALLOC).map_err(failed("create", "NETS"))?;
-        for (net, grants) in &ruleset.nets {
-            nets.insert(&Key::new(net.prefix_len, net.address.0), Wire(*grants), 0)
-                .map_err(failed("fill", "NETS"))?;
-        }
-        let mut names =
-            NameMap::create(NAMES_PER_JOB, NO_PREALLOC).map_err(failed("create", "NAMES"))?;
-        for (data, bits, rules) in ruleset.names.entries() {
-            names
-                .insert(&Key::new(bits, data), Wire(rules), 0)
-                .map_err(failed("fill", "NAMES"))?;
-        }
-        let held = HeldMap::create(HELD_PER_JOB, NO_PREALLOC).map_err(failed("create", "HELD"))?;
-        let leases =
-            LeaseMap::create(LEASES_PER_JOB, NO_PREALLOC).map_err(failed("create", "LEASES"))?;
+        let (nets, names) = tables_of(ruleset)?;
+        let LeaseTables { leases, held, .. } = LeaseTables::empty(ruleset)?;
         let flows =
             FlowMap::create(FLOWS_PER_JOB, NO_PREALLOC).map_err(failed("create", "FLOWS"))?;
         let ring = aya_obj::Map::new_from_params(RINGBUF, 0, 0, RING_BYTES, 0);
@@ -325,13 +312,18 @@ impl Maps {
             reserved: [0; 5],
             ruleset: ruleset.digest.short(),
             parent,
+            withdrawn_from: ruleset.withdrawn.start,
+            withdrawn_to: ruleset.withdrawn.end,
         };
         self.jobs
             .insert(job, Wire(entry), 0)
             .map_err(failed("publish", "JOBS"))?;
         let leases = Arc::new(Leases {
-            tables: Mutex::new(LeaseTables { leases, held }),
-            ruleset: Arc::clone(ruleset),
+            tables: Mutex::new(LeaseTables {
+                leases,
+                held,
+                ruleset: Arc::clone(ruleset),
+            }),
         });
         Ok(JobMaps {
             job,
@@ -359,8 +351,11 @@ impl Maps {
             .get(&job, 0)
             .map_err(failed("open", "CAPTURES"))?;
         let leases = Arc::new(Leases {
-            tables: Mutex::new(LeaseTables { leases, held }),
-            ruleset: Arc::clone(ruleset),
+            tables: Mutex::new(LeaseTables {
+                leases,
+                held,
+                ruleset: Arc::clone(ruleset),
+            }),
         });
         Ok(JobMaps {
             job,
@@ -369,6 +364,47 @@ impl Maps {
             records: Some(Ring::new(ring)),
             slots: Some(slots(&captures)?),
         })
+    }
+
+    /// Puts a narrower ruleset in the place of the one a job has. The job's entry is the switch: from it on, no
+    /// verdict of a rule that was given up counts, whichever table it comes from, or socket it was kept with.
+    /// Leases stay as far as rules that were not given up hold them.
+    ///
+    /// # Errors
+    /// A map cannot be made or filled: nothing changed. Or the tables could not be exchanged: then nothing of the
+    /// job leaves any more.
+    pub fn narrow(
+        &mut self,
+        job: u64,
+        leases: &Leases,
+        ruleset: &Arc<Ruleset>,
+    ) -> Result<(), MapsError> {
+        let mut tables = leases.lock();
+        let (nets, names) = tables_of(ruleset)?;
+        let fresh = tables.narrowed(ruleset)?;
+        self.change(job, |entry| {
+            entry.mode = ruleset.mode.into();
+            entry.ruleset = ruleset.digest.short();
+            entry.withdrawn_from = ruleset.withdrawn.start;
+            entry.withdrawn_to = ruleset.withdrawn.end;
+        })?;
+        let exchanged = (self.nets.insert(job, &nets, 0))
+            .map_err(failed("exchange", "NETS"))
+            .and_then(|()| (self.names.insert(job, &names, 0)).map_err(failed("exchange", "NAMES")))
+            .and_then(|()| {
+                (self.held.insert(job, &fresh.held, 0)).map_err(failed("exchange", "HELD"))
+            })
+            .and_then(|()| {
+                (self.leases.insert(job, &fresh.leases, 0)).map_err(failed("exchange", "LEASES"))
+            });
+        // Also where not all could be exchanged: what is granted from now on is granted by the new rules.
+        *tables = fresh;
+        drop(tables);
+        if exchanged.is_err() {
+            // The first error is the one to tell.
+            drop(self.close(job));
+        }
+        exchanged
     }
 
     /// What the kernel has for a job: the proof that publishing took effect.
@@ -632,14 +668,18 @@ impl JobMaps {
 }
 
 /// A job's leases, in the kernel.
+///
+/// It is also who says which names are allowed: the ruleset can become narrower, and what was allowed under the old
+/// one is not leased under the new one.
 #[derive(Debug)]
 pub struct Leases {
     tables: Mutex<LeaseTables>,
-    ruleset: Arc<Ruleset>,
 }
 
 #[derive(Debug)]
 struct LeaseTables {
+    /// The ruleset in force.
+    ruleset: Arc<Ruleset>,
     /// What an address allows.
     leases: LeaseMap,
     /// What each rule of it allows, for the names that connections show.
@@ -648,26 +688,52 @@ struct LeaseTables {
 
 impl LeaseSink for Leases {
     fn grant(&self, leases: &[Lease]) -> Result<(), LeaseError> {
-        // A poisoned lock means a panic while a lease was written; the maps themselves are whole.
-        let mut tables = self
-            .tables
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut tables = self.lock();
         for lease in leases.iter().filter(|lease| !lease.rules.is_empty()) {
-            tables.grant(&self.ruleset, lease)?;
+            tables.grant(lease)?;
         }
         drop(tables);
         Ok(())
     }
 }
 
+impl NamePolicy for Leases {
+    fn rules_for_name(&self, name: &str) -> Vec<RuleIndex> {
+        NamePolicy::rules_for_name(&*self.ruleset(), name)
+    }
+
+    fn wildcard_part<'a>(&self, rule: RuleIndex, name: &'a str) -> Option<&'a str> {
+        self.ruleset().wildcard_part(rule, name)
+    }
+
+    fn counted_as(&self, rule: RuleIndex) -> RuleIndex {
+        self.ruleset().counted_as(rule)
+    }
+
+    fn mode(&self, _first: Mode) -> Mode {
+        self.ruleset().mode.into()
+    }
+
+    fn allows_private(&self, rules: &[RuleIndex]) -> bool {
+        NamePolicy::allows_private(&*self.ruleset(), rules)
+    }
+}
+
 impl Leases {
+    /// The ruleset in force.
+    #[must_use]
+    pub fn ruleset(&self) -> Arc<Ruleset> {
+        Arc::clone(&self.lock().ruleset)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LeaseTables> {
+        // A poisoned lock means a panic while a lease was written; the maps themselves are whole.
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Removes what has run out.
     pub fn collect_expired(&self) {
-        let mut tables = self
-            .tables
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut tables = self.lock();
         if let Ok(now) = BootTime::now() {
             tables.collect(now);
         }
@@ -675,8 +741,26 @@ impl Leases {
 }
 
 impl LeaseTables {
+    fn empty(ruleset: &Arc<Ruleset>) -> Result<Self, MapsError> {
+        Ok(Self {
+            ruleset: Arc::clone(ruleset),
+            leases: LeaseMap::create(LEASES_PER_JOB, NO_PREALLOC)
+                .map_err(failed("create", "LEASES"))?,
+            held: HeldMap::create(HELD_PER_JOB, NO_PREALLOC).map_err(failed("create", "HELD"))?,
+        })
+    }
+
+    /// What a narrower ruleset leaves of them, in maps of their own.
+    fn narrowed(&self, ruleset: &Arc<Ruleset>) -> Result<Self, MapsError> {
+        let mut fresh = Self::empty(ruleset)?;
+        carry(&self.leases, &mut fresh.leases, ruleset).map_err(failed("fill", "LEASES"))?;
+        carry(&self.held, &mut fresh.held, ruleset).map_err(failed("fill", "HELD"))?;
+        Ok(fresh)
+    }
+
     /// Puts one lease beside what is held of its address; nothing that is held gets shorter.
-    fn grant(&mut self, ruleset: &Ruleset, lease: &Lease) -> Result<(), LeaseError> {
+    fn grant(&mut self, lease: &Lease) -> Result<(), LeaseError> {
+        let ruleset = Arc::clone(&self.ruleset);
         let now = BootTime::now().map_err(|error| no_room(lease, error))?;
         let expires = now.plus_seconds(lease.seconds).0;
         let address = Address::from(lease.address);
@@ -710,6 +794,40 @@ impl LeaseTables {
         collect(&mut self.leases, horizon);
         collect(&mut self.held, horizon);
     }
+}
+
+/// Copies the grants of rules that are in force.
+fn carry<K: aya::Pod>(
+    from: &HashMap<MapData, K, Wire<Grants>>,
+    to: &mut HashMap<MapData, K, Wire<Grants>>,
+    ruleset: &Ruleset,
+) -> Result<(), MapError> {
+    let mut entries = from.iter();
+    while let Some((key, Wire(grants))) = entries.next().transpose()? {
+        let stays = |grant: &&Grant| !ruleset.withdrawn.contains(&grant.rule);
+        let left: Vec<Grant> = grants.as_slice().iter().filter(stays).copied().collect();
+        if let Some(left) = Grants::new(&left).filter(|_| !left.is_empty()) {
+            to.insert(key, Wire(left), 0)?;
+        }
+    }
+    Ok(())
+}
+
+/// What the kernel has of a ruleset besides leases.
+fn tables_of(ruleset: &Ruleset) -> Result<(NetMap, NameMap), MapsError> {
+    let mut nets = NetMap::create(NETS_PER_JOB, NO_PREALLOC).map_err(failed("create", "NETS"))?;
+    for (net, grants) in &ruleset.nets {
+        nets.insert(&Key::new(net.prefix_len, net.address.0), Wire(*grants), 0)
+            .map_err(failed("fill", "NETS"))?;
+    }
+    let mut names =
+        NameMap::create(NAMES_PER_JOB, NO_PREALLOC).map_err(failed("create", "NAMES"))?;
+    for (data, bits, rules) in ruleset.names.entries() {
+        names
+            .insert(&Key::new(bits, data), Wire(rules), 0)
+            .map_err(failed("fill", "NAMES"))?;
+    }
+    Ok((nets, names))
 }
 
 fn no_room(lease: &Lease, source: io::Error) -> LeaseError {

@@ -29,7 +29,7 @@ pub use self::census::{Orphan, unit_id, unit_of};
 use self::hooks::HOOKS;
 use self::kernel::{Kernel, KernelError};
 use self::layout::Layout;
-use self::maps::JobMaps;
+use self::maps::{JobMaps, Leases};
 use self::pins::{Held, Pins};
 pub use self::proof::ProofError;
 use crate::cgroup::controllers::Controllers;
@@ -363,6 +363,21 @@ impl Host {
             lsm: self.kernel.lsm.is_ok(),
             maps,
         })
+    }
+
+    /// Puts a narrower ruleset in the place of a job's, and proves that the kernel has it.
+    ///
+    /// # Errors
+    /// It has the old one, or nothing of the job leaves any more.
+    pub fn narrow(
+        &mut self,
+        place: &Place,
+        leases: &Leases,
+        ruleset: &Arc<Ruleset>,
+    ) -> Result<(), EnforceError> {
+        let maps = &mut self.kernel.maps;
+        maps.narrow(place.cgroup.id(), leases, ruleset)?;
+        self.holds(place, ruleset)
     }
 
     /// Takes a job over from a cordon that is dead: nothing is published anew, what the kernel has

@@ -18,13 +18,14 @@ use super::armed::{Armed, Sealed};
 use super::attach::{AttachError, attach};
 use super::coverage::Surroundings;
 use super::life::{Ending, Life, Master, Wish};
+use super::narrowing::Narrow;
 use super::record::Worker;
 use super::run::{self, Job, Ran, RunError, Tell, Terms};
 use super::watch::{Watch, Workers};
 use crate::cgroup::Cgroup;
 use crate::dns::Bound;
 use crate::enforce::{Host, Place};
-use crate::report::attendance::{Attendance, Kind};
+use crate::report::attendance::{Attendance, Kind, Narrowing};
 use crate::report::{Outcome, Report};
 use crate::sandbox::Limited;
 use crate::secrets::ledger::Occasion;
@@ -88,6 +89,8 @@ pub enum Order {
         /// In words.
         detail: String,
     },
+    /// Makes its policy narrower.
+    Narrow(Box<Narrow>),
     /// Moves a process and all that descend from it into the job.
     Attach {
         /// The cgroup they are in.
@@ -153,6 +156,7 @@ impl Master for Inbox {
                 self.note(kind, detail);
                 Wish::Nothing
             }
+            Some(Order::Narrow(narrow)) => Wish::Narrow(narrow),
             Some(Order::Attach {
                 from,
                 process,
@@ -169,6 +173,10 @@ impl Master for Inbox {
         if self.announced.is_none() {
             self.announced = Some((by, executed));
         }
+    }
+
+    fn narrowed(&mut self, narrowing: Narrowing) {
+        self.with(|attendance| attendance.narrowed.push(narrowing));
     }
 
     fn conclude(&mut self, life: &Life, watch: &Watch) -> Option<Attendance> {
@@ -388,6 +396,11 @@ async fn end(
         _ => host.kill(place).map_err(RunError::Survivors)?,
     };
     job.attendance = inbox.conclude(life, watch);
+    let effective = watch.narrowed.take();
+    let job = &match &effective {
+        Some(effective) => effective.of(job),
+        None => job.clone(),
+    };
     let ran = Ran {
         outcome: Outcome::Finished,
         not_started: None,

@@ -3,9 +3,11 @@
 use std::io;
 
 use super::attended::Attach;
+use super::narrowing::Narrow;
 use super::watch::{Watch, ends};
 use crate::cgroup::Cgroup;
 use crate::report::Attendance;
+use crate::report::attendance::Narrowing;
 use crate::sys::pidfd::Process;
 use crate::sys::signals::Signals;
 
@@ -25,6 +27,8 @@ pub enum Wish {
     },
     /// A process is to be moved into it.
     Attach(Box<Attach>),
+    /// Its policy is to become narrower.
+    Narrow(Box<Narrow>),
     /// It was dealt with.
     Nothing,
 }
@@ -39,6 +43,9 @@ pub trait Master {
 
     /// Somebody in the job said that it is about to be over, when so many programs had been started in it.
     fn announced(&mut self, _by: String, _executed: u64) {}
+
+    /// The job narrowed its policy.
+    fn narrowed(&mut self, _narrowing: Narrowing) {}
 
     /// What is to be said of who asked for the job and of its end. `None`: what was said before.
     fn conclude(&mut self, _life: &Life, _watch: &Watch) -> Option<Attendance> {

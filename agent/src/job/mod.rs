@@ -13,6 +13,7 @@ pub mod id;
 pub mod life;
 pub mod limiting;
 pub mod namespaces;
+pub mod narrowing;
 pub mod record;
 pub mod resume;
 pub mod run;

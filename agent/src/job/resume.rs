@@ -18,6 +18,7 @@ use super::coverage::Surroundings;
 use super::life::{Ending, Life, Master};
 use super::limiting::Limiting;
 use super::namespaces::Namespaces;
+use super::narrowing::{self, Effective};
 use super::record::{Keeper, Record, Stage};
 use super::run::{self, Job, Ran, RunError, Tell};
 use super::watch::Watch;
@@ -554,6 +555,7 @@ async fn take_over<M: Master>(
          ruleset {}",
         taken.ruleset.digest
     ));
+    narrowing::finish(host, place, &taken.policy, &taken.ruleset)?;
     let mut enforced = host.readopt(place, &taken.ruleset, layers, proof)?;
     let ring = enforced.maps.records.take().ok_or_else(no_ring)?;
     let pace = sweeping::pace(&taken.policy.secrets);
@@ -628,6 +630,9 @@ async fn take_over<M: Master>(
                 _ => host.kill(place).map_err(RunError::Survivors)?,
             };
             taken.concluded(&life, master.conclude(&life, &watch));
+            if let Some(Effective { policy, ruleset }) = watch.narrowed.take() {
+                (taken.policy, taken.ruleset) = (policy, ruleset);
+            }
             (watch.end_dns().await, survivors)
         }
     };

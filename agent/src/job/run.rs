@@ -195,6 +195,7 @@ pub(super) fn unwatchable(source: io::Error) -> RunError {
 }
 
 /// What a report says of a job, whether its cordon was always there or not.
+#[derive(Clone)]
 pub(super) struct Job<'a> {
     pub(super) policy: &'a Policy,
     pub(super) ruleset: &'a Arc<Ruleset>,
@@ -319,7 +320,7 @@ pub(super) fn resolution(
     enforced: &Enforced,
     log: Questions,
 ) -> Result<Resolution, RunError> {
-    let names: Arc<dyn dns::NamePolicy> = Arc::<Ruleset>::clone(job.ruleset);
+    let names: Arc<dyn dns::NamePolicy> = Arc::<Leases>::clone(&enforced.maps.leases);
     let leases: Arc<dyn dns::LeaseSink> = Arc::<Leases>::clone(&enforced.maps.leases);
     Ok(Resolution {
         profile: job.policy.name.clone(),

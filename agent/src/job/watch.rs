@@ -18,6 +18,7 @@ use super::closing::Closing;
 use super::life::{Ending, Life, Master, Wish};
 use super::limiting::Limiting;
 use super::namespaces::Namespaces;
+use super::narrowing::Effective;
 use super::run::Tell;
 use super::sweeping::{Alarm, Sweeping};
 use crate::attribution::Proc;
@@ -64,7 +65,7 @@ pub struct Watch {
     pump: Pump,
     questions: mpsc::Receiver<Question>,
     lost: Arc<AtomicU64>,
-    leases: Arc<Leases>,
+    pub(super) leases: Arc<Leases>,
     closing: Closing,
     /// The job's DNS, once it is served.
     pub namespaces: Option<Namespaces>,
@@ -76,6 +77,8 @@ pub struct Watch {
     pub ledger: Ledger,
     /// Workers that were started in the unit of a runner.
     pub workers: Option<Workers>,
+    /// What the job is allowed now, if it narrowed that since it is watched.
+    pub narrowed: Option<Effective>,
 }
 
 /// Processes that executed a program of this name.
@@ -136,6 +139,7 @@ impl Watch {
                 limiting: None,
                 ledger: Ledger::of(home),
                 workers: None,
+                narrowed: None,
             },
             log,
         )
@@ -206,6 +210,11 @@ impl Watch {
                         master.announced(by, self.ledger.executed);
                     }
                     Wish::Attach(attach) => self.attach(host, place, *attach),
+                    Wish::Narrow(narrow) => {
+                        if let Some(narrowing) = self.narrow(host, place, *narrow) {
+                            master.narrowed(narrowing);
+                        }
+                    }
                     Wish::Nothing => {}
                 },
                 turn = self.turn(&mut rhythm, host, place, tell) => {

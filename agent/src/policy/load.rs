@@ -235,6 +235,8 @@ impl<'l> Loader<'l> {
                 .iter()
                 .map(|loaded| loaded.profile.facts())
                 .collect(),
+            standing: 0,
+            narrowed: None,
         })
     }
 

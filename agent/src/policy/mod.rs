@@ -26,6 +26,7 @@ pub mod library;
 pub mod limits;
 mod load;
 pub mod name;
+pub mod narrow;
 pub mod pattern;
 pub mod ports;
 mod profile;
@@ -86,6 +87,23 @@ pub struct Policy {
     pub sandbox: SandboxPolicy,
     /// The files it was made of, in the order of their rules.
     pub profiles: Vec<ProfileSource>,
+    /// How many rules, from the first on, the job cannot give up: those of its runner's control plane.
+    pub standing: usize,
+    /// What the job gave up since it began.
+    pub narrowed: Option<Narrowed>,
+}
+
+/// What is left of a policy that its job narrowed. Rules keep their numbers, which reports and the kernel's
+/// counters refer to: those that were given up stay in the list and allow nothing, the new ones come after them.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Narrowed {
+    /// How many rules the job began with.
+    pub granted: usize,
+    /// First rule that was given up.
+    pub from: usize,
+    /// First rule after those.
+    pub to: usize,
 }
 
 impl Policy {
@@ -101,7 +119,16 @@ impl Policy {
             limits: LimitsPolicy::default(),
             sandbox: SandboxPolicy::default(),
             profiles: Vec::new(),
+            standing: 0,
+            narrowed: None,
         }
+    }
+
+    /// Whether a rule allows something: the job did not give it up.
+    #[must_use]
+    pub fn is_in_force(&self, rule: usize) -> bool {
+        let given_up = |narrowed: &Narrowed| (narrowed.from..narrowed.to).contains(&rule);
+        !self.narrowed.as_ref().is_some_and(given_up)
     }
 }
 

@@ -75,6 +75,17 @@ impl DomainPattern {
         }
     }
 
+    /// Whether every name that the other one means is meant.
+    #[must_use]
+    pub fn includes(&self, other: &Self) -> bool {
+        match (self.depth, other.depth) {
+            (_, Depth::Exact) => self.matches(&other.base),
+            (Depth::Exact, _) | (Depth::OneLabel, Depth::AnyDepth) => false,
+            (Depth::OneLabel, Depth::OneLabel) => self.base == other.base,
+            (Depth::AnyDepth, _) => self.base == other.base || self.matches(&other.base),
+        }
+    }
+
     /// Every pattern that matches a name, allowed or not: a lookup of these in a map of patterns
     /// finds what comparing the name with each of them would.
     pub(crate) fn all_matching(name: &DomainName) -> impl Iterator<Item = Self> {

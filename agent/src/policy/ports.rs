@@ -120,6 +120,14 @@ impl PortSet {
             .any(|(first, last)| (first..=last).contains(&port))
     }
 
+    /// Whether every port of the other one is in it.
+    #[must_use]
+    pub fn includes(&self, other: &Self) -> bool {
+        // Ranges that touch are one range, so one of them holds all of another or none does.
+        let held = |(first, last)| self.ranges().any(|(from, to)| from <= first && last <= to);
+        other.ranges().all(held)
+    }
+
     /// Whether the two have a port in common.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {

@@ -31,6 +31,26 @@ pub struct Attendance {
     /// Findings beyond those that are listed.
     #[serde(default)]
     pub findings_unlisted: u64,
+    /// When the job narrowed its own policy. What the report says of the policy is what was left in the end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub narrowed: Vec<Narrowing>,
+}
+
+/// A job gave up a part of what it was allowed.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Narrowing {
+    /// When. Before this, what it began with was in force, or what the narrowing before left of it.
+    pub at: Timestamp,
+    /// What the file was called by who sent it.
+    pub file: String,
+    /// SHA-256 of the file, hex.
+    pub sha256: String,
+    /// BLAKE3 of the ruleset from then on, hex.
+    pub ruleset_digest: String,
+    /// Who asked for it.
+    pub by: String,
 }
 
 /// What a CI system calls a job. All of it is what the asker said.
@@ -153,6 +173,19 @@ impl Attendance {
         }
         facts.extend(self.runner.clone().map(|runner| ("Runner", runner)));
         facts.extend(self.grant.clone().map(|grant| ("Granted by", grant)));
+        for narrowing in &self.narrowed {
+            let Narrowing {
+                at,
+                file,
+                sha256,
+                ruleset_digest,
+                by,
+            } = narrowing;
+            let text = format!(
+                "at {at} by {file} (sha256 {sha256}), asked for by {by}; ruleset {ruleset_digest} from then on"
+            );
+            facts.push(("Narrowed", text));
+        }
         if self.findings_unlisted > 0 {
             let more = format!("{} more findings than are listed", self.findings_unlisted);
             facts.push(("Findings", more));

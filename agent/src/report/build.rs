@@ -166,6 +166,7 @@ fn policy(facts: &Facts<'_>, flows: &[Flow], dns: &[NameAsked]) -> PolicyFacts {
             origin: format!("{source}:{line}"),
             reason: reason.clone(),
             used: used.contains(&index),
+            withdrawn: !facts.policy.is_in_force(index as usize),
         }
     });
     let profiles = facts.policy.profiles.iter().map(ProfileFacts::from);

@@ -111,6 +111,7 @@ fn denial(reason: Reason) -> &'static str {
             "A process of the job carried a secret, and the profile says that nothing leaves the job \
              after that."
         }
+        Reason::WITHDRAWN => "The job had given up the rule that had allowed this; see `narrowed`.",
         _ => "Refused for a reason this version of cordon has no words for. Unknown means denied.",
     }
 }

@@ -257,6 +257,7 @@ fn policy() -> PolicyFacts {
         origin: origin.into(),
         reason: reason.map(Into::into),
         used,
+        withdrawn: false,
     };
     PolicyFacts {
         name: "base+web".into(),

@@ -355,6 +355,9 @@ pub struct RuleFacts {
     pub reason: Option<String>,
     /// Whether any flow used it: an unused rule is one to remove.
     pub used: bool,
+    /// The job gave it up while it ran: it allowed nothing from then on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub withdrawn: bool,
 }
 
 /// Where something went.

@@ -26,6 +26,33 @@ pub struct Job {
     /// The runner it came from, which has a say in its processes, and whose sockets its worker goes on using;
     /// 0 if it has none.
     pub parent: u64,
+    /// First rule that the job gave up since it began: rules from here on allow nothing any more.
+    pub withdrawn_from: u32,
+    /// First rule after those; as large as `withdrawn_from` if the job gave none up.
+    pub withdrawn_to: u32,
+}
+
+const _: () = assert!(size_of::<Job>() == 32);
+
+impl Job {
+    /// Whether a rule allows nothing any more.
+    #[must_use]
+    #[inline(always)]
+    pub const fn withdrew(&self, rule: RuleIndex) -> bool {
+        rule >= self.withdrawn_from && rule < self.withdrawn_to
+    }
+
+    /// Whether a verdict that was kept with a socket holds no longer: its rule was given up, or it let pass what
+    /// an audited job may, and the job is enforced now.
+    #[must_use]
+    #[inline(always)]
+    pub const fn outlived(&self, state: PeerState, rule: RuleIndex) -> bool {
+        match state {
+            PeerState::AUDITED => self.mode.0 != Mode::AUDIT.0,
+            PeerState::ALLOWED | PeerState::READ => self.withdrew(rule),
+            _ => false,
+        }
+    }
 }
 
 /// What the daemon's control socket belongs to: every job may speak to it. No cgroup has this id.
@@ -196,8 +223,10 @@ pub struct Socket {
     pub reason: Reason,
     /// Whose it is.
     pub role: SocketRole,
+    /// 1 once the agent was told that the rule behind the kept verdict was given up.
+    pub told: u8,
     /// Always zero.
-    pub reserved: [u8; 6],
+    pub reserved: [u8; 5],
 }
 
 const _: () = assert!(size_of::<Socket>() == 80);

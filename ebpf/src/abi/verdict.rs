@@ -80,6 +80,8 @@ open_enum! {
         NOT_SWEPT = 41, "not-swept";
         /// The sweep found a secret, and closed the job's egress.
         CLOSED = 42, "closed";
+        /// The job narrowed its policy, and gave up the rule that had allowed this.
+        WITHDRAWN = 43, "rule-withdrawn";
     }
 }
 

@@ -153,7 +153,7 @@ fn judge_call(ctx: &SockAddrContext, hook: Hook) -> i32 {
         protocol: call.protocol,
     };
     // SAFETY: a `cgroup_sock_addr` context.
-    let decision = unsafe { judge::judge(ctx.as_ptr(), id, &ends) };
+    let decision = unsafe { judge::judge(ctx.as_ptr(), id, &job, &ends) };
     let verdict = job.mode.verdict(decision.reason);
     keep(socket, &call, decision, verdict);
     // A UDP connect sends nothing: libc makes one to each resolved address only to sort them. The
@@ -196,6 +196,7 @@ fn keep(socket: &mut Socket, call: &Call, decision: Decision, verdict: Verdict) 
     socket.reason = decision.reason;
     socket.listener_port = 0;
     socket.verify = decision.verify;
+    socket.told = 0;
     let state = match verdict {
         // Who listens on loopback can change between call and packet, and for UDP depends on the
         // sender's port: each packet is judged.

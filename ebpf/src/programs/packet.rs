@@ -12,7 +12,7 @@ use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
 use cordon_ebpf::abi::address::Address;
 use cordon_ebpf::abi::flow::FlowKey;
-use cordon_ebpf::abi::job::{DnsClient, DnsClientKey, PeerState, Socket, SocketRole};
+use cordon_ebpf::abi::job::{DnsClient, DnsClientKey, Job, PeerState, Socket, SocketRole};
 use cordon_ebpf::abi::record::Hook;
 use cordon_ebpf::abi::ruleset::{NO_RULE, RuleIndex};
 use cordon_ebpf::abi::verdict::{Mode, Reason, Verdict};
@@ -51,7 +51,7 @@ fn judge_packet(ctx: &SkBuffContext, hook: Hook) -> i32 {
     let skb = ctx.skb.skb;
     // SAFETY: the context of a `cgroup_skb` program.
     let sk = unsafe { kernel::full_socket(skb) };
-    let socket = match sk {
+    let mut socket = match sk {
         // SAFETY: a full socket the context holds.
         Some(sk) => unsafe { kernel::socket_storage(sk, false) },
         None => None,
@@ -86,7 +86,7 @@ fn judge_packet(ctx: &SkBuffContext, hook: Hook) -> i32 {
     }
     // SAFETY: a word of a live context.
     let len = u64::from(unsafe { (*skb).len });
-    let (state, tgid) = match socket.as_ref() {
+    let (mut state, tgid) = match socket.as_ref() {
         Some(socket) => (known_peer(socket, &head), socket.tgid),
         None => (PeerState::NONE, 0),
     };
@@ -97,6 +97,16 @@ fn judge_packet(ctx: &SkBuffContext, hook: Hook) -> i32 {
         mode: job.mode,
         len,
     };
+    if state != PeerState::NONE
+        && let (Some(socket), Some(sk)) = (socket.as_deref_mut(), sk)
+        && job.outlived(state, socket.rule)
+    {
+        if head.ends.protocol == TCP {
+            return after_narrowing(&packet, sk, socket, &head, hook);
+        }
+        // Of what has no connection, each packet is judged anew.
+        state = PeerState::NONE;
+    }
     match socket {
         Some(socket) if state != PeerState::NONE => {
             let read = state == PeerState::READ || state == PeerState::REFUSED;
@@ -106,7 +116,7 @@ fn judge_packet(ctx: &SkBuffContext, hook: Hook) -> i32 {
             pass_known(id, socket, &head.ends, hook, len, state)
         }
         _ => {
-            let decision = decide_packet(ctx, id, &head, hook);
+            let decision = decide_packet(ctx, id, &job, &head, hook);
             if decision.verify != Verify::NONE && hook == Hook::EGRESS && head.ends.protocol == TCP
             {
                 return begin_reading(&packet, &head, decision);
@@ -199,14 +209,14 @@ fn pass_known(
 
 /// What the tables say of a packet that no kept verdict speaks of.
 #[inline(always)]
-fn decide_packet(ctx: &SkBuffContext, id: u64, head: &Head, hook: Hook) -> Decision {
+fn decide_packet(ctx: &SkBuffContext, id: u64, job: &Job, head: &Head, hook: Hook) -> Decision {
     if head.flaw != NO_FLAW {
         Decision::without_rule(head.flaw)
     } else if hook == Hook::EGRESS {
         // SAFETY: the context of a `cgroup_skb` program.
-        unsafe { judge::judge(ctx.as_ptr(), id, &head.ends) }
+        unsafe { judge::judge(ctx.as_ptr(), id, job, &head.ends) }
     } else {
-        judge_inbound(ctx, id, &head.ends)
+        judge_inbound(ctx, id, job, &head.ends)
     }
 }
 
@@ -330,15 +340,58 @@ fn after_reading(packet: &Packet, socket: &Socket, head: &Head, state: PeerState
     if refused { REFUSE } else { PASS }
 }
 
+/// A packet of a TCP connection whose rule the job gave up since: no data passes either way, nor does a
+/// connection begin. The agent is told once, and closes it.
+#[inline(always)]
+fn after_narrowing(
+    packet: &Packet,
+    sk: *mut c_void,
+    socket: &mut Socket,
+    head: &Head,
+    hook: Hook,
+) -> i32 {
+    let ends = &head.ends;
+    let out = hook == Hook::EGRESS;
+    // SAFETY: the context of a `cgroup_skb` program.
+    let data = unsafe { shown::data_from(packet.skb, head.transport) };
+    // Without data it ends the connection, and may.
+    let ends_it = data == 0 && !head.opens;
+    let verdict = if ends_it {
+        Verdict::ALLOW
+    } else {
+        packet.mode.verdict(Reason::WITHDRAWN)
+    };
+    if !ends_it && socket.told == 0 {
+        let near = (ends.near, ends.near_port);
+        // SAFETY: the context, and its full socket.
+        unsafe { shown::refuse(packet.skb, sk, socket, near, verdict, Reason::WITHDRAWN) };
+        socket.told = 1;
+    }
+    let event = Event {
+        attempts: 0,
+        bytes_out: if out { packet.len } else { 0 },
+        bytes_in: if out { 0 } else { packet.len },
+        tgid: 0,
+    };
+    let (reason, rule) = if ends_it {
+        (socket.reason, socket.rule)
+    } else {
+        (Reason::WITHDRAWN, NO_RULE)
+    };
+    let key = flow(ends, verdict, reason, rule);
+    judge::count_packet(packet.job, &key, &event);
+    judge::answer(verdict)
+}
+
 /// What comes in must come from where the job may send to; what a loopback peer sends was judged
 /// when it left, and the answer to it is judged when it leaves.
 #[inline(always)]
-fn judge_inbound(ctx: &SkBuffContext, id: u64, ends: &Ends) -> Decision {
+fn judge_inbound(ctx: &SkBuffContext, id: u64, job: &Job, ends: &Ends) -> Decision {
     if ends.far.is_loopback() {
         return Decision::without_rule(Reason::OWN_SOCKET);
     }
     // SAFETY: the context of a `cgroup_skb` program.
-    let decision = unsafe { judge::judge(ctx.as_ptr(), id, ends) };
+    let decision = unsafe { judge::judge(ctx.as_ptr(), id, job, ends) };
     if decision.reason.allows() {
         decision
     } else {

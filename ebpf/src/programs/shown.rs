@@ -12,6 +12,7 @@ use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
 use cordon_ebpf::abi::TCP;
+use cordon_ebpf::abi::address::Address;
 use cordon_ebpf::abi::flow::FlowKey;
 use cordon_ebpf::abi::job::{Cursor, PeerState, Socket, Stream, WINDOW_BYTES};
 use cordon_ebpf::abi::record::{NAME_BYTES, NameRefused, RecordHeader, RecordKind};
@@ -122,6 +123,21 @@ impl Segment {
     }
 }
 
+/// Bytes of data of the TCP packet whose header begins at `at`; all of it, where there is no whole header.
+///
+/// # Safety
+/// `skb` is the context of a `cgroup_skb` program.
+#[inline(always)]
+pub(crate) unsafe fn data_from(skb: *mut __sk_buff, at: u32) -> u32 {
+    // SAFETY: the caller's.
+    let end = unsafe { (*skb).len };
+    // SAFETY: as above.
+    match unsafe { kernel::packet_bytes::<1>(skb, at + 12) } {
+        Some([size]) => end.saturating_sub(at + u32::from(size >> 4) * 4),
+        None => u32::MAX,
+    }
+}
+
 #[cgroup_skb(egress)]
 pub(crate) fn names(ctx: SkBuffContext) -> i32 {
     let skb = ctx.skb.skb;
@@ -164,7 +180,10 @@ pub(crate) fn names(ctx: SkBuffContext) -> i32 {
     } else {
         let verdict = job.mode.verdict(shown.refused);
         // SAFETY: as above.
-        unsafe { refuse(skb, sk, socket, &segment, verdict, shown.refused) };
+        unsafe {
+            let near = (kernel::packet_source(skb), segment.near_port);
+            refuse(skb, sk, socket, near, verdict, shown.refused);
+        }
         socket.reason = shown.refused;
         if verdict == Verdict::DENY {
             PeerState::REFUSED
@@ -604,8 +623,8 @@ unsafe fn is_private(skb: *mut __sk_buff) -> bool {
     read == 0 && flags & NOT_PRIVATE == 0
 }
 
-/// Counts and records a connection that is refused, or in audit mode would be, for the name it showed
-/// or for showing none.
+/// Counts and records a connection that is refused, or in audit mode would be, for the name it showed,
+/// for showing none, or because the job gave up its rule. `near` is the socket's own end.
 ///
 /// # Safety
 /// `skb` is the context of a `cgroup_skb` program, and `sk` its full socket.
@@ -614,7 +633,7 @@ pub(crate) unsafe fn refuse(
     skb: *mut __sk_buff,
     sk: *mut c_void,
     socket: &Socket,
-    segment: &Segment,
+    near: (Address, u16),
     verdict: Verdict,
     reason: Reason,
 ) {
@@ -644,19 +663,19 @@ pub(crate) unsafe fn refuse(
         u64::from(socket.tgid) << 32,
     );
     // SAFETY: the caller's.
-    let (cookie, stream, near) = unsafe {
+    let (cookie, stream) = unsafe {
         let cookie = helper::bpf_get_socket_cookie(skb.cast());
-        (cookie, stream(sk, false), kernel::packet_source(skb))
+        (cookie, stream(sk, false))
     };
     judge::send_with(id, Wake::Now, |slot: *mut NameRefused| {
         // SAFETY: the slot is ours until it is submitted; every byte of it is written.
         unsafe {
             (&raw mut (*slot).header).write(header);
             (&raw mut (*slot).address).write(socket.peer);
-            (&raw mut (*slot).near).write(near);
+            (&raw mut (*slot).near).write(near.0);
             (&raw mut (*slot).cookie).write(cookie);
             (&raw mut (*slot).port).write(socket.peer_port);
-            (&raw mut (*slot).near_port).write(segment.near_port);
+            (&raw mut (*slot).near_port).write(near.1);
             (&raw mut (*slot).protocol).write(socket.protocol);
             (&raw mut (*slot).verdict).write(verdict);
             (&raw mut (*slot).reason).write(reason);

@@ -60,6 +60,11 @@ impl<'w> Service<'w> {
         Ok(())
     }
 
+    /// The world it is in.
+    pub fn world(&self) -> &'w World {
+        self.world
+    }
+
     /// The daemon's process.
     pub fn running(&self) -> Result<&Running<'w>> {
         self.daemon.as_ref().context("the daemon was stopped")

@@ -18,7 +18,7 @@ use hyper::body::{Bytes, Frame};
 use serde::Serialize;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use self::types::{Done, JobStatus, Own, Problem, StartRequest};
+use self::types::{Done, JobStatus, NarrowRequest, Own, Problem, StartRequest};
 use super::Daemon;
 use super::caller::{Action, Caller, Target};
 use super::feed::Line;
@@ -27,6 +27,7 @@ use super::peer::Peer;
 use crate::attribution::{Living as _, Proc};
 use crate::enforce::{chain, unit_id};
 use crate::job::attended::Order;
+use crate::job::narrowing::{Narrow, NarrowError};
 use crate::report::attendance::Kind;
 use crate::report::escape::escape;
 
@@ -34,7 +35,7 @@ use crate::report::escape::escape;
 pub const OPENAPI: &str = include_str!("openapi.json");
 
 /// Every path with its methods, as in [`OPENAPI`].
-pub const ROUTES: [(&str, &str); 11] = [
+pub const ROUTES: [(&str, &str); 12] = [
     ("get", "/openapi.json"),
     ("get", "/v1/status"),
     ("get", "/v1/self"),
@@ -44,6 +45,7 @@ pub const ROUTES: [(&str, &str); 11] = [
     ("get", "/v1/jobs/{id}/events"),
     ("post", "/v1/jobs/{id}/finish"),
     ("post", "/v1/jobs/{id}/attach"),
+    ("post", "/v1/jobs/{id}/narrow"),
     ("post", "/v1/jobs/{id}/end"),
     ("post", "/v1/reload"),
 ];
@@ -100,6 +102,7 @@ pub fn router(daemon: Arc<Daemon>, peer: Peer, watching: Arc<Watching>) -> Route
         .route("/v1/jobs/{id}/events", get(events))
         .route("/v1/jobs/{id}/finish", post(finish))
         .route("/v1/jobs/{id}/attach", post(attach))
+        .route("/v1/jobs/{id}/narrow", post(narrow))
         .route("/v1/jobs/{id}/end", post(end))
         .route("/v1/reload", post(reload))
         .fallback(async || {
@@ -315,6 +318,71 @@ async fn attach(State(session): State<Session>, Path(id): Path<String>) -> Answe
     match moved.await {
         Ok(Ok(count)) => Ok(done(format!("{count} processes are in the job now"))),
         Ok(Err(error)) => Err(Failure(StatusCode::CONFLICT, error)),
+        Err(_gone) => Err(over(&id)),
+    }
+}
+
+/// A step inside the job gives up what the job does not need any more.
+async fn narrow(
+    State(session): State<Session>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Answer<Done> {
+    let status = session.find(&id);
+    let caller = session.about(&id, status.as_ref(), Action::Narrow)?;
+    let bad = |error: String| Failure(StatusCode::BAD_REQUEST, error);
+    let request = NarrowRequest::parse(&body).map_err(|error| {
+        bad(format!(
+            "the request is not what `/openapi.json` describes: {error}"
+        ))
+    })?;
+    let file = request.check().map_err(|error| bad(error.to_owned()))?;
+    let text = request.text;
+    let (answer, narrowed) = oneshot::channel();
+    let order = Order::Narrow(Box::new(Narrow {
+        file: file.clone(),
+        text,
+        by: session.words(),
+        answer,
+    }));
+    if !session.order(&id, order) {
+        return Err(over(&id));
+    }
+    match narrowed.await {
+        Ok(Ok(left)) => {
+            let words = left.words();
+            if let Some(entry) = session.daemon.jobs.table().get_mut(&id) {
+                entry.feed.tell(format!("narrowed its policy: {words}"));
+                entry.ruleset_digest = left.digest;
+                entry.mode = left.mode;
+            }
+            Ok(done(words))
+        }
+        Ok(Err(error)) => {
+            let status = match &error {
+                NarrowError::Refused(_) | NarrowError::Compile(_) => {
+                    StatusCode::UNPROCESSABLE_ENTITY
+                }
+                NarrowError::Record(_) | NarrowError::File(_) | NarrowError::Enforce(_) => {
+                    StatusCode::INTERNAL_SERVER_ERROR
+                }
+            };
+            if let (Caller::Job { .. }, NarrowError::Refused(_)) = (&caller, &error) {
+                let by = session.words();
+                let detail = format!(
+                    "a policy that is not narrower, from file {}; asked by {by}",
+                    escape(&file)
+                );
+                let kind = Kind::RefusedRequest;
+                session.order(&id, Order::Note { kind, detail });
+            }
+            let error = match &error {
+                // Its mistakes are shown whole, and once.
+                NarrowError::Refused(_) => error.to_string(),
+                other => chain(other),
+            };
+            Err(Failure(status, error))
+        }
         Err(_gone) => Err(over(&id)),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::types::{
-    DaemonStatus, Done, JobStatus, Own, Problem, RunnerStatus, StartRequest, State,
+    DaemonStatus, Done, JobStatus, NarrowRequest, Own, Problem, RunnerStatus, StartRequest, State,
 };
 use super::{OPENAPI, ROUTES};
 use crate::daemon::feed::Line;
@@ -116,7 +116,16 @@ fn every_type_is_described_as_it_is() {
             error: String::new(),
         }),
     );
-    is_whole("StartRequest", &value(&StartRequest::default()));
+    let narrow = NarrowRequest {
+        file: "x".to_owned(),
+        text: String::new(),
+    };
+    is_whole("NarrowRequest", &value(&narrow));
+    let request = StartRequest {
+        narrow: Some(narrow),
+        ..StartRequest::default()
+    };
+    is_whole("StartRequest", &value(&request));
     let line = Line {
         at: jiff::Timestamp::UNIX_EPOCH,
         text: String::new(),

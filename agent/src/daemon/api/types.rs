@@ -23,6 +23,9 @@ pub struct StartRequest {
     pub processes: Processes,
     /// Images the job makes, by their sha256.
     pub subjects: Vec<String>,
+    /// A file that narrows what the job is allowed, from its start on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub narrow: Option<NarrowRequest>,
 }
 
 impl StartRequest {
@@ -33,6 +36,44 @@ impl StartRequest {
     pub fn parse(bytes: &[u8]) -> serde_json::Result<Self> {
         let keys: Map<String, Value> = serde_json::from_slice(bytes)?;
         Self::deserialize(Value::Object(keys))
+    }
+}
+
+/// `POST /v1/jobs/{id}/narrow`: takes from what a job is allowed.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NarrowRequest {
+    /// What the file is called: for reports, nobody opens it.
+    pub file: String,
+    /// What is in it: a profile.
+    pub text: String,
+}
+
+/// Bytes of the name of a file that narrows a job.
+const FILE_NAME_BYTES: usize = 255;
+
+impl NarrowRequest {
+    /// Reads one; as [`StartRequest::parse`].
+    ///
+    /// # Errors
+    /// It is not an object with these keys, or the name of its file is none.
+    pub fn parse(bytes: &[u8]) -> serde_json::Result<Self> {
+        let keys: Map<String, Value> = serde_json::from_slice(bytes)?;
+        let request = Self::deserialize(Value::Object(keys))?;
+        request.check().map_err(serde::de::Error::custom)?;
+        Ok(request)
+    }
+
+    /// What the file is called in reports: no path of the host, and not to be taken for one.
+    ///
+    /// # Errors
+    /// Its name is none.
+    pub fn check(&self) -> Result<String, &'static str> {
+        let name = &self.file;
+        if name.is_empty() || name.len() > FILE_NAME_BYTES || name.chars().any(char::is_control) {
+            return Err("`file` must be 1 to 255 bytes without control characters");
+        }
+        Ok(format!("job:{name}"))
     }
 }
 

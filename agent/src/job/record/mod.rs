@@ -22,8 +22,8 @@ use crate::dns::WildcardLimits;
 use crate::policy::endpoint::parse_net;
 use crate::policy::ports::PortRange;
 use crate::policy::{
-    DnsPolicy, DomainPattern, Endpoint, Mode, Origin, Policy, PortSet, ProfileSource, Protocol,
-    Rule, Ruleset, SandboxPolicy, Upstream, Verify, compile,
+    DnsPolicy, DomainPattern, Endpoint, Mode, Narrowed, Origin, Policy, PortSet, ProfileSource,
+    Protocol, Rule, Ruleset, SandboxPolicy, Upstream, Verify, compile,
 };
 use crate::report::statement::Subject;
 use crate::report::{Attendance, Interruption, Layer};
@@ -156,6 +156,16 @@ pub struct StoredPolicy {
     #[serde(default, skip_serializing_if = "SandboxPolicy::is_empty")]
     sandbox: SandboxPolicy,
     profiles: Vec<StoredProfile>,
+    #[serde(default, skip_serializing_if = "is_none")]
+    standing: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    narrowed: Option<Narrowed>,
+}
+
+/// Not worth a field.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -316,6 +326,12 @@ impl Record {
         serde_json::from_slice(bytes).map_err(RecordError::Damaged)
     }
 
+    /// Notes that the job has another policy now.
+    pub fn replace_policy(&mut self, policy: &Policy, ruleset: &Ruleset) {
+        self.policy = policy.into();
+        self.ruleset_digest = ruleset.digest.to_string();
+    }
+
     /// The policy, and its ruleset, which is the one that was in force.
     ///
     /// # Errors
@@ -432,6 +448,8 @@ impl From<&Policy> for StoredPolicy {
             limits,
             sandbox,
             profiles,
+            standing,
+            narrowed,
         } = policy;
         Self {
             name: name.clone(),
@@ -443,6 +461,8 @@ impl From<&Policy> for StoredPolicy {
             limits: limits.into(),
             sandbox: sandbox.clone(),
             profiles: profiles.iter().map(StoredProfile::from).collect(),
+            standing: *standing,
+            narrowed: narrowed.clone(),
         }
     }
 }
@@ -459,6 +479,8 @@ impl StoredPolicy {
             limits,
             sandbox,
             profiles,
+            standing,
+            narrowed,
         } = self;
         let rules: Option<Vec<Rule>> = rules.iter().map(StoredRule::load).collect();
         Some(Policy {
@@ -473,6 +495,8 @@ impl StoredPolicy {
             limits: limits.load(),
             sandbox: sandbox.clone(),
             profiles: profiles.iter().map(StoredProfile::load).collect(),
+            standing: *standing,
+            narrowed: narrowed.clone(),
         })
     }
 }

@@ -5,6 +5,7 @@
 //! made of the grants of the rules that allow the name, when DNS answers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use cordon_ebpf::abi::ruleset::{Grant, Grants, MAX_GRANTS, NEVER, RuleIndex};
 use cordon_ebpf::shown::name::RULES_MAX;
@@ -15,7 +16,7 @@ pub use self::ruleset::{CompiledRule, Net, Ruleset, RulesetDigest};
 use super::grants::fit;
 use super::name::DomainName;
 use super::pattern::{Depth, DomainPattern};
-use super::{Policy, Rule};
+use super::{Narrowed, Policy, Rule, narrow};
 
 mod names;
 mod ruleset;
@@ -74,16 +75,33 @@ pub fn compile(policy: &Policy) -> Result<Ruleset, CompileError> {
         limits: _,
         sandbox: _,
         profiles: _,
+        standing: _,
+        narrowed,
     } = policy;
     if rules.len() > MAX_RULES {
         return Err(CompileError::TooManyRules { count: rules.len() });
     }
-    let compiled: Vec<CompiledRule> = rules.iter().map(CompiledRule::from).collect();
+    let compiled: Vec<CompiledRule> = (rules.iter().enumerate())
+        .map(|(index, rule)| CompiledRule {
+            in_force: policy.is_in_force(index),
+            within: narrowed
+                .as_ref()
+                .and_then(|narrowed| narrow::within(rules, narrowed, index)),
+            ..CompiledRule::from(rule)
+        })
+        .collect();
     let nets = compile_nets(rules, &compiled)?;
     let names = Names::of(&compiled).map_err(|full| full.error(rules))?;
-    let ruleset = Ruleset::new(*mode, nets, names, compiled);
+    let withdrawn = narrowed.as_ref().map_or(0..0, withdrawn);
+    let ruleset = Ruleset::new(*mode, nets, names, compiled, withdrawn);
     check_names(&ruleset, rules)?;
     Ok(ruleset)
+}
+
+/// The rules that were given up, as the kernel counts them.
+fn withdrawn(narrowed: &Narrowed) -> Range<RuleIndex> {
+    let index = |index: usize| RuleIndex::try_from(index).unwrap_or(RuleIndex::MAX);
+    index(narrowed.from)..index(narrowed.to)
 }
 
 fn compile_nets(
@@ -93,7 +111,7 @@ fn compile_nets(
     let numbered = || (0..).zip(compiled);
     let mut by_net: BTreeMap<Net, Vec<(RuleIndex, &CompiledRule)>> = BTreeMap::new();
     for (index, rule) in numbered() {
-        if let Some(net) = rule.net() {
+        if let Some(net) = rule.net().filter(|_| rule.in_force) {
             by_net.entry(net).or_default().push((index, rule));
         }
     }

@@ -60,6 +60,7 @@ impl Names {
         let mut by_pattern: BTreeMap<&DomainPattern, Vec<RuleIndex>> = BTreeMap::new();
         for (index, rule) in (0..).zip(rules) {
             if let Endpoint::Host(pattern) = &rule.endpoint
+                && rule.in_force
                 && rule.verifies()
             {
                 by_pattern.entry(pattern).or_default().push(index);
@@ -144,6 +145,8 @@ mod tests {
             protocol: Protocol::Tcp,
             private: false,
             verify,
+            in_force: true,
+            within: None,
         }
     }
 

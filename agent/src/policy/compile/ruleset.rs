@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::Range;
 
 use cordon_ebpf::abi::address::{Address, MAPPED_BITS};
 use cordon_ebpf::abi::ruleset::{Grant, Grants, RuleIndex};
@@ -33,6 +34,8 @@ pub struct Ruleset {
     pub names: Names,
     /// The policy's rules, in their order.
     pub rules: Vec<CompiledRule>,
+    /// Those of them that the job gave up.
+    pub withdrawn: Range<RuleIndex>,
     /// Identifies mode and rules.
     pub digest: RulesetDigest,
     /// Indices of the host rules of each pattern.
@@ -52,6 +55,11 @@ pub struct CompiledRule {
     pub private: bool,
     /// What connections must show the name in, if the rule says so itself.
     pub verify: Option<Verify>,
+    /// Whether it allows anything: false if the job gave it up.
+    pub in_force: bool,
+    /// The rule the job began with that this one is a part of, if the job narrowed its policy: what is counted
+    /// under a wildcard is counted there.
+    pub within: Option<RuleIndex>,
 }
 
 /// A range of addresses as the trie has it.
@@ -141,6 +149,8 @@ impl From<&Rule> for CompiledRule {
             protocol,
             private,
             verify,
+            in_force: true,
+            within: None,
         }
     }
 }
@@ -185,10 +195,13 @@ impl Ruleset {
         nets: BTreeMap<Net, Grants>,
         names: Names,
         rules: Vec<CompiledRule>,
+        withdrawn: Range<RuleIndex>,
     ) -> Self {
         let mut hosts: BTreeMap<DomainPattern, Vec<RuleIndex>> = BTreeMap::new();
         for (index, rule) in (0..).zip(&rules) {
-            if let Endpoint::Host(pattern) = &rule.endpoint {
+            if let Endpoint::Host(pattern) = &rule.endpoint
+                && rule.in_force
+            {
                 hosts.entry(pattern.clone()).or_default().push(index);
             }
         }
@@ -196,8 +209,9 @@ impl Ruleset {
             mode,
             nets,
             names,
-            digest: digest(mode, &rules),
+            digest: digest(mode, &rules, &withdrawn),
             rules,
+            withdrawn,
             hosts,
         }
     }
@@ -231,6 +245,7 @@ impl Ruleset {
     pub fn grants_for_rules(&self, rules: &[RuleIndex], expires: u64) -> Vec<Grant> {
         let granted = |index: &RuleIndex| {
             let rule = self.rules.get(*index as usize)?;
+            let rule = Some(rule).filter(|rule| rule.in_force)?;
             Some(rule.grants(*index, expires))
         };
         rules.iter().filter_map(granted).flatten().collect()
@@ -275,7 +290,7 @@ pub(super) fn masked(address: &Address, prefix_len: u32) -> Address {
 }
 
 /// Every field has its length in front or is of fixed size, so no two rulesets encode alike.
-fn digest(mode: Mode, rules: &[CompiledRule]) -> RulesetDigest {
+fn digest(mode: Mode, rules: &[CompiledRule], withdrawn: &Range<RuleIndex>) -> RulesetDigest {
     let mut hasher = blake3::Hasher::new_derive_key(DIGEST_CONTEXT);
     hasher.update(&[cordon_ebpf::abi::verdict::Mode::from(mode).0]);
     hasher.update(&length(rules.len()));
@@ -286,6 +301,9 @@ fn digest(mode: Mode, rules: &[CompiledRule]) -> RulesetDigest {
             protocol,
             private,
             verify,
+            // Both follow from what was withdrawn.
+            in_force: _,
+            within: _,
         } = rule;
         let endpoint = endpoint.to_string();
         hasher.update(&length(endpoint.len()));
@@ -297,6 +315,11 @@ fn digest(mode: Mode, rules: &[CompiledRule]) -> RulesetDigest {
             hasher.update(&first.to_be_bytes());
             hasher.update(&last.to_be_bytes());
         }
+    }
+    // Last, and only where there is something: the number of rules says where they end.
+    if !withdrawn.is_empty() {
+        hasher.update(&withdrawn.start.to_be_bytes());
+        hasher.update(&withdrawn.end.to_be_bytes());
     }
     RulesetDigest(*hasher.finalize().as_bytes())
 }

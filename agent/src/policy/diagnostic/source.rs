@@ -55,6 +55,19 @@ impl SourceText {
         }
     }
 
+    /// A line, counted from 1, without what is blank before it and its line break.
+    pub(crate) fn span_of_line(&self, line: usize) -> std::ops::Range<usize> {
+        let before = line.checked_sub(2).map(|index| self.breaks.get(index));
+        let start = before.map_or(Some(0), Option::<&usize>::copied);
+        let Some(start) = start.filter(|_| line > 0) else {
+            return 0..0;
+        };
+        let end = self.line_end(start);
+        let text = self.text.get(start..end).unwrap_or_default();
+        let blank = text.len().saturating_sub(text.trim_start().len());
+        start.saturating_add(blank)..end
+    }
+
     fn breaks_before(&self, offset: usize) -> usize {
         self.breaks.partition_point(|start| *start <= offset)
     }

@@ -215,6 +215,14 @@ impl EvidenceDir {
         self.directory.path()
     }
 
+    /// Removes it again, if nothing is in it: there was no job.
+    pub fn discard(&self) {
+        // What has something in it is not removed.
+        if let Err(error) = std::fs::remove_dir(self.path()) {
+            tracing::debug!(%error, "an evidence directory stays");
+        }
+    }
+
     /// Writes the reports, signs them, writes the bundles. There is no seal.
     ///
     /// # Errors

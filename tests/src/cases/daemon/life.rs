@@ -9,9 +9,11 @@ use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 use cordon::report::Outcome as JobOutcome;
+use nix::mount::{MsFlags, mount};
 use nix::sys::signal::Signal;
 
 use super::{SETTINGS, UNIT, world};
+use crate::cases::outlive::in_pins;
 use crate::client::step::Step;
 use crate::harness::environment::Environment;
 use crate::harness::network::{EVIL_V4, GOOD_V4, at};
@@ -34,6 +36,18 @@ pub(super) fn stories() -> Vec<Story> {
             waits,
         ),
         Story::new("daemon::settings_are_read_whole_or_not_at_all", reload),
+        Story::new(
+            "daemon::the_next_one_brings_its_programs_while_a_job_runs",
+            upgraded,
+        ),
+        Story::new(
+            "daemon::without_room_for_its_state_jobs_are_refused_and_others_stay_enforced",
+            full,
+        ),
+        Story::new(
+            "daemon::a_start_that_fails_leaves_no_evidence",
+            failed_start,
+        ),
         Story::new(
             "daemon::it_keeps_the_capabilities_it_needs_and_no_more",
             capabilities,
@@ -119,6 +133,122 @@ fn waits(environment: &Environment) -> Result<()> {
         ensure!(!other.stderr.contains("ended job"), "{}", other.stderr);
         Ok(())
     })
+}
+
+/// The programs in the kernel are those of another build, which the daemon that comes next replaces.
+fn upgraded(environment: &Environment) -> Result<()> {
+    ended(environment, Signal::SIGTERM, |service| {
+        let before = service.cordon(&["host", "status"])?.expect_status(0)?;
+        let other = "ab".repeat(32);
+        let marker = format!("object_{other}");
+        in_pins(service.world(), move |pins| {
+            let mut names = fs::read_dir(pins)?.flatten().map(|entry| entry.path());
+            let is = |path: &std::path::PathBuf| {
+                let name = path.file_name().unwrap_or_default();
+                name.to_string_lossy().starts_with("object_")
+            };
+            let name = names.find(is).context("no object is named")?;
+            Ok(fs::rename(name, pins.join(marker))?)
+        })?;
+        let after = service.cordon(&["host", "status"])?.expect_status(0)?;
+        ensure!(
+            after.stdout.contains("object    abababab"),
+            "{}",
+            after.stdout
+        );
+        ensure!(!before.stdout.contains("abababab"), "{}", before.stdout);
+        Ok(())
+    })
+}
+
+/// A small file system for state, which fills up while a job runs.
+fn full(environment: &Environment) -> Result<()> {
+    let world = world(environment)?;
+    let state = world.directory().join("state");
+    fs::create_dir_all(&state)?;
+    let place = state.clone();
+    world.mounts().run(move || {
+        let size = Some("size=1m");
+        mount(Some("none"), &place, Some("tmpfs"), MsFlags::empty(), size).context("mount")
+    })?;
+    let service = Service::start(&world, SETTINGS)?;
+    let unit = service.unit(UNIT)?;
+    let other = service.unit("actions.runner.acme-2.service")?;
+    let [up, go, filler] = [world.path("up"), world.path("go"), state.join("filler")];
+    let script = format!(
+        "cordon job start || exit 70\ntouch '{}'\nwhile [ ! -e '{}' ]; do sleep 0.05; done\nsteps\n\
+         cordon job finish\n",
+        up.display(),
+        go.display()
+    );
+    let mut runner = unit.runner("acme/app", &two(), &script)?.start()?;
+    runner.until(&up)?;
+    let place = filler.clone();
+    world.mounts().run(move || {
+        // As much as there is room for, to the last byte.
+        let written = fs::write(&place, vec![1; 2 << 20]);
+        ensure!(written.is_err(), "there is room for more");
+        Ok(())
+    })?;
+    let script = "cordon job start; echo \"status $?\" >&2\nsteps\n";
+    let finished = other.runner("acme/app", &two(), script)?.run()?;
+    ensure!(
+        finished.stderr.contains("No space left"),
+        "{}",
+        finished.stderr
+    );
+    ensure!(!finished.stderr.contains("status 0"), "{}", finished.stderr);
+    let [good, evil] = finished.steps()?;
+    world.refused(&good)?;
+    world.refused(&evil)?;
+    fs::write(&go, "")?;
+    let [good, evil] = runner.wait()?.expect_status(0)?.steps()?;
+    allowed(&good)?;
+    world.refused(&evil)?;
+    world.nothing_leaked()?;
+    // It goes on as soon as there is room.
+    world.mounts().run(move || Ok(fs::remove_file(&filler)?))?;
+    service.ask("/v1/status")?;
+    let script = "cordon job start || exit 70\nsteps\ncordon job finish\n";
+    let finished = other.runner("acme/open", &two(), script)?.run()?;
+    let [good, evil] = finished.expect_status(0)?.steps()?;
+    allowed(&good)?;
+    world.refused(&evil)
+}
+
+/// Whoever asks for a job that cannot be set up.
+fn failed_start(environment: &Environment) -> Result<()> {
+    let world = world(environment)?;
+    let service = Service::start(&world, SETTINGS)?;
+    let unit = service.unit(UNIT)?;
+    let evidence = world.directory().join("state/evidence");
+    let jobs = || -> Result<usize> {
+        let names = fs::read_dir(&evidence)?
+            .flatten()
+            .map(|entry| entry.file_name());
+        let of_job = |name: &std::ffi::OsString| !name.to_string_lossy().contains("-unit-");
+        Ok(names.filter(of_job).count())
+    };
+    ensure!(jobs()? == 0, "{}", jobs()?);
+    // There is no place for records.
+    let records = world.directory().join("state/jobs");
+    let aside = world.path("jobs");
+    fs::rename(&records, &aside)?;
+    fs::write(&records, "")?;
+    let script = "cordon job start; echo \"status $?\" >&2\nsteps\n";
+    let finished = unit.runner("acme/app", &two(), script)?.run()?;
+    fs::remove_file(&records)?;
+    fs::rename(&aside, &records)?;
+    ensure!(
+        finished.stderr.contains("status 120") && finished.stderr.contains("state/jobs"),
+        "{}",
+        finished.stderr
+    );
+    let [good, evil] = finished.steps()?;
+    world.refused(&good)?;
+    world.refused(&evil)?;
+    ensure!(jobs()? == 0, "{} are left", jobs()?);
+    Ok(())
 }
 
 fn reload(environment: &Environment) -> Result<()> {

@@ -11,6 +11,7 @@ use crate::runner::Story;
 
 mod hooks;
 mod life;
+mod narrow;
 mod runners;
 mod socket;
 
@@ -40,6 +41,7 @@ pub(super) fn stories() -> Vec<Story> {
         hooks::stories(),
         life::stories(),
         socket::stories(),
+        narrow::stories(),
     ]
     .into_iter()
     .flatten()

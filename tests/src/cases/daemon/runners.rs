@@ -7,6 +7,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use cordon::report::Outcome as JobOutcome;
+use cordon::report::attendance::Kind;
 
 use super::{SETTINGS, UNIT, world};
 use crate::client::step::{Step, Touch};
@@ -38,6 +39,10 @@ pub(super) fn stories() -> Vec<Story> {
             kin,
         ),
         Story::new("daemon::what_a_job_leaves_behind_ends_with_it", survivors),
+        Story::new(
+            "daemon::a_job_whose_runner_is_gone_is_ended_and_found",
+            runner_gone,
+        ),
     ]
 }
 
@@ -97,7 +102,7 @@ fn granted(environment: &Environment) -> Result<()> {
         "{:?}",
         report.job
     );
-    ensure!(report.policy.name == "app+plane", "{:?}", report.policy);
+    ensure!(report.policy.name == "plane+app", "{:?}", report.policy);
     ensure!(report.denials.len() == 1, "{:?}", report.denials);
     let attendance = report.job.attendance.as_ref().context("no attendance")?;
     ensure!(attendance.runner.as_deref() == Some(UNIT), "{attendance:?}");
@@ -267,6 +272,40 @@ fn survivors(environment: &Environment) -> Result<()> {
         "{:?}",
         evidence.report.job
     );
+    let left = world.cgroup().processes();
+    let daemon = service.running()?.id();
+    ensure!(left == [i32::try_from(daemon)?], "{left:?}");
+    Ok(())
+}
+
+/// The listener is killed, and its worker is not: nobody would clean up after it.
+fn runner_gone(environment: &Environment) -> Result<()> {
+    let world = world(environment)?;
+    let service = Service::start(&world, SETTINGS)?;
+    let unit = service.unit(UNIT)?;
+    let up = world.path("up");
+    let script = format!(
+        "cordon job start || exit 70\ntouch '{}'\nsleep 600\n",
+        up.display()
+    );
+    let mut runner = unit.runner("acme/app", &[], &script)?.start()?;
+    runner.until(&up)?;
+    // Longer than a unit may be without processes.
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let jobs = service.ask("/v1/jobs")?;
+    ensure!(jobs[0]["state"] == "enforced", "{jobs}");
+    runner.signal(nix::sys::signal::Signal::SIGKILL)?;
+    let evidence = service.evidence_of("acme/app")?;
+    runner.wait()?;
+    let attendance = evidence.report.job.attendance.as_ref();
+    let findings = &attendance.context("no attendance")?.findings;
+    ensure!(
+        findings
+            .iter()
+            .any(|finding| finding.kind == Kind::RunnerGone),
+        "{findings:?}"
+    );
+    // It was ended with the job, not left behind by it.
     let left = world.cgroup().processes();
     let daemon = service.running()?.id();
     ensure!(left == [i32::try_from(daemon)?], "{left:?}");

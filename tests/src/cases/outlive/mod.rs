@@ -316,7 +316,10 @@ fn ends_whole(world: &World, running: Running<'_>, until: &Path) -> Result<Repor
 }
 
 /// Does something in the one directory of pins, which only the world's mounts show.
-fn in_pins<T: Send>(world: &World, act: impl FnOnce(&Path) -> Result<T> + Send) -> Result<T> {
+pub(super) fn in_pins<T: Send>(
+    world: &World,
+    act: impl FnOnce(&Path) -> Result<T> + Send,
+) -> Result<T> {
     let all = world.bpffs().join("cordon");
     world.mounts().run(move || {
         let mut entries = fs::read_dir(&all)?.flatten();

@@ -51,7 +51,7 @@ pub(super) fn damaged_while_alive(environment: &Environment) -> Result<()> {
     next_is_refused(
         &world,
         &[
-            "map JOBS has value size 56, not 24",
+            "map JOBS has value size 56, not 32",
             "map LOSSES is missing",
         ],
     )?;
