@@ -350,11 +350,10 @@ fn three_hundred(environment: &Environment) -> Result<()> {
     let names = middle.answers.first().context("no answer")?;
     ensure!(names.records.len() == 1, "{middle:?}");
     ensure!(libc.addresses.contains(&GOOD_V4.into()), "{libc:?}");
-    // `A` over UDP and TCP; `AAAA`, for which the zone says no TTL, each time libc asks.
-    ensure!(
-        world.zone.questions("many.test") <= 8,
-        "asked again and again"
-    );
+    // `A` over UDP and TCP; `AAAA`, for which the zone says no TTL, each time libc asks, and on a busy machine it asks
+    // again. Once for each address would be hundreds.
+    let asked = world.zone.questions("many.test");
+    ensure!(asked <= 24, "asked {asked} times");
     Ok(())
 }
 
