@@ -197,7 +197,7 @@ impl Grants {
 
 impl Identity {
     /// Whether its commits may be a stranger's. For a pull request that does not say, they may.
-    pub(crate) fn may_be_of_a_fork(&self, event: Option<&str>) -> bool {
+    fn may_be_of_a_fork(&self, event: Option<&str>) -> bool {
         let pull_request = event.is_some_and(|event| {
             event.starts_with("pull_request") || event.starts_with("merge_request")
         });

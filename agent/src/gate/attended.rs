@@ -5,6 +5,7 @@
 
 use super::decision::{Log, Refusal};
 use super::policy::{Answer, JobRules, TrustPolicy};
+use crate::report::attendance::Identity;
 use crate::report::run::RunReport;
 use crate::report::{Attendance, Outcome};
 
@@ -75,13 +76,19 @@ fn identity(rules: &JobRules, attendance: &Attendance) -> Vec<String> {
             None => texts.push("the job was not one of a runner's unit".to_owned()),
         }
     }
-    let event = attendance.identity.event.as_deref();
-    let of_strangers =
-        event == Some("pull_request_target") || attendance.identity.may_be_of_a_fork(event);
-    if rules.forks == Answer::Refuse && of_strangers {
+    if rules.forks == Answer::Refuse && !is_of_its_own(&attendance.identity) {
         texts.push(
             "the commits of the job are those of a fork, or may be (`forks` in `[job]`)".to_owned(),
         );
     }
     texts
+}
+
+/// Events whose jobs can work on a stranger's commits although the event itself belongs to the repository.
+const FOR_STRANGERS: [&str; 3] = ["issue_comment", "pull_request_target", "workflow_run"];
+
+/// Whether it was said that the commits are the repository's own, and nothing speaks against it.
+fn is_of_its_own(identity: &Identity) -> bool {
+    let event = identity.event.as_deref().unwrap_or_default();
+    identity.fork == Some(false) && !FOR_STRANGERS.contains(&event)
 }

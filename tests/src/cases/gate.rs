@@ -8,10 +8,12 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use super::daemon;
 use crate::client::step::Step;
 use crate::harness::environment::Environment;
 use crate::harness::job::Finished;
-use crate::harness::network::{EVIL_V4, at};
+use crate::harness::network::{EVIL_V4, GOOD_V4, at};
+use crate::harness::service::Service;
 use crate::harness::world::World;
 use crate::runner::Story;
 
@@ -38,6 +40,10 @@ pub(super) fn stories() -> Vec<Story> {
         Story::new(
             "gate::a_job_that_is_ended_for_a_dead_cordon_is_sealed_with_its_image",
             orphan,
+        ),
+        Story::new(
+            "gate::a_runners_job_is_promoted_only_where_the_policy_asks_for_it",
+            runners_job,
         ),
         Story::new(
             "gate::a_digest_that_is_none_is_refused_before_anything_starts",
@@ -418,4 +424,63 @@ fn no_digest(environment: &Environment) -> Result<()> {
         ensure!(!started.exists(), "it was started");
     }
     world.nothing_left()
+}
+
+fn runners_job(environment: &Environment) -> Result<()> {
+    let world = daemon::world(environment)?;
+    let service = Service::start(&world, daemon::SETTINGS)?;
+    let unit = service.unit(daemon::UNIT)?;
+    // A push says in its payload that it is of no fork.
+    let payload = world.path("event.json");
+    fs::write(&payload, "{}")?;
+    let start = format!(
+        "export GITHUB_EVENT_PATH={}\ncordon job start || exit 70\nsteps\n",
+        payload.display()
+    );
+    let steps = [Step::tcp(at(GOOD_V4, 8080))];
+    let evidence = |repository: &str, script: &str| -> Result<PathBuf> {
+        let runner = unit.runner(repository, &steps, script)?;
+        runner.run()?.expect_status(0)?;
+        let evidence = service.evidence_of(repository)?.directory;
+        let key = world.key()?;
+        let words = [
+            "bind",
+            text(&evidence)?,
+            "--subject",
+            IMAGE,
+            "--key",
+            text(&key)?,
+        ];
+        cordon(&world, &words, 0)?;
+        Ok(evidence)
+    };
+    let whole = evidence("acme/app", &format!("{start}cordon job finish\n"))?;
+    let asked = |more: &str| format!("[job]\nfinished = \"allow\"\n{more}");
+    let unit_of = format!("runners = [\"{}\"]\n", daemon::UNIT);
+    let said = "repositories = [\"acme/*\"]\nrefs = [\"refs/heads/main\"]\nevents = [\"push\"]\n";
+    for (more, status) in [
+        (asked(&format!("{said}{unit_of}")), 0),
+        (String::new(), 1),
+        ("[job]\n".to_owned(), 1),
+        (asked("repositories = [\"acme/other\"]\n"), 1),
+        (asked("runners = [\"other.service\"]\n"), 1),
+        (asked("commits = [\"*\"]\n"), 1),
+    ] {
+        let policy = policy(&world, &more)?;
+        let decision = gate(&world, &policy, &whole, IMAGE, &[], status)?;
+        ensure!(
+            *field(&decision, "/status") == status,
+            "{more}: {decision:#}"
+        );
+    }
+    // Its end was never announced.
+    let cut = evidence("acme/open", &start)?;
+    let strict = policy(&world, &asked(""))?;
+    gate(&world, &strict, &cut, IMAGE, &[], 1)?;
+    let lenient = policy(&world, &asked("[allowed]\nattendance = 1\n"))?;
+    gate(&world, &lenient, &cut, IMAGE, &[], 0)?;
+    // And a job of nobody is none of a CI system.
+    let nobodys = made(&world, "nobodys")?;
+    gate(&world, &strict, &nobodys, IMAGE, &[], 1)?;
+    Ok(())
 }

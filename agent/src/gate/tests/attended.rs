@@ -111,13 +111,16 @@ fn the_runner_is_the_one_the_host_saw() {
 
 #[test]
 fn strangers_commits_are_refused_unless_they_are_asked_for() {
-    let changes: [fn(&mut Identity); 3] = [
+    let changes: [fn(&mut Identity); 6] = [
         |identity| identity.fork = Some(true),
         |identity| {
             identity.fork = None;
             identity.event = Some("pull_request".into());
         },
         |identity| identity.event = Some("pull_request_target".into()),
+        |identity| identity.event = Some("workflow_run".into()),
+        |identity| identity.event = Some("issue_comment".into()),
+        |identity| *identity = Identity::default(),
     ];
     for change in changes {
         let plain = "[job]\nfinished = \"allow\"\n";

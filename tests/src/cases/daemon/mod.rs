@@ -16,7 +16,7 @@ mod runners;
 mod socket;
 
 /// Settings of a host with runners of GitHub Actions.
-const SETTINGS: &str = r#"
+pub(super) const SETTINGS: &str = r#"
 [[runner]]
 unit = "actions.runner.*.service"
 control_plane = ["plane"]
@@ -33,7 +33,7 @@ fork_profile = "plane"
 "#;
 
 /// The unit of a runner.
-const UNIT: &str = "actions.runner.acme-1.service";
+pub(super) const UNIT: &str = "actions.runner.acme-1.service";
 
 pub(super) fn stories() -> Vec<Story> {
     [
@@ -49,7 +49,7 @@ pub(super) fn stories() -> Vec<Story> {
 }
 
 /// A world with its profiles: the control plane is `other.test`'s address, jobs reach `good.test`'s.
-fn world(environment: &Environment) -> Result<World> {
+pub(super) fn world(environment: &Environment) -> Result<World> {
     let world = World::new(environment)?;
     world.listen_good(8081)?;
     Service::profile(&world, "plane", &cidr("203.0.113.11/32", "8080", "tcp"))?;
