@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::admission::{self, Grants, read_grants, read_runners};
 use crate::dns::WildcardLimits;
+use crate::engine::settings::{self, EngineSettings};
 use crate::limits::estimate::{MILLION, Rates, parse_decimal};
 use crate::policy::diagnostic::SourceText;
 use crate::policy::reader::{Reader, Schema, Table};
@@ -19,7 +20,15 @@ pub const DEFAULT_PATH: &str = "/etc/cordon/config.toml";
 
 const ROOT: Schema = Schema {
     what: "the host settings",
-    keys: &["host", "dns", "secrets", "estimate", "runner", "grant"],
+    keys: &[
+        "host",
+        "dns",
+        "secrets",
+        "containers",
+        "estimate",
+        "runner",
+        "grant",
+    ],
     later: &[],
 };
 
@@ -74,11 +83,12 @@ const ESTIMATE: Schema = Schema {
 
 /// Each table of the settings with its keys, under the name it has in the file; the root has none.
 /// What documents the settings is compared with it.
-pub const TABLES: [(&str, &[&str]); 7] = [
+pub const TABLES: [(&str, &[&str]); 8] = [
     ("", ROOT.keys),
     ("host", HOST.keys),
     ("dns", DNS.keys),
     ("secrets", SECRETS.keys),
+    ("containers", settings::CONTAINERS.keys),
     ("estimate", ESTIMATE.keys),
     ("runner", admission::RUNNER.keys),
     ("grant", admission::GRANT.keys),
@@ -93,6 +103,8 @@ pub struct Config {
     pub dns: DnsConfig,
     /// Where is kept what the sweep for secrets needs.
     pub secrets: SecretsConfig,
+    /// Which container engine jobs may use.
+    pub containers: EngineSettings,
     /// What energy and cost of a job are estimated with.
     pub estimate: Rates,
     /// Runner services, and which jobs of theirs may have which profiles.
@@ -285,6 +297,7 @@ impl Config {
             host: read_host(reader, table),
             dns: read_dns(reader, table),
             secrets: read_secrets(reader, table),
+            containers: settings::read(reader, table, read_path),
             estimate: read_estimate(reader, table),
             grants: Grants {
                 runners: read_runners(reader, table),

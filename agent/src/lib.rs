@@ -23,6 +23,8 @@ pub mod dns;
 pub mod doctor;
 // The kernel side: loading, attaching, pinning, publishing, and the proof that it holds.
 pub mod enforce;
+// A job's way to the host's container engine.
+pub mod engine;
 // What the kernel tells: ring, decoding, ledger.
 pub mod events;
 // The promotion gate: whether a release may be promoted on its evidence. Pure.

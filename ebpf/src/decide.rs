@@ -90,6 +90,12 @@ pub fn decide<T: Tables>(tables: &T, to: &Destination, now: u64) -> Decision {
 
 #[inline(always)]
 fn by(reason: Reason, grant: &Grant) -> Decision {
+    // No rule grants it: the agent does, for the networks of the job's own containers.
+    let reason = if grant.rule == NO_RULE {
+        Reason::OWN_NETWORK
+    } else {
+        reason
+    };
     Decision {
         reason,
         rule: grant.rule,

@@ -53,9 +53,12 @@ pub(crate) fn build_what_can_be(options: &Options) -> Result<Built> {
 fn cargo_build(options: &Options) -> Result<std::process::Command> {
     let mut build = cargo()?;
     build
-        .args(["build", "--package", "cordon", "--package", "cordon-tests"])
-        // Found beside the agent when it is to publish or to fetch.
-        .args(["--package", "cordon-oci"])
+        .arg("build")
+        // The others are found beside the agent, when a job needs them.
+        .args(
+            ["cordon", "cordon-engine", "cordon-oci", "cordon-tests"]
+                .map(|package| format!("--package={package}")),
+        )
         .args(options.release.then_some("--release"));
     Ok(build)
 }

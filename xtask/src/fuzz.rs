@@ -32,9 +32,11 @@ pub(crate) struct Options {
 }
 
 /// The doors through which bytes of a job or of a stranger come in.
-const TARGETS: [&str; 10] = [
+const TARGETS: [&str; 12] = [
     "dns_answer",
     "dns_message",
+    "engine_request",
+    "engine_spec",
     "envelope",
     "gate",
     "profile",

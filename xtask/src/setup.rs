@@ -76,6 +76,24 @@ const UNBOUND: [&str; 6] = [
     "libpython3.11",
 ];
 
+/// The container engine of the stories, with what it starts, its libraries, and the one program of its
+/// image. Installed, it would start a service and change the machine's firewall; so it is unpacked.
+const ENGINE: [&str; 13] = [
+    "busybox-static",
+    "containerd",
+    "docker.io",
+    "iptables",
+    "libdevmapper1.02.1",
+    "libip4tc2",
+    "libip6tc2",
+    "libnetfilter-conntrack3",
+    "libnfnetlink0",
+    "libnftnl11",
+    "libxtables12",
+    "runc",
+    "tini",
+];
+
 pub(crate) fn run(options: &Options) -> Result<()> {
     let toolchain = bpf_toolchain()?;
     eprintln!(
@@ -149,6 +167,17 @@ pub(crate) fn crate_program(name: &str) -> Result<()> {
 pub(crate) fn stories() -> Result<()> {
     install_programs(&STORIES)?;
     unpack(&UNPACKED[..1])
+}
+
+/// Makes sure that the container engine of the stories is there.
+pub(crate) fn engine() -> Result<()> {
+    let folder = workspace::tools()?.join("engine");
+    if folder.join("usr/sbin/dockerd").is_file() {
+        return Ok(());
+    }
+    step("unpack docker.io into target/tools", || {
+        Apt::of_machine().unpack(&ENGINE.map(str::to_owned), &folder)
+    })
 }
 
 /// Makes sure that a browser and node are there.

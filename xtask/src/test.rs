@@ -46,7 +46,10 @@ impl Tally {
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     // All that is missing is installed first, so that a long run does not end with a surprise.
-    let ready = setup::bpf_toolchain().and_then(|_| setup::stories());
+    let mut ready = setup::bpf_toolchain().and_then(|_| setup::stories());
+    if wants_engine(&options.filters) {
+        ready = ready.and_then(|()| setup::engine());
+    }
     let mut tally = Tally::default();
     tally.add(units(&options.filters)?);
     let not_run = stories(&options.filters, ready, &mut tally)?;
@@ -82,6 +85,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         bail!("no test was run: nothing has such a name");
     }
     Ok(())
+}
+
+/// Whether stories of containers are among those that run.
+fn wants_engine(filters: &[OsString]) -> bool {
+    let names = |filter: &OsString| filter.to_string_lossy().contains("containers");
+    filters.is_empty() || filters.iter().any(names)
 }
 
 fn units(filters: &[OsString]) -> Result<Tally> {

@@ -51,6 +51,13 @@ impl Hierarchy {
         &self.mount_point
     }
 
+    /// Where a directory below the mount is, from the root of the hierarchy.
+    #[must_use]
+    pub fn place(&self, path: &Path) -> Option<PathBuf> {
+        let below = path.strip_prefix(&self.mount_point).ok()?;
+        Some(self.mounted.join(below))
+    }
+
     /// The directory to attach at: the given one, or the whole hierarchy.
     ///
     /// # Errors

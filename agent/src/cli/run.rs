@@ -252,6 +252,7 @@ pub(super) fn code_of(error: &RunError) -> u8 {
         | RunError::Inherited(_)
         | RunError::Sweep(_)
         | RunError::Limits(_)
+        | RunError::Engine(_)
         | RunError::Start { .. }
         | RunError::File(_) => NOT_ENFORCED,
         RunError::Watch(_) | RunError::Survivors(_) => INTERNAL,

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::config::Config;
 use crate::enforce::chain;
-use crate::policy::{Library, Mistakes, Policy, Ruleset, compile};
+use crate::policy::{Engine, Library, Mistakes, Policy, Ruleset, compile};
 
 /// Settings that were read and hold together.
 #[derive(Debug)]
@@ -31,6 +31,14 @@ pub enum SettingsError {
         profiles: Vec<String>,
         /// Why.
         why: String,
+    },
+    /// A job of the daemon's would have a container engine.
+    #[error("the profiles {} say `engine = \"mediate\"`, which jobs of the daemon cannot have: their processes are \
+        started by others, who cannot be told where their engine is; start such a job with `cordon run`, or \
+        say `engine = \"deny\"`", profiles.join(", "))]
+    Engine {
+        /// Which.
+        profiles: Vec<String>,
     },
     /// They take away what only the start of a command can take.
     #[error(
@@ -82,12 +90,17 @@ impl Settings {
     /// A policy of these profiles, compiled.
     ///
     /// # Errors
-    /// One is missing or wrong, or together they are too many rules.
+    /// One is missing or wrong, or together they are too many rules, or give a job a container engine.
     pub fn policy(&self, profiles: &[String]) -> Result<(Policy, Ruleset), SettingsError> {
         let library = Library {
             directory: Some(self.config.host.profiles_dir.clone()),
         };
         let policy = Policy::load(profiles, &library)?;
+        if policy.engine != Engine::Deny {
+            return Err(SettingsError::Engine {
+                profiles: profiles.to_vec(),
+            });
+        }
         if let Some(line) = policy.sandbox.describe().first() {
             return Err(SettingsError::Sandbox {
                 profiles: profiles.to_vec(),

@@ -1,7 +1,7 @@
 //! The kernel's maps. The only file that knows their names.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,9 +13,14 @@ use cordon_ebpf::abi::flow::{FlowCounters, FlowKey};
 use cordon_ebpf::abi::job::{
     CONTROL, DnsClient, DnsClientKey, Job, KeptKey, Losses, Socket, SocketRole,
 };
-use cordon_ebpf::abi::ruleset::{Grant, Grants, HeldKey, Resolver, ResolverKey, RuleIndex};
+use cordon_ebpf::abi::ruleset::{
+    Grant, Grants, HeldKey, NEVER, NO_RULE, Resolver, ResolverKey, RuleIndex,
+};
 use cordon_ebpf::abi::verdict::Mode;
+use cordon_ebpf::abi::{TCP, UDP};
+use cordon_ebpf::shown::Verify;
 use cordon_ebpf::shown::name::{KEY_BYTES, NameRules};
+use ipnet::Ipv4Net;
 
 use crate::dns::{Bound, Client, ClientLookup, Lease, LeaseError, LeaseSink, NamePolicy};
 use crate::events::ring::Ring;
@@ -539,6 +544,19 @@ impl Maps {
             .map_err(failed("mark", "SOCKETS"))
     }
 
+    /// What listens for a job alone, and the networks of its containers. `sockets` is one more handle of
+    /// that map.
+    ///
+    /// # Errors
+    /// The job is not in force.
+    pub fn containers(&self, job: u64, sockets: Map) -> Result<ContainerMaps, MapsError> {
+        Ok(ContainerMaps {
+            job,
+            nets: self.nets.get(&job, 0).map_err(failed("open", "NETS"))?,
+            sockets: sockets.try_into().map_err(failed("open", "SOCKETS"))?,
+        })
+    }
+
     /// What the kernel could not itemise.
     ///
     /// # Errors
@@ -665,6 +683,81 @@ impl JobMaps {
         }
         Ok(())
     }
+}
+
+/// What changes in the kernel while a job's containers come and go. A handle of its own: others use the
+/// maps meanwhile.
+#[derive(Debug)]
+pub struct ContainerMaps {
+    job: u64,
+    nets: NetMap,
+    sockets: SkStorage<MapData, Wire<Socket>>,
+}
+
+impl ContainerMaps {
+    /// Lets the job reach one of its own networks, but not the host's end of it.
+    ///
+    /// # Errors
+    /// A map takes no more.
+    pub fn allow(&mut self, network: Ipv4Net, gateway: Ipv4Addr) -> Result<(), MapsError> {
+        // First: never is the network open and the host's end with it.
+        self.grant(Ipv4Net::from(gateway), &Grants::NONE)?;
+        let everything = [TCP, UDP].map(|protocol| Grant {
+            expires: NEVER,
+            first_port: 0,
+            last_port: u16::MAX,
+            rule: NO_RULE,
+            protocol,
+            verify: Verify::NONE,
+            reserved: [0; 6],
+        });
+        let grants = Grants::new(&everything).unwrap_or(Grants::NONE);
+        self.grant(network, &grants)
+    }
+
+    fn grant(&mut self, net: Ipv4Net, grants: &Grants) -> Result<(), MapsError> {
+        self.nets
+            .insert(&net_key(net), Wire(*grants), 0)
+            .map_err(failed("fill", "NETS"))
+    }
+
+    /// Takes that back.
+    ///
+    /// # Errors
+    /// The network cannot be closed.
+    pub fn forget(&mut self, network: Ipv4Net, gateway: Ipv4Addr) -> Result<(), MapsError> {
+        for net in [network, Ipv4Net::from(gateway)] {
+            match self.nets.remove(&net_key(net)) {
+                Err(error) if !is_not_found(&error) => {
+                    return Err(failed("withdraw from", "NETS")(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Has a listening socket reached by the job, and by nobody else.
+    ///
+    /// # Errors
+    /// The kernel has no memory for it.
+    pub fn admit(&mut self, listener: &impl AsFd) -> Result<(), MapsError> {
+        use std::os::fd::AsRawFd as _;
+        let kept = Socket {
+            job: self.job,
+            role: SocketRole::ENGINE,
+            ..Socket::default()
+        };
+        self.sockets
+            .insert(&listener.as_fd().as_raw_fd(), Wire(kept), 0)
+            .map_err(failed("mark", "SOCKETS"))
+    }
+}
+
+/// A range as the trie has it: all addresses are of IPv6's size.
+fn net_key(net: Ipv4Net) -> Key<[u8; 16]> {
+    let bits = u32::from(net.prefix_len()).saturating_add(96);
+    Key::new(bits, Address::from(IpAddr::V4(net.network())).0)
 }
 
 /// A job's leases, in the kernel.

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use aya::maps::{Map, MapData};
 use nix::fcntl::{Flock, FlockArg};
 
 use self::census::{Census, JOB_PREFIX};
@@ -29,7 +30,7 @@ pub use self::census::{Orphan, unit_id, unit_of};
 use self::hooks::HOOKS;
 use self::kernel::{Kernel, KernelError};
 use self::layout::Layout;
-use self::maps::{JobMaps, Leases};
+use self::maps::{ContainerMaps, JobMaps, Leases};
 use self::pins::{Held, Pins};
 pub use self::proof::ProofError;
 use crate::cgroup::controllers::Controllers;
@@ -400,6 +401,20 @@ impl Host {
             lsm: self.kernel.lsm.is_ok(),
             maps,
         })
+    }
+
+    /// The maps that change while a job's containers come and go.
+    ///
+    /// # Errors
+    /// The job is not in force.
+    pub fn containers(&self, place: &Place) -> Result<ContainerMaps, EnforceError> {
+        let sockets = MapData::from_pin(self.pins.map("SOCKETS")).and_then(Map::from_map_data);
+        let sockets = sockets.map_err(|source| maps::MapsError {
+            operation: "open",
+            map: "SOCKETS",
+            source,
+        })?;
+        Ok(self.kernel.maps.containers(place.cgroup.id(), sockets)?)
     }
 
     /// Ends a job: kills what is left of it, takes it out of force, removes its place; after the

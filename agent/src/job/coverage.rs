@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::enforce::{EnforceError, Enforced, chain};
+use crate::engine::noted::{self, Noted};
 use crate::report::run::ENFORCEMENT_GAP;
 use crate::report::{Coverage, Layer};
 use crate::sandbox::Plan;
@@ -109,6 +110,19 @@ impl Surroundings {
             layers: process_layers(plan, as_root),
             blind_spots: spots.map(str::to_owned).collect(),
         }
+    }
+
+    /// Of a job that may use a container engine.
+    pub fn mediated(&mut self, engine: &str, noted: &Noted) {
+        let layer = noted.layer(engine);
+        let mut known = self.layers.iter_mut();
+        if let Some(known) = known.find(|known| known.name == layer.name) {
+            *known = layer;
+            return;
+        }
+        self.layers.push(layer);
+        let spots = noted::BLIND_SPOTS.map(str::to_owned);
+        self.blind_spots.splice(0..0, spots);
     }
 
     /// Of processes that cordon did not start, but moved into the job or found in it. `powers` are those of the

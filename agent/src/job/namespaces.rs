@@ -106,6 +106,23 @@ impl Namespaces {
         failed
     }
 
+    /// Serves DNS where a container's first process is, before it runs.
+    ///
+    /// # Errors
+    /// Why that cannot be done, in words.
+    pub fn admit(&mut self, maps: &mut Maps, cgroup: &Cgroup, process: u32) -> Result<(), String> {
+        let mut admitted = || -> Result<(), ServeError> {
+            let namespace = fs::open(&place(process))?;
+            let cookie = netns::cookie_of(&namespace)?;
+            if cookie == self.home || self.served.contains_key(&cookie) {
+                return Ok(());
+            }
+            self.make_room(maps, cgroup);
+            self.serve(maps, namespace, cookie)
+        };
+        admitted().map_err(|error| chain(&error))
+    }
+
     /// Serves namespaces whose messenger has gone since: one of the others may still be there. Where
     /// nobody is, nobody needs it.
     fn search<'a>(

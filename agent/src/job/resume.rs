@@ -27,9 +27,10 @@ use crate::cgroup::Cgroup;
 use crate::config::Config;
 use crate::dns::{Bound, Counts};
 use crate::enforce::{EnforceError, Host, Orphan, Place, chain};
+use crate::engine;
 use crate::events::ledger::{Ledger, News};
 use crate::events::ring::Pump;
-use crate::policy::{Mode, Policy, Ruleset, compile};
+use crate::policy::{Engine, Mode, Policy, Ruleset, compile};
 use crate::report::signer::SigningKey;
 use crate::report::sink::{BUNDLE_NAME, EvidenceDir, Written};
 use crate::report::statement::REPORT_NAME;
@@ -322,7 +323,10 @@ async fn end<M: Master>(
     let reports = (&report, sweep.as_ref());
     let written = sealing::seal(&evidence, (config, key), reports, &subjects);
     let cleared = match cleared {
-        Cleared::Place(place) => host.clear_place(place),
+        Cleared::Place(place) => {
+            taken.clear_engine(host, config, &place);
+            host.clear_place(place)
+        }
         Cleared::Orphan(orphan) => host.clear_orphan(*orphan),
     };
     Ok(Resumed {
@@ -524,6 +528,23 @@ impl Taken {
                 .map_or(finished, |record| record.started),
             finished,
             survivors: survivors as u64,
+        }
+    }
+
+    /// Removes what a container engine has of the job. Its processes are gone, and nothing of it starts.
+    fn clear_engine(&self, host: &Host, config: &Config, place: &Place) {
+        if self.policy.engine == Engine::Deny {
+            return;
+        }
+        match engine::clean(host, config, place) {
+            Ok(noted) => {
+                for what in noted.left {
+                    tracing::warn!(what, "the container engine keeps it");
+                }
+            }
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "the container engine keeps what it has of the job");
+            }
         }
     }
 

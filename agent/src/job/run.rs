@@ -22,9 +22,10 @@ use crate::config::{Config, DnsConfig, UnixSockets};
 use crate::dns::{self, Bound, Resolution};
 use crate::enforce::maps::Leases;
 use crate::enforce::{self, Enforced, Host, Place, object};
+use crate::engine::{self, EngineError, Mediated, Noted};
 use crate::events::ledger::{Ledger, News};
 use crate::limits::LimitsError;
-use crate::policy::{Policy, Ruleset, SecretsPolicy};
+use crate::policy::{Engine, Policy, Ruleset, SecretsPolicy};
 use crate::report::build::{Facts, build};
 use crate::report::signer::SigningKey;
 use crate::report::sink::{EvidenceDir, SinkError, Written};
@@ -127,6 +128,9 @@ pub enum RunError {
     /// A limit could not be pinned.
     #[error("the job was not started: its limits could not be pinned")]
     Limits(#[from] LimitsError),
+    /// It has no container engine, which its profile asks for.
+    #[error("the job was not started: its container engine could not be mediated")]
+    Engine(#[from] EngineError),
     /// What its profiles take away could not be taken.
     #[error("the job was not started: its sandbox could not be made")]
     Sandbox(#[from] ConfineError),
@@ -277,10 +281,22 @@ async fn run_placed(
     let mut armed = Armed::new(terms, &job, host, place, Bound::bind()?)?;
     let mut plan = plan(request, place, &armed.enforced)?;
     plan.limited = armed.limited();
+    let mut engine = mediate(request, host, place)?;
+    armed.watch.containers = engine.as_mut().and_then(|engine| engine.waiting.take());
+    plan.environment = engine.as_ref().map_or_else(Vec::new, Mediated::environment);
     job.around = Surroundings::of(&plan, job.as_root);
+    if let Some(engine) = &engine {
+        job.around.mediated(engine.engine(), &Noted::default());
+    }
     armed.serve(terms, &job, host, place)?;
     let watch = &mut armed.watch;
-    let ran = release(request, &plan, host, place, watch, signals, tell).await?;
+    let ran = release(request, &plan, host, place, watch, signals, tell).await;
+    if let Some(engine) = engine {
+        let name = engine.engine().to_owned();
+        let noted = engine.end(&place.cgroup.name())?;
+        job.around.mediated(&name, &noted);
+    }
+    let ran = ran?;
     let evidence = armed.wind_up(terms, &job, host, place, &ran, tell).await?;
     let Ran {
         outcome,
@@ -300,6 +316,31 @@ async fn run_placed(
         written,
         leftovers: None,
     })
+}
+
+/// The job's way to the container engine, if its profile gives it one. A job that ends before it is
+/// released takes it along.
+fn mediate(request: &Request, host: &Host, place: &Place) -> Result<Option<Mediated>, RunError> {
+    let terms = &request.terms;
+    if terms.policy.engine == Engine::Deny {
+        return Ok(None);
+    }
+    if let Some(line) = terms.policy.sandbox.describe().into_iter().next() {
+        return Err(EngineError::Confined { line }.into());
+    }
+    let mediated = engine::start(
+        host,
+        engine::Request {
+            config: &terms.config,
+            place,
+            rules: engine::rules(&terms.policy, &terms.ruleset),
+            uid: request
+                .account
+                .as_ref()
+                .map_or_else(privilege::uid, Account::uid),
+        },
+    )?;
+    Ok(Some(mediated))
 }
 
 /// A job's secret sweep.

@@ -26,6 +26,7 @@ use crate::cgroup::Cgroup;
 use crate::dns::{Counts, NameLog, Question};
 use crate::enforce::maps::Leases;
 use crate::enforce::{Host, Place};
+use crate::engine::{Waiting, Wanted};
 use crate::events::decode::Event;
 use crate::events::ledger::{Ledger, News};
 use crate::events::ring::Pump;
@@ -73,6 +74,8 @@ pub struct Watch {
     pub sweeping: Option<Sweeping>,
     /// The job's limits, once they are pinned.
     pub limiting: Option<Limiting>,
+    /// Its containers that are about to run, if it may have any.
+    pub containers: Option<Waiting>,
     /// What was seen.
     pub ledger: Ledger,
     /// Workers that were started in the unit of a runner.
@@ -137,6 +140,7 @@ impl Watch {
                 namespaces: None,
                 sweeping: None,
                 limiting: None,
+                containers: None,
                 ledger: Ledger::of(home),
                 workers: None,
                 narrowed: None,
@@ -241,6 +245,7 @@ impl Watch {
             namespaces,
             sweeping,
             limiting,
+            containers,
             ledger,
             ..
         } = self;
@@ -254,6 +259,9 @@ impl Watch {
                 pump.hurry();
                 self.records(host, place, tell)?;
                 self.question(question, tell)?;
+            }
+            wanted = next_container(containers.as_mut()) => {
+                admit(wanted, namespaces.as_mut(), host, place);
             }
             _ = rhythm.collect.tick() => leases.collect_expired(),
             () = Limiting::time_over(limiting.as_ref()) => return Ok(Turn::TimeOver),
@@ -497,6 +505,24 @@ fn serve(
             tell(news);
         }
     }
+}
+
+/// The next container that is about to run.
+async fn next_container(containers: Option<&mut Waiting>) -> Wanted {
+    if let Some(containers) = containers
+        && let Some(wanted) = containers.recv().await
+    {
+        return wanted;
+    }
+    std::future::pending().await
+}
+
+fn admit(wanted: Wanted, namespaces: Option<&mut Namespaces>, host: &mut Host, place: &Place) {
+    let served = match namespaces {
+        Some(namespaces) => namespaces.admit(&mut host.kernel.maps, &place.cgroup, wanted.process),
+        None => Err("the job has no DNS".to_owned()),
+    };
+    wanted.answer(served);
 }
 
 fn let_go(namespaces: Option<&mut Namespaces>, host: &mut Host, place: &Place) {

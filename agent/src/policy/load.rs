@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::diagnostic::{Mistake, Mistakes, SourceText};
 use super::library::{Library, Location, has_toml_suffix, is_path};
 use super::profile::{FILE_BYTES, Profile};
-use super::{DnsPolicy, LimitsPolicy, Mode, Policy, SandboxPolicy, SecretsPolicy};
+use super::{DnsPolicy, Engine, LimitsPolicy, Mode, Policy, SandboxPolicy, SecretsPolicy};
 
 /// Profiles one policy can be made of, and so also how deep they can extend one another.
 const MOST_PROFILES: usize = 64;
@@ -224,6 +224,11 @@ impl<'l> Loader<'l> {
                 &(self.loaded.iter())
                     .filter_map(|loaded| loaded.profile.limits.as_ref())
                     .collect::<Vec<_>>(),
+            ),
+            engine: Engine::strictest(
+                self.loaded
+                    .iter()
+                    .filter_map(|loaded| loaded.profile.engine),
             ),
             sandbox: SandboxPolicy::together(
                 &(self.loaded.iter())

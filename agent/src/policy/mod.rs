@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 mod allow;
 pub mod compile;
+pub mod containers;
 pub mod diagnostic;
 pub mod endpoint;
 pub mod explain;
@@ -39,6 +40,7 @@ pub mod upstream;
 pub mod verify;
 
 pub use self::compile::{CompileError, CompiledRule, Net, Ruleset, RulesetDigest, compile};
+pub use self::containers::Engine;
 pub use self::diagnostic::{Mistake, Mistakes, Palette};
 pub use self::endpoint::Endpoint;
 pub use self::grants::merge_grants;
@@ -57,7 +59,7 @@ use crate::report::ReportMode;
 
 /// Each table of a profile with its keys, under its name in the file; the root has none. What
 /// documents profiles is compared with it.
-pub const TABLES: [(&str, &[&str]); 8] = [
+pub const TABLES: [(&str, &[&str]); 9] = [
     ("", profile::PROFILE.keys),
     ("allow", allow::ALLOW.keys),
     ("dns", profile::DNS_TABLE.keys),
@@ -66,6 +68,7 @@ pub const TABLES: [(&str, &[&str]); 8] = [
     ("sandbox", sandbox::SANDBOX.keys),
     ("secrets", secrets::SECRETS.keys),
     ("secrets.allow", secrets::ALLOWANCE.keys),
+    ("containers", containers::CONTAINERS.keys),
 ];
 
 /// What a job may reach, and what happens when it tries something else.
@@ -83,6 +86,8 @@ pub struct Policy {
     pub secrets: SecretsPolicy,
     /// How much of the host it may use.
     pub limits: LimitsPolicy,
+    /// Whether it may use a container engine.
+    pub engine: Engine,
     /// What is taken from its command.
     pub sandbox: SandboxPolicy,
     /// The files it was made of, in the order of their rules.
@@ -117,6 +122,7 @@ impl Policy {
             dns: DnsPolicy::default(),
             secrets: SecretsPolicy::default(),
             limits: LimitsPolicy::default(),
+            engine: Engine::default(),
             sandbox: SandboxPolicy::default(),
             profiles: Vec::new(),
             standing: 0,

@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 use toml::Spanned;
 
 use super::allow::read_rules;
+use super::containers::{Engine, read_containers};
 use super::diagnostic::{Mistake, SourceText};
 use super::hex::Hex;
 use super::library::has_toml_suffix;
@@ -31,9 +32,10 @@ pub(crate) const PROFILE: Schema = Schema {
         "dns",
         "secrets",
         "limits",
+        "containers",
         "sandbox",
     ],
-    later: &[("containers", "mediated container engines")],
+    later: &[],
 };
 
 pub(crate) const DNS_TABLE: Schema = Schema {
@@ -53,6 +55,7 @@ pub(crate) struct Profile {
     pub(crate) dns: Option<DnsPolicy>,
     pub(crate) secrets: Option<Said>,
     pub(crate) limits: Option<LimitsPolicy>,
+    pub(crate) engine: Option<Engine>,
     pub(crate) sandbox: Option<SandboxPolicy>,
     pub(crate) source: Arc<SourceText>,
 }
@@ -91,6 +94,7 @@ impl Profile {
             dns: None,
             secrets: None,
             limits: None,
+            engine: None,
             sandbox: None,
             source,
         }
@@ -125,6 +129,7 @@ fn read_profile(reader: &mut Reader, table: Table<'_>) -> Profile {
         dns: read_dns(reader, table),
         secrets: read_secrets(reader, table),
         limits: read_limits(reader, table),
+        engine: read_containers(reader, table),
         sandbox: read_sandbox(reader, table),
         source: Arc::clone(reader.source()),
     }

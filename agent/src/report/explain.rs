@@ -10,6 +10,7 @@ pub fn explanation(reason: Reason) -> &'static str {
         Reason::NET => "A rule allows this address range.",
         Reason::OWN_SOCKET => "The other end was a loopback socket of the same job.",
         Reason::RESOLVER => "This was the job's own DNS listener.",
+        Reason::OWN_NETWORK => "The other end was in a network of the job's own containers.",
         other => denial(other),
     }
 }

@@ -414,7 +414,7 @@ pub struct Denial {
 pub struct Flow {
     /// Where to.
     pub destination: Destination,
-    /// Why it was allowed: `lease`, `cidr`, `own-socket`, `resolver`.
+    /// Why it was allowed: `lease`, `cidr`, `own-socket`, `own-network`, `resolver`.
     pub reason: String,
     /// Index into [`PolicyFacts::rules`].
     #[serde(skip_serializing_if = "Option::is_none")]

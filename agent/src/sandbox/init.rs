@@ -125,6 +125,12 @@ fn start(orders: File, words: &[OsString]) -> Result<Running, Message> {
     })?;
     let mut command = Command::new(program);
     command.args(arguments);
+    for (key, value) in &plan.environment {
+        match value {
+            Some(value) => command.env(key, value),
+            None => command.env_remove(key),
+        };
+    }
     entry.apply(&mut command);
     let child = command
         .spawn()

@@ -42,6 +42,9 @@ pub struct Plan {
     pub judges: Judges,
     /// What its processes are limited by, besides that cgroup.
     pub limited: Limited,
+    /// What its environment has besides the caller's; without a value, what it has not.
+    #[serde(default)]
+    pub environment: Vec<(String, Option<String>)>,
     /// What its profiles take away besides.
     pub confined: Confined,
 }
@@ -84,6 +87,7 @@ impl Plan {
             own_group: !terminal::is_controlling(),
             judges,
             limited: Limited::default(),
+            environment: Vec::new(),
             confined: Confined::default(),
         })
     }

@@ -177,6 +177,12 @@ pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
+/// The user this process runs as.
+#[must_use]
+pub fn uid() -> u32 {
+    nix::unistd::geteuid().as_raw()
+}
+
 /// Takes from the calling process, for good, what a job must not have. Called between fork and
 /// exec: no allocation beyond what the `caps` crate makes, no locks. `left` are the only ones that programs it
 /// executes can have, as bits; what itself holds of others is for [`keep_only`] to take, once the user is changed.

@@ -62,6 +62,12 @@ impl Account {
         })
     }
 
+    /// Its number.
+    #[must_use]
+    pub const fn uid(&self) -> u32 {
+        self.uid
+    }
+
     /// Its home, as the host's list of users has it.
     #[must_use]
     pub fn home(&self) -> &Path {

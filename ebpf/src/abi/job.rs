@@ -188,6 +188,18 @@ open_enum! {
         RESOLVER = 1, "resolver";
         /// Made outside the job and used inside: judged as the job's, never taken for its own.
         FOREIGN = 2, "foreign";
+        /// Listens for the job alone, made by the agent: the way to the container engine, and ports of the
+        /// job's containers.
+        ENGINE = 3, "engine";
+    }
+}
+
+impl SocketRole {
+    /// Whether the agent made it, for the job to reach. Those have odd numbers.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_agents(self) -> bool {
+        self.0 & 1 == 1
     }
 }
 

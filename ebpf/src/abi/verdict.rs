@@ -25,6 +25,8 @@ open_enum! {
         OWN_SOCKET = 3, "own-socket";
         /// The job's own DNS listener.
         RESOLVER = 4, "resolver";
+        /// A network of the job's own containers.
+        OWN_NETWORK = 5, "own-network";
 
         /// No rule and no lease speaks of this address.
         NO_RULE = 16, "no-rule";

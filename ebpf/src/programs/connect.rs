@@ -117,7 +117,7 @@ fn judge_call(ctx: &SockAddrContext, hook: Hook) -> i32 {
     let (owner, role) = match unsafe { kernel::socket_storage(sk.cast(), false) } {
         // The agent's listener answers whoever the job is; in a job's hands it is one more socket
         // from outside.
-        Some(kept) if kept.role == SocketRole::RESOLVER => (0, SocketRole::FOREIGN),
+        Some(kept) if kept.role.is_agents() => (0, SocketRole::FOREIGN),
         Some(kept) => (kept.job, kept.role),
         None => (0, SocketRole::FOREIGN),
     };

@@ -33,6 +33,9 @@ pub(crate) fn egress(ctx: SkBuffContext) -> i32 {
 
 #[cgroup_skb(ingress)]
 pub(crate) fn ingress(ctx: SkBuffContext) -> i32 {
+    if is_guest(&ctx) {
+        return REFUSE;
+    }
     judge_packet(&ctx, Hook::INGRESS)
 }
 
@@ -58,7 +61,7 @@ fn judge_packet(ctx: &SkBuffContext, hook: Hook) -> i32 {
     };
     let owner = match socket.as_ref() {
         // The agent's: it answers whoever the job is, and needs no leave.
-        Some(kept) if kept.role == SocketRole::RESOLVER => return PASS,
+        Some(kept) if kept.role.is_agents() => return PASS,
         Some(kept) => kept.job,
         None => 0,
     };
@@ -224,7 +227,7 @@ fn decide_packet(ctx: &SkBuffContext, id: u64, job: &Job, head: &Head, hook: Hoo
 #[inline(always)]
 fn settle_packet(packet: &Packet, head: &Head, hook: Hook, decision: Decision, tgid: u32) -> i32 {
     let out = hook == Hook::EGRESS;
-    if decision.reason == Reason::OWN_SOCKET {
+    if matches!(decision.reason, Reason::OWN_SOCKET | Reason::OWN_NETWORK) {
         // Between two sockets of one job; the connect was counted, and a line for each ephemeral
         // port would fill the table.
         return PASS;
@@ -396,6 +399,31 @@ fn judge_inbound(ctx: &SkBuffContext, id: u64, job: &Job, ends: &Ends) -> Decisi
         decision
     } else {
         Decision::without_rule(Reason::INBOUND)
+    }
+}
+
+/// Whether it comes to a socket that listens for one job alone, and not from a socket of that job.
+#[inline(always)]
+fn is_guest(ctx: &SkBuffContext) -> bool {
+    let skb = ctx.skb.skb;
+    // SAFETY: the context of a `cgroup_skb` program, and a full socket that it holds.
+    let listener = unsafe {
+        match kernel::full_socket(skb) {
+            Some(sk) => kernel::socket_storage(sk, false),
+            None => None,
+        }
+    };
+    match listener {
+        Some(kept) if kept.role == SocketRole::ENGINE => {
+            let job = kept.job;
+            // SAFETY: as above.
+            let (owner, _role) = unsafe {
+                let head = read_head(skb, Hook::INGRESS);
+                kernel::socket_at(ctx.as_ptr(), &head.ends)
+            };
+            owner != job
+        }
+        _ => false,
     }
 }
 

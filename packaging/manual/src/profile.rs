@@ -383,6 +383,17 @@ const TABLES: &[Table] = &[
             },
         ],
     },
+    Table {
+        name: "containers",
+        header: "[containers]",
+        about: "Whether the job may use the host's container engine. Of several profiles, one that denies it wins.",
+        keys: &[Key {
+            name: "engine",
+            value: "\"deny\"",
+            default: Default::Value,
+            about: "`\"deny\"` refuses its socket. `\"mediate\"` gives the job an engine of its own behind cordon: its containers are the job. Only for `cordon run`; a profile of the daemon that says so is refused.",
+        }],
+    },
 ];
 
 /// cordon-profile(5).
@@ -486,6 +497,7 @@ mod tests {
             ("allow", rule, ""),
             ("dns", "name = \"a\"\n", "[dns]\n"),
             ("secrets", "name = \"a\"\n", "[secrets]\n"),
+            ("containers", "name = \"a\"\n", "[containers]\n"),
         ] {
             let mut text = format!("{before}{header}");
             let words = TABLES.iter().find(|words| words.name == table).unwrap();
@@ -501,6 +513,7 @@ mod tests {
             assert_eq!(said.mode, left_out.mode, "{text}");
             assert_eq!(said.dns, left_out.dns, "{text}");
             assert_eq!(said.secrets, left_out.secrets, "{text}");
+            assert_eq!(said.engine, left_out.engine, "{text}");
             let places = |policy: &Policy| {
                 format!(
                     "{:?}",

@@ -34,6 +34,12 @@ pub(crate) const TABLES: &[Table] = &[
                 about: "Where is kept what the sweep for secrets needs.",
             },
             Key {
+                name: "containers",
+                value: "",
+                default: Default::Otherwise,
+                about: "Which container engine jobs may use, if their profile gives them one.",
+            },
+            Key {
                 name: "estimate",
                 value: "",
                 default: Default::Otherwise,
@@ -173,6 +179,31 @@ pub(crate) const TABLES: &[Table] = &[
                 value: "\"/var/lib/cordon/secrets/known\"",
                 default: Default::Otherwise,
                 about: "Digests of registered values: `cordon secrets register`. Without it, `secrets/known` below `state_dir`.",
+            },
+        ],
+    },
+    Table {
+        name: "containers",
+        header: "[containers]",
+        about: "Which container engine jobs may use whose profile says `engine = \"mediate\"`. Its default runtime must be cordon's: docs/containers.md.",
+        keys: &[
+            Key {
+                name: "socket",
+                value: "\"/run/docker.sock\"",
+                default: Default::Value,
+                about: "The engine's socket.",
+            },
+            Key {
+                name: "runtime",
+                value: "\"cordon\"",
+                default: Default::Value,
+                about: "The name that the engine's settings give `cordon-runtime`.",
+            },
+            Key {
+                name: "mediator",
+                value: "\"/usr/lib/cordon/cordon-engine\"",
+                default: Default::Value,
+                about: "The program that judges requests to the engine.",
             },
         ],
     },

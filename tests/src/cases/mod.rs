@@ -7,6 +7,7 @@ use crate::runner::Story;
 
 mod audit;
 mod connect;
+mod containers;
 mod control;
 mod daemon;
 mod destroy;
@@ -61,6 +62,7 @@ pub fn all() -> Vec<Story> {
         daemon::stories(),
         outlive::stories(),
         control::stories(),
+        containers::stories(),
         sandbox::stories(),
         sandbox_table::stories(),
         lsm::stories(),

@@ -27,6 +27,9 @@ pub struct Place {
     /// cgroup directories to join, v1 and v2
     #[arg(long, value_name = "DIR")]
     pub cgroup: Vec<PathBuf>,
+    /// Directory to start in
+    #[arg(long, value_name = "DIR")]
+    pub directory: Option<PathBuf>,
     /// Give up a capability
     #[arg(long, value_name = "CAPABILITY")]
     pub without: Vec<Capability>,
@@ -45,6 +48,7 @@ impl Place {
             network,
             mount,
             cgroup,
+            directory,
             without,
             user,
             command,
@@ -69,6 +73,9 @@ impl Place {
         }
         if let Some(file) = mount {
             setns(file, CloneFlags::CLONE_NEWNS).context("join the mount namespace")?;
+        }
+        if let Some(directory) = directory {
+            std::env::set_current_dir(&directory).context("enter the directory")?;
         }
         for capability in without {
             caps::drop(None, CapSet::Bounding, capability).context("drop a capability")?;

@@ -38,6 +38,7 @@ pub struct Job<'w> {
     dns: String,
     tables: String,
     settings: Option<PathBuf>,
+    directory: Option<PathBuf>,
     cgroups: Vec<PathBuf>,
     evidence: Option<PathBuf>,
     machine: &'w Namespace,
@@ -62,6 +63,7 @@ impl<'w> Job<'w> {
             dns: String::new(),
             tables: String::new(),
             settings: None,
+            directory: None,
             cgroups: vec![world.cgroup().host()],
             evidence: None,
             machine: &world.network.job,
@@ -121,6 +123,29 @@ impl<'w> Job<'w> {
     pub fn dns_setting(mut self, line: &str) -> Self {
         self.dns += line;
         self.dns.push('\n');
+        self
+    }
+
+    /// The container engine of the host, which cordon mediates.
+    #[must_use]
+    pub fn engine(mut self, socket: &Path) -> Self {
+        let mediator = self
+            .world
+            .environment
+            .cordon
+            .with_file_name("cordon-engine");
+        self.tables += &format!(
+            "[containers]\nsocket = \"{}\"\nmediator = \"{}\"\n",
+            socket.display(),
+            mediator.display(),
+        );
+        self
+    }
+
+    /// The directory it starts in.
+    #[must_use]
+    pub fn within(mut self, directory: &Path) -> Self {
+        self.directory = Some(directory.to_owned());
         self
     }
 
@@ -277,6 +302,9 @@ impl<'w> Job<'w> {
         }
         if self.without_bpf {
             command.args(["--without", "CAP_BPF", "--without", "CAP_SYS_ADMIN"]);
+        }
+        if let Some(directory) = &self.directory {
+            command.arg("--directory").arg(directory);
         }
         if let Some(user) = self.user {
             command.arg("--user").arg(user.to_string());

@@ -9,6 +9,7 @@ pub mod capture;
 pub mod cgroup;
 pub mod datagrams;
 pub mod encrypted;
+pub mod engine;
 pub mod enter;
 pub mod environment;
 pub mod hello;

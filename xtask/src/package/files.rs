@@ -12,11 +12,21 @@ pub(super) struct Program {
 }
 
 /// The programs. What people type is in `usr/bin`; what only cordon starts goes to `usr/lib/cordon`.
-pub(super) const PROGRAMS: [Program; 2] = [
+pub(super) const PROGRAMS: [Program; 4] = [
     Program {
         package: "cordon",
         name: "cordon",
         folder: "usr/bin",
+    },
+    Program {
+        package: "cordon-engine",
+        name: "cordon-engine",
+        folder: "usr/lib/cordon",
+    },
+    Program {
+        package: "cordon-engine",
+        name: "cordon-runtime",
+        folder: "usr/lib/cordon",
     },
     Program {
         package: "cordon-oci",
@@ -29,7 +39,7 @@ pub(super) const PROGRAMS: [Program; 2] = [
 pub(super) const KERNEL_PACKAGE: &str = "cordon-ebpf";
 
 /// Files of the source tree as they are: from, to. Mode 0644.
-pub(super) const FILES: [(&str, &str); 17] = [
+pub(super) const FILES: [(&str, &str); 18] = [
     (
         "packaging/systemd/cordon.service",
         "usr/lib/systemd/system/cordon.service",
@@ -61,6 +71,10 @@ pub(super) const FILES: [(&str, &str); 17] = [
     ("README.md", "usr/share/doc/cordon/README.md"),
     ("SECURITY.md", "usr/share/doc/cordon/SECURITY.md"),
     ("docs/install.md", "usr/share/doc/cordon/docs/install.md"),
+    (
+        "docs/containers.md",
+        "usr/share/doc/cordon/docs/containers.md",
+    ),
     ("docs/daemon.md", "usr/share/doc/cordon/docs/daemon.md"),
     ("docs/run.md", "usr/share/doc/cordon/docs/run.md"),
     (

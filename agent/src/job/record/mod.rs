@@ -22,8 +22,8 @@ use crate::dns::WildcardLimits;
 use crate::policy::endpoint::parse_net;
 use crate::policy::ports::PortRange;
 use crate::policy::{
-    DnsPolicy, DomainPattern, Endpoint, Mode, Narrowed, Origin, Policy, PortSet, ProfileSource,
-    Protocol, Rule, Ruleset, SandboxPolicy, Upstream, Verify, compile,
+    DnsPolicy, DomainPattern, Endpoint, Engine, Mode, Narrowed, Origin, Policy, PortSet,
+    ProfileSource, Protocol, Rule, Ruleset, SandboxPolicy, Upstream, Verify, compile,
 };
 use crate::report::statement::Subject;
 use crate::report::{Attendance, Interruption, Layer};
@@ -153,6 +153,8 @@ pub struct StoredPolicy {
     secrets: StoredSecrets,
     #[serde(default, skip_serializing_if = "StoredLimits::is_empty")]
     limits: StoredLimits,
+    #[serde(default, skip_serializing_if = "Engine::is_default")]
+    engine: Engine,
     #[serde(default, skip_serializing_if = "SandboxPolicy::is_empty")]
     sandbox: SandboxPolicy,
     profiles: Vec<StoredProfile>,
@@ -446,6 +448,7 @@ impl From<&Policy> for StoredPolicy {
             dns: DnsPolicy { upstream, ca },
             secrets,
             limits,
+            engine,
             sandbox,
             profiles,
             standing,
@@ -459,6 +462,7 @@ impl From<&Policy> for StoredPolicy {
             rules: rules.iter().map(StoredRule::from).collect(),
             secrets: secrets.into(),
             limits: limits.into(),
+            engine: *engine,
             sandbox: sandbox.clone(),
             profiles: profiles.iter().map(StoredProfile::from).collect(),
             standing: *standing,
@@ -477,6 +481,7 @@ impl StoredPolicy {
             rules,
             secrets,
             limits,
+            engine,
             sandbox,
             profiles,
             standing,
@@ -493,6 +498,7 @@ impl StoredPolicy {
             },
             secrets: secrets.load()?,
             limits: limits.load(),
+            engine: *engine,
             sandbox: sandbox.clone(),
             profiles: profiles.iter().map(StoredProfile::load).collect(),
             standing: *standing,

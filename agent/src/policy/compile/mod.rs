@@ -73,6 +73,7 @@ pub fn compile(policy: &Policy) -> Result<Ruleset, CompileError> {
         dns: _,
         secrets: _,
         limits: _,
+        engine: _,
         sandbox: _,
         profiles: _,
         standing: _,

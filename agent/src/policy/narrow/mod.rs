@@ -64,6 +64,7 @@ fn refused(policy: &Policy, profile: &Profile) -> Vec<Mistake> {
         dns,
         secrets,
         limits,
+        engine,
         sandbox,
         source,
     } = profile;
@@ -78,6 +79,7 @@ fn refused(policy: &Policy, profile: &Profile) -> Vec<Mistake> {
         (dns.is_some(), "dns"),
         (secrets.is_some(), "secrets"),
         (limits.is_some(), "limits"),
+        (engine.is_some(), "containers"),
         (sandbox.is_some(), "sandbox"),
     ] {
         if said {

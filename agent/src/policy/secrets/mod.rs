@@ -16,7 +16,7 @@ pub use cordon_secrets::{PatternError, ProgramPattern, VariablePattern};
 
 pub(crate) use self::allowance::ALLOWANCE;
 pub use self::allowance::Allowance;
-pub(crate) use self::read::{SECRETS, read_secrets, read_time, show_time};
+pub(crate) use self::read::{SECRETS, read_secrets, read_time, read_word, show_time};
 pub(crate) use self::said::Said;
 
 /// How often running processes are swept, unless a profile says something else.

@@ -62,7 +62,7 @@ pub(crate) fn read_secrets(reader: &mut Reader, root: Table<'_>) -> Option<Said>
 }
 
 /// One of a few words.
-pub(super) fn read_word<T>(
+pub(crate) fn read_word<T>(
     reader: &mut Reader,
     table: Table<'_>,
     key: &str,

@@ -51,7 +51,10 @@ pub fn suggest(report: &Report, name: &str) -> String {
     let mut suggestion = Suggestion::default();
     for flow in &report.flows {
         // A job's own sockets and its DNS listener need no rule.
-        if matches!(flow.reason.as_str(), "own-socket" | "resolver") {
+        if matches!(
+            flow.reason.as_str(),
+            "own-network" | "own-socket" | "resolver"
+        ) {
             continue;
         }
         suggestion.add(&flow.destination, &flow.processes);

@@ -171,7 +171,7 @@ unsafe fn ownership(sk: *const u8, id: u64) -> Ownership {
             let of_job = kept.job == id;
             let of_parent = parent != 0 && kept.job == parent;
             Ownership {
-                usable: (of_job || of_parent) && kept.role != SocketRole::RESOLVER,
+                usable: (of_job || of_parent) && !kept.role.is_agents(),
                 own: of_job && kept.role == SocketRole::JOB,
             }
         }

@@ -257,6 +257,15 @@ fn reload(environment: &Environment) -> Result<()> {
     service.set("[[grant]]\nrepository = \"**\"\nprofiles = [\"none-such\"]\n")?;
     let failed = service.cordon(&["reload"])?.expect_status(121)?;
     ensure!(failed.stderr.contains("none-such"), "{}", failed.stderr);
+    // An engine that its jobs could not be told of.
+    Service::profile(&world, "mediated", "[containers]\nengine = \"mediate\"\n")?;
+    service.set("[[grant]]\nrepository = \"**\"\nprofiles = [\"mediated\"]\n")?;
+    let failed = service.cordon(&["reload"])?.expect_status(121)?;
+    ensure!(
+        failed.stderr.contains("`engine = \"mediate\"`"),
+        "{}",
+        failed.stderr
+    );
     // What held, holds.
     let script = "cordon job start; echo \"status $?\" >&2\ncordon job finish\n";
     {

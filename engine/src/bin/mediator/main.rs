@@ -1,0 +1,195 @@
+//! `cordon-engine`: what a job talks to instead of the container engine's socket.
+//!
+//! Cordon starts one for each job with `engine = "mediate"`, outside the job's cgroup, as a user without
+//! rights. It reads what hostile clients write; what needs rights it asks of cordon, over the socket that
+//! is its standard input. It never opens a path.
+
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::print_stderr,
+    reason = "cordon's own output is where this program's belongs"
+)]
+
+mod answer;
+mod clean;
+mod control;
+mod images;
+mod mediator;
+mod needs;
+mod ports;
+mod requests;
+mod serve;
+mod upstream;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use cordon_engine::job::Job;
+use cordon_engine::protocol::{Answer, Ask, Setup};
+use nix::sys::signal::{SigSet, Signal};
+use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::control::Control;
+use self::mediator::Mediator;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cordon-engine: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Failed = Box<dyn std::error::Error>;
+
+fn run() -> Result<(), Failed> {
+    // Cordon blocks the signals that it passes on to its job; who it starts inherits that.
+    SigSet::all().thread_unblock()?;
+    // Whoever has killed cordon has ended what this one may do as well.
+    nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?;
+    // Other processes of this user, if there are any, do not look into it.
+    nix::sys::prctl::set_dumpable(false)?;
+    nix::sys::prctl::set_no_new_privs()?;
+    let control = Control::inherited()?;
+    let setup = control.setup()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(mediate(setup, control))
+}
+
+async fn mediate(setup: Setup, control: Control) -> Result<(), Failed> {
+    let mut end = signal(SignalKind::terminate())?;
+    let only_clean = setup.only_clean;
+    let mediator = Arc::new(Mediator::new(job(setup), control));
+    if only_clean {
+        mediator.clean().await;
+        return Ok(());
+    }
+    let info = match mediator.engine.get("/info").await {
+        Ok((200, info)) => fit(&info, &mediator.job.runtime),
+        Ok((status, _)) => Err(format!("the engine answers with {status}")),
+        Err(error) => Err(format!("the engine does not answer: {error}")),
+    };
+    let (engine_root, engine) = match info {
+        Ok(known) => known,
+        Err(why) => {
+            mediator
+                .control
+                .ask(Ask::Unfit { why: why.clone() })
+                .await?;
+            return Err(why.into());
+        }
+    };
+    let (answer, listener) = mediator.control.ask_for(Ask::Listen { port: 0 }).await?;
+    let (Answer::Port(_), Some(listener)) = (answer, listener) else {
+        return Err("cordon gave no socket to listen on".into());
+    };
+    let listener = ports::listener(listener)?;
+    mediator
+        .control
+        .ask(Ask::Ready {
+            engine_root,
+            engine,
+        })
+        .await?;
+    tokio::select! {
+        served = serve::serve(Arc::clone(&mediator), listener) => served?,
+        _ = end.recv() => {}
+    }
+    mediator.clean().await;
+    Ok(())
+}
+
+fn job(setup: Setup) -> Job {
+    let Setup {
+        job,
+        cgroup_parent,
+        runtime,
+        workspace,
+        only_clean: _,
+    } = setup;
+    Job {
+        network: format!("cordon-{job}"),
+        id: job,
+        cgroup_parent,
+        runtime,
+        workspace,
+    }
+}
+
+/// Whether the engine is one behind which requests can be judged: where it keeps its own, and what it is.
+fn fit(info: &Value, runtime: &str) -> Result<(String, String), String> {
+    let text = |key: &str| info.get(key).and_then(Value::as_str).unwrap_or_default();
+    let setting = format!(
+        "`{{\"runtimes\": {{\"{runtime}\": {{\"path\": \"/usr/lib/cordon/cordon-runtime\"}}}}, \
+         \"default-runtime\": \"{runtime}\"}}` in the engine's daemon.json"
+    );
+    if text("DefaultRuntime") != runtime {
+        return Err(format!(
+            "the engine's default runtime is `{}`, and only `{runtime}` binds containers to jobs: set {setting}, \
+             and restart the engine",
+            text("DefaultRuntime")
+        ));
+    }
+    let path = info
+        .pointer(&format!("/Runtimes/{runtime}/path"))
+        .and_then(Value::as_str);
+    if !path.is_some_and(|path| path.ends_with("/cordon-runtime")) {
+        return Err(format!(
+            "the engine's runtime `{runtime}` is not cordon's: set {setting}"
+        ));
+    }
+    if text("CgroupDriver") != "cgroupfs" {
+        return Err(format!(
+            "the engine puts containers into cgroups by `{}`: set `\"exec-opts\": \
+             [\"native.cgroupdriver=cgroupfs\"]` in its daemon.json, and restart it",
+            text("CgroupDriver")
+        ));
+    }
+    let options = info.get("SecurityOptions").and_then(Value::as_array);
+    let mut options = options.into_iter().flatten().filter_map(Value::as_str);
+    if !options.any(|option| option.starts_with("name=seccomp") && !option.contains("unconfined")) {
+        return Err("the engine filters no system calls: it needs seccomp".to_owned());
+    }
+    let root = text("DockerRootDir");
+    if !root.starts_with('/') {
+        return Err("the engine does not say where it keeps volumes".to_owned());
+    }
+    let engine = format!("{} {}", text("Name"), text("ServerVersion"));
+    Ok((root.to_owned(), engine.trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_engine_without_cordons_runtime_is_not_fit_and_says_what_to_set() {
+        let good = json!({
+            "DefaultRuntime": "cordon", "Runtimes": {"cordon": {"path": "/usr/lib/cordon/cordon-runtime"}},
+            "CgroupDriver": "cgroupfs", "SecurityOptions": ["name=seccomp,profile=default"],
+            "DockerRootDir": "/var/lib/docker", "Name": "host", "ServerVersion": "20.10",
+        });
+        assert_eq!(fit(&good, "cordon").unwrap().0, "/var/lib/docker");
+        for (key, value) in [
+            ("DefaultRuntime", json!("runc")),
+            ("Runtimes", json!({"cordon": {"path": "runc"}})),
+            ("CgroupDriver", json!("systemd")),
+            (
+                "SecurityOptions",
+                json!(["name=seccomp,profile=unconfined"]),
+            ),
+            ("DockerRootDir", json!("")),
+        ] {
+            let mut bad = good.clone();
+            bad.as_object_mut().unwrap().insert(key.to_owned(), value);
+            assert!(fit(&bad, "cordon").err().is_some(), "{key}");
+        }
+    }
+}
