@@ -95,6 +95,10 @@ fn what_does_not_is_refused_with_its_line_and_what_is_allowed() {
         ("[dns]\nupstream = [\"192.0.2.1\"]", "`[dns]` cannot"),
         ("[limits]\npids = 100000", "`[limits]` cannot"),
         ("[secrets]\non_finding = \"report\"", "`[secrets]` cannot"),
+        (
+            "[containers]\nengine = \"mediate\"",
+            "`[containers]` cannot",
+        ),
     ] {
         let refused = try_narrow(&parse(JOB), text).unwrap_err();
         assert!(refused.contains(word), "{text}: {refused}");

@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use cordon_engine::job::Job;
 use cordon_engine::protocol::{Ask, Note};
 use cordon_engine::refusal::{Refusal, printable};
 use cordon_engine::route::Route;
-use hyper::body::Incoming;
+use http_body_util::BodyExt as _;
+use hyper::body::{Bytes, Incoming};
 use hyper::{Request, Response};
 
 use super::answer::{Body, refused};
@@ -53,7 +55,10 @@ impl Mediator {
         let answer = match Route::find(request.method().as_str(), &target) {
             Ok(_) if self.over.load(Ordering::Relaxed) => Err(Refusal::failed("the job is over")),
             Ok(route) => self.act(route, request).await,
-            Err(refusal) => Err(refusal),
+            Err(refusal) => {
+                heard(request.into_body()).await;
+                Err(refusal)
+            }
         };
         match answer {
             Ok(answer) => answer,
@@ -77,6 +82,27 @@ impl Mediator {
         // Where cordon is gone, so is this program, at once.
         let _noted = self.control.ask(Ask::Note(note)).await;
     }
+}
+
+/// Bytes of a refused request that are listened to.
+const HEARD_BYTES: usize = 64 << 20;
+/// And for how long.
+const HEARD_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Lets a client finish what it says: one that is still sending when the connection closes shows an error of its
+/// own, and not why it was refused.
+pub(crate) async fn heard(mut body: Incoming) {
+    let listen = async {
+        let mut heard = 0_usize;
+        while let Some(Ok(frame)) = body.frame().await {
+            heard = heard.saturating_add(frame.data_ref().map_or(0, Bytes::len));
+            if heard > HEARD_BYTES {
+                return;
+            }
+        }
+    };
+    // Whoever takes longer sees the connection close.
+    let _in_time = tokio::time::timeout(HEARD_PATIENCE, listen).await;
 }
 
 /// The engine did not answer.

