@@ -20,6 +20,9 @@ fn identity() -> Identity {
     }
 }
 
+/// What makes an identity another one.
+type Change = fn(&mut Identity);
+
 fn case(change: impl FnOnce(&mut Attendance)) -> Case {
     let mut attendance = Attendance {
         runner: Some("runner-1.service".to_owned()),
@@ -65,7 +68,7 @@ fn a_worker_that_ended_says_nothing_of_its_job() {
 
 #[test]
 fn each_word_must_be_said_and_fit() {
-    let unsaid: [(&str, fn(&mut Identity)); 7] = [
+    let unsaid: [(&str, Change); 7] = [
         ("provider", |identity| identity.provider = None),
         ("repository", |identity| identity.repository = None),
         ("workflow", |identity| identity.workflow = None),
@@ -78,18 +81,18 @@ fn each_word_must_be_said_and_fit() {
         let case = case(|attendance| unsay(&mut attendance.identity)).with(STRICT);
         refused(&case, &format!("the {name} of the job was not said"));
     }
-    let others: [(&str, fn(&mut Identity)); 7] = [
+    let others: [(&str, Change); 7] = [
         ("provider", |identity| {
-            identity.provider = Some("gitlab".into())
+            identity.provider = Some("gitlab".into());
         }),
         ("repository", |identity| {
-            identity.repository = Some("evil/app".into())
+            identity.repository = Some("evil/app".into());
         }),
         ("workflow", |identity| {
-            identity.workflow = Some("release.yml2".into())
+            identity.workflow = Some("release.yml2".into());
         }),
         ("ref", |identity| {
-            identity.reference = Some("refs/heads/main/x".into())
+            identity.reference = Some("refs/heads/main/x".into());
         }),
         ("commit", |identity| identity.commit = Some("9".into())),
         ("event", |identity| identity.event = Some("schedule".into())),
@@ -111,7 +114,7 @@ fn the_runner_is_the_one_the_host_saw() {
 
 #[test]
 fn strangers_commits_are_refused_unless_they_are_asked_for() {
-    let changes: [fn(&mut Identity); 6] = [
+    let changes: [Change; 6] = [
         |identity| identity.fork = Some(true),
         |identity| {
             identity.fork = None;

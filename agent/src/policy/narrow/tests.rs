@@ -205,7 +205,8 @@ fn rule() -> impl Strategy<Value = String> {
         "(\\*\\.|\\*\\*\\.|)([ab]\\.){0,2}example\\.com"
             .prop_map(|host| format!("host = \"{host}\"")),
         (0u8..3, 8u8..=32).prop_map(|(byte, bits)| {
-            let address = (u32::from(byte) << 20 | 0x0a00_0000) & (u32::MAX << (32 - bits));
+            let address = (u32::from(byte) << 20 | 0x0a00_0000)
+                & u32::MAX.unbounded_shl(32_u32.saturating_sub(bits.into()));
             format!("cidr = \"{}/{bits}\"", std::net::Ipv4Addr::from(address))
         }),
     ];
