@@ -87,6 +87,12 @@ const TABLES: &[Table] = &[
                 about: "What is taken from the command besides.",
             },
             Key {
+                name: "containers",
+                value: "",
+                default: Default::Otherwise,
+                about: "Whether the job may use the host's container engine.",
+            },
+            Key {
                 name: "secrets",
                 value: "",
                 default: Default::Otherwise,
