@@ -12,7 +12,7 @@ fn job() -> Job {
         cgroup_parent: "/cordon.slice/job-1".to_owned(),
         network: "cordon-job-1".to_owned(),
         runtime: "cordon".to_owned(),
-        workspace: vec!["/home/ci/work".to_owned()],
+        workspace: vec!["/srv/ci/job".to_owned()],
     }
 }
 
@@ -67,14 +67,14 @@ fn what_leaves_the_sandbox_is_refused() {
         json!({"CgroupnsMode": "host"}),
         json!({"NetworkMode": "host"}),
         json!({"Binds": ["/:/host"]}),
-        json!({"Binds": ["/home/ci/work/../../..:/host"]}),
-        json!({"Binds": ["/home/ci/work2:/host"]}),
-        json!({"Binds": ["/home/ci/work:/w:rshared"]}),
+        json!({"Binds": ["/srv/ci/job/../../..:/host"]}),
+        json!({"Binds": ["/srv/ci/job2:/host"]}),
+        json!({"Binds": ["/srv/ci/job:/w:rshared"]}),
         json!({"Binds": ["/a:/b:/c:/d"]}),
         json!({"Binds": ["name/../x:/w"]}),
         json!({"Mounts": [{"Type": "bind", "Source": "/etc", "Target": "/x"}]}),
         json!({"Mounts": [{"Type": "npipe", "Source": "x", "Target": "/x"}]}),
-        json!({"Mounts": [{"Type": "bind", "Source": "/home/ci/work", "Target": "/x",
+        json!({"Mounts": [{"Type": "bind", "Source": "/srv/ci/job", "Target": "/x",
             "BindOptions": {"Propagation": "shared"}}]}),
         json!({"Mounts": [{"Type": "volume", "Source": "v", "Target": "/x", "VolumeOptions":
             {"DriverConfig": {"Name": "local", "Options": {"o": "bind", "device": "/"}}}}]}),
@@ -128,9 +128,9 @@ fn what_leaves_the_sandbox_is_refused() {
 fn what_stays_in_the_job_is_passed_on() {
     for host in [
         json!({"NetworkMode": "none"}),
-        json!({"Binds": ["/home/ci/work/a:/w:ro", "cache:/c"]}),
+        json!({"Binds": ["/srv/ci/job/a:/w:ro", "cache:/c"]}),
         json!({"Mounts": [{"Type": "tmpfs", "Target": "/t", "TmpfsOptions": {"SizeBytes": 1}}]}),
-        json!({"Mounts": [{"Type": "bind", "Source": "/home/ci/work", "Target": "/w", "ReadOnly": true}]}),
+        json!({"Mounts": [{"Type": "bind", "Source": "/srv/ci/job", "Target": "/w", "ReadOnly": true}]}),
         json!({"CapAdd": ["CHOWN", "CAP_KILL"], "CapDrop": ["ALL"]}),
         json!({"SecurityOpt": ["no-new-privileges"]}),
         json!({"Sysctls": {"net.core.somaxconn": "1024"}}),
@@ -355,7 +355,7 @@ proptest! {
         }
         for bind in of("Binds").as_array().into_iter().flatten() {
             let source = bind.as_str().unwrap().split(':').next().unwrap();
-            prop_assert!(!source.starts_with('/') || is_below(source, "/home/ci/work"));
+            prop_assert!(!source.starts_with('/') || is_below(source, "/srv/ci/job"));
         }
         if let Some(of) = of("PidMode").as_str().and_then(|mode| mode.strip_prefix("container:")) {
             prop_assert!(judged.needs.contains(&Need::Container(of.to_owned())));

@@ -11,7 +11,7 @@ fn passport() -> Passport {
         job: "job-1".to_owned(),
         cgroup: "/cordon.slice/job-1".to_owned(),
         workspace: vec![Workspace {
-            path: "/home/ci/work".to_owned(),
+            path: "/srv/ci/job".to_owned(),
             device: 1,
             inode: 2,
         }],
@@ -155,12 +155,12 @@ fn what_leaves_the_sandbox_is_refused() {
         with("/process/capabilities/bounding", json!("CAP_SYS_ADMIN")),
         with_mount(bind("/")),
         with_mount(bind("/etc")),
-        with_mount(bind("/home/ci/work/../..")),
+        with_mount(bind("/srv/ci/job/../..")),
         with_mount(bind("/var/lib/docker")),
         with_mount(bind("/var/lib/docker/overlay2/x/merged")),
         with_mount(bind("/var/lib/docker/volumes")),
         with_mount(
-            json!({"type": "bind", "source": "/home/ci/work", "options": ["rbind", "rshared"]}),
+            json!({"type": "bind", "source": "/srv/ci/job", "options": ["rbind", "rshared"]}),
         ),
         with_mount(json!({"type": "ext4", "source": "/dev/sda", "options": []})),
         with_mount(json!({"type": "none", "source": "/etc", "options": ["rbind"]})),
@@ -178,12 +178,12 @@ fn what_leaves_the_sandbox_is_refused() {
 
 #[test]
 fn files_of_the_host_are_looked_at_when_they_are_opened() {
-    let mut spec = with_mount(bind("/home/ci/work/a/b"));
+    let mut spec = with_mount(bind("/srv/ci/job/a/b"));
     let shared = tighten(&passport(), &mut spec).unwrap();
     let mount = shared.mounts.last().unwrap();
     assert_eq!(
         (mount.beneath.as_str(), mount.rest.as_str(), mount.whole),
-        ("/home/ci/work", "a/b", false)
+        ("/srv/ci/job", "a/b", false)
     );
     let options = spec.pointer("/mounts/4/options").unwrap().to_string();
     assert!(options.contains("nodev") && options.contains("nosuid"));
@@ -232,7 +232,7 @@ proptest! {
         if let Ok(mut spec) = serde_json::from_str::<Value>(&text) {
             let _either = tighten(&passport(), &mut spec);
         }
-        let inside = is_below(&path, "/home/ci/work") || is_engines(&passport(), &path);
+        let inside = is_below(&path, "/srv/ci/job") || is_engines(&passport(), &path);
         prop_assert_eq!(tighten(&passport(), &mut with_mount(bind(&path))).is_ok(), inside);
     }
 }
