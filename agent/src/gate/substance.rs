@@ -63,6 +63,9 @@ fn integrity(log: &mut Log, run: &RunReport, policy: &TrustPolicy) {
             bad(log, format!("the layer `{layer}` was not active"));
         }
     }
+    for text in unpinned(run, policy) {
+        bad(log, text);
+    }
     if policy.sweep.required && run.sweep.is_none() {
         bad(log, "there was no sweep for secrets".into());
     }
@@ -73,6 +76,26 @@ fn integrity(log: &mut Log, run: &RunReport, policy: &TrustPolicy) {
             format!("enforced by {layers} layers, lost events: {lost}"),
         );
     }
+}
+
+/// Limits that did not hold, or that the policy asks for and nobody set.
+fn unpinned(run: &RunReport, policy: &TrustPolicy) -> Vec<String> {
+    let limits = run.limits.as_ref();
+    let held: BTreeSet<_> = limits
+        .into_iter()
+        .flat_map(|limits| &limits.pinned)
+        .map(|pinned| pinned.resource)
+        .collect();
+    let unproved = limits.into_iter().flat_map(|limits| &limits.unproved);
+    let unproved: BTreeSet<_> = unproved.copied().collect();
+    let not_set = policy.run.limits.difference(&held);
+    let not_set = not_set.filter(|resource| !unproved.contains(resource));
+    let not_proved = unproved
+        .iter()
+        .map(|resource| format!("the limit of {} is not proved to have held", resource.name()));
+    not_proved
+        .chain(not_set.map(|resource| format!("there was no limit of {}", resource.name())))
+        .collect()
 }
 
 /// Check 14: what the job did, and under what.

@@ -79,6 +79,16 @@ pub(crate) fn report() -> Report {
     }
 }
 
+/// The same report, of a job whose limits all held.
+pub(crate) fn held() -> Report {
+    let mut report = report();
+    if let Some(limits) = &mut report.limits {
+        limits.changes.clear();
+        limits.resources[2].state = State::Pinned;
+    }
+    report
+}
+
 /// The same report, with `text` wherever the job chooses the words.
 pub(super) fn report_saying(text: &str) -> Report {
     let mut report = report();

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::policy::diagnostic::SourceText;
+use crate::policy::limits::Resource;
 use crate::policy::reader::Reader;
 use crate::policy::{Mistake, Mistakes};
 use crate::report::image::ImageDigest;
@@ -96,6 +97,8 @@ pub enum ChainRule {
 pub struct RunRules {
     /// Layers that must have been active.
     pub layers: BTreeSet<String>,
+    /// Resources whose limit must be proved to have held.
+    pub limits: BTreeSet<Resource>,
     /// Accepted exit statuses of the command.
     pub status: BTreeSet<i32>,
     /// Accepted commands (first word); empty: any.

@@ -10,6 +10,7 @@ use super::{
     job, keys, require,
 };
 use crate::policy::Mistake;
+use crate::policy::limits::Resource;
 use crate::policy::reader::{Reader, Schema, Table, as_i64};
 
 pub(super) const ROOT: Schema = Schema {
@@ -30,6 +31,7 @@ const RUN: Schema = Schema {
     what: "`[run]`",
     keys: &[
         "layers",
+        "limits",
         "status",
         "commands",
         "profiles",
@@ -122,12 +124,14 @@ fn run(reader: &mut Reader, root: Table<'_>) -> RunRules {
     };
     let mut words = |key| field::words(reader, table, key).unwrap_or_default();
     let (layers, commands) = (words("layers"), words("commands"));
+    let limits = limits(reader, table).unwrap_or_default();
     let mut digests = |key| field::digests(reader, table, key).unwrap_or_default();
     let (profiles, rulesets) = (digests("profiles"), digests("rulesets"));
     let (agents, objects) = (digests("agents"), digests("objects"));
     let help = "write it as \"1.2.3\"";
     RunRules {
         layers,
+        limits,
         commands,
         profiles,
         rulesets,
@@ -145,6 +149,27 @@ fn run(reader: &mut Reader, root: Table<'_>) -> RunRules {
         max_denied: field::count(reader, table, "max_denied"),
         denied_then_allowed: answer(reader, table, "denied_then_allowed"),
     }
+}
+
+/// Resources that must have been limited.
+fn limits(reader: &mut Reader, table: Table<'_>) -> Option<BTreeSet<Resource>> {
+    let list = reader.array(table, "limits")?;
+    let mut found = BTreeSet::new();
+    for item in *list.get_ref() {
+        let named = item.get_ref().as_str().and_then(|word| {
+            let mut all = Resource::ALL.into_iter();
+            all.find(|resource| resource.name() == word)
+        });
+        if let Some(resource) = named {
+            found.insert(resource);
+        } else {
+            let names: Vec<_> = Resource::ALL.iter().map(|resource| resource.name()).collect();
+            let mistake = Mistake::new("this is nothing that can be limited");
+            let help = format!("these can: {}", names.join(", "));
+            reader.push(&item.span(), mistake.help(help));
+        }
+    }
+    Some(found)
 }
 
 fn status(reader: &mut Reader, table: Table<'_>) -> Option<BTreeSet<i32>> {

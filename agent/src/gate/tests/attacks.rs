@@ -1,6 +1,7 @@
 //! Evidence that is wrong in one way, and the status that each way has.
 
 use super::*;
+use crate::limits::evidence::State;
 use crate::report::{Flow, Losses, ReportMode};
 
 /// How a case is spoilt.
@@ -330,6 +331,15 @@ const ATTACKS: &[(&str, u8, &str, Spoil)] = &[
     ("a layer that was not active", 1, "integrity", |case| {
         case.policy
             .push_str("[run]\nlayers = [\"connect4\", \"lsm-socket\"]\n");
+    }),
+    ("a limit that nobody set", 1, "integrity", |case| {
+        case.policy.push_str("[run]\nlimits = [\"open-files\"]\n");
+    }),
+    ("a limit that is not proved", 1, "integrity", |case| {
+        let mut job = Job::default();
+        let limits = job.egress.limits.as_mut().unwrap();
+        limits.resources[0].state = State::NotProved;
+        case.files = job.files(&published_key());
     }),
     ("no sweep", 3, "completeness", |case| {
         let job = Job {

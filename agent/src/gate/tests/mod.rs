@@ -57,7 +57,7 @@ pub(super) struct Job {
 
 impl Default for Job {
     fn default() -> Self {
-        let mut egress = fixture::report();
+        let mut egress = fixture::held();
         egress.job.outcome = Ending::Exited { code: 0 };
         let mut swept = sweep::clean();
         swept.job = Some(egress.job.clone());

@@ -12,7 +12,7 @@ pub(in crate::report) fn report() -> RunReport {
 
 /// A run in which nothing was lost or found.
 pub(in crate::report) fn clean() -> RunReport {
-    of(&egress::report(), &sweep::clean())
+    of(&egress::held(), &sweep::clean())
 }
 
 fn of(egress: &Report, sweep: &SweepReport) -> RunReport {

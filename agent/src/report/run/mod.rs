@@ -12,13 +12,16 @@ use serde::{Deserialize, Serialize};
 use super::attested::Attested;
 use super::sweep::{Gap, SweepReport, Taken};
 use super::{JobFacts, Losses, Outcome, Platform, ProfileFacts, Report, ReportMode, Summary};
+use crate::limits::evidence::Limits;
 
 #[cfg(test)]
 pub(super) mod fixture;
+mod limits;
 mod predicate;
 pub mod text;
 mod verdict;
 
+pub use limits::{LimitFacts, MetFacts, PinnedFacts};
 pub use predicate::{PREDICATE_TYPE, RunPredicate, RunTimes};
 pub use verdict::Verdict;
 
@@ -55,6 +58,9 @@ pub struct RunReport {
     /// What the sweep for secrets came to; absent if there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sweep: Option<SweepFacts>,
+    /// What became of the job's limits, and what it used; absent where nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitFacts>,
     /// [`Report::job`]
     pub job: JobFacts,
     /// Who or what ended the command.
@@ -84,6 +90,9 @@ pub struct Integrity {
     pub enforcement_gaps: u64,
     /// What the sweep for secrets did not look into, by the sum of its gaps.
     pub sweep_gaps: u64,
+    /// Limits that were to hold, and of which that is not proved.
+    #[serde(default)]
+    pub limits_unproved: u64,
 }
 
 /// Which layers enforced.
@@ -188,6 +197,7 @@ impl RunReport {
             coverage: CoverageFacts::of(egress),
             egress: egress.summary,
             sweep: sweep.map(SweepFacts::of),
+            limits: egress.limits.as_ref().map(LimitFacts::of),
             job: egress.job.clone(),
             ended_by: EndedBy::of(egress.job.outcome, sweep),
             policy: PolicyIdentity {
@@ -210,11 +220,13 @@ impl Integrity {
         let spots = egress.coverage.blind_spots.iter();
         let gaps = spots.filter(|spot| spot.starts_with(ENFORCEMENT_GAP));
         let swept = sweep.into_iter().flat_map(SweepReport::gaps);
+        let limits = egress.limits.iter().flat_map(Limits::unproved);
         Self {
             losses: egress.losses,
             interruptions: egress.interruptions.len() as u64,
             enforcement_gaps: gaps.count() as u64,
             sweep_gaps: swept.map(Gap::count).fold(0, u64::saturating_add),
+            limits_unproved: limits.count() as u64,
         }
     }
 }

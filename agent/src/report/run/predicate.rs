@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CoverageFacts, EndedBy, FileDigest, Integrity, PolicyIdentity, RunReport, SweepFacts, Verdict,
+    CoverageFacts, EndedBy, FileDigest, Integrity, LimitFacts, PolicyIdentity, RunReport, SweepFacts,
+    Verdict,
 };
 use crate::report::attested::Attestation;
 use crate::report::predicate::{Digest, MonitoredProcess};
@@ -32,6 +33,9 @@ pub struct RunPredicate {
     /// [`RunReport::sweep`]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sweep: Option<SweepFacts>,
+    /// [`RunReport::limits`]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitFacts>,
     /// What was watched: the host, and which job.
     pub monitored_process: MonitoredProcess,
     /// How the command ended.
@@ -84,6 +88,7 @@ impl RunPredicate {
             coverage,
             egress,
             sweep,
+            limits,
             job,
             ended_by,
             policy,
@@ -99,6 +104,7 @@ impl RunPredicate {
             coverage: coverage.clone(),
             egress: *egress,
             sweep: *sweep,
+            limits: limits.clone(),
             monitored_process: MonitoredProcess::job(key_id, &job.id),
             outcome: job.outcome,
             ended_by: *ended_by,

@@ -17,6 +17,7 @@ pub fn render(run: &RunReport) -> String {
         fact("Losses", &losses),
         fact("Gaps", &gaps(run)),
         fact("Sweep", &swept(run)),
+        fact("Limits", &limits(run)),
         fact("Ended by", run.ended_by.name()),
         fact("Host", &escape(&run.host)),
         fact(
@@ -58,6 +59,7 @@ pub fn gaps(run: &RunReport) -> String {
         (integrity.interruptions, "time without a cordon"),
         (integrity.enforcement_gaps, "gap of enforcement"),
         (integrity.sweep_gaps, "thing not swept"),
+        (integrity.limits_unproved, "limit not proved"),
     ];
     let found: Vec<_> = parts
         .into_iter()
@@ -68,6 +70,22 @@ pub fn gaps(run: &RunReport) -> String {
         return "none".into();
     }
     found.join(", ")
+}
+
+/// Which limits held, in a line.
+fn limits(run: &RunReport) -> String {
+    let Some(limits) = &run.limits else {
+        return "nobody knows".into();
+    };
+    let held = limits.pinned.iter();
+    let held = held.map(|pinned| format!("{} {}", pinned.resource.name(), escape(&pinned.limit)));
+    let unproved = limits.unproved.iter();
+    let unproved = unproved.map(|resource| format!("{} NOT proved", resource.name()));
+    let all: Vec<_> = held.chain(unproved).collect();
+    if all.is_empty() {
+        return "none were set".into();
+    }
+    all.join(", ")
 }
 
 fn swept(run: &RunReport) -> String {

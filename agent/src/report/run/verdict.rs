@@ -12,7 +12,8 @@ use crate::report::{ReportMode, sweep};
 pub enum Verdict {
     /// Egress was enforced, nothing was lost, and the sweep was whole and found nothing.
     Clean,
-    /// Something was lost, not looked into or not swept, or enforcement had a gap.
+    /// Something was lost, not looked into or not swept, enforcement had a gap, or a limit is not proved to
+    /// have held.
     Incomplete,
     /// Egress was watched and not enforced.
     Audited,
@@ -69,7 +70,7 @@ mod tests {
 
     #[test]
     fn whatever_is_missing_makes_it_incomplete() {
-        let spoils: [fn(&mut RunReport); 6] = [
+        let spoils: [fn(&mut RunReport); 7] = [
             |run| {
                 run.integrity.losses = Losses {
                     records: 1,
@@ -85,6 +86,7 @@ mod tests {
             |run| run.integrity.interruptions = 1,
             |run| run.integrity.enforcement_gaps = 1,
             |run| run.integrity.sweep_gaps = 1,
+            |run| run.integrity.limits_unproved = 1,
             |run| run.sweep = None,
         ];
         for spoil in spoils {
