@@ -187,7 +187,8 @@ impl Tables for Leased<'_> {
     }
 }
 
-/// What a ruleset says of a destination, of which the name is known: in what that must be shown.
+/// What a ruleset says of a destination, of which the name is known: in what that may be shown, 0 where it need
+/// not be. What the job's grants ask for together is more than any one rule accepts; the rule decides.
 fn says(ruleset: &Ruleset, name: &DomainName, to: &Destination) -> Option<u8> {
     let rules = ruleset.rules_for_name(name);
     let grants = merge_grants(&[], &ruleset.grants_for_rules(&rules, u64::MAX), 0);
@@ -197,7 +198,20 @@ fn says(ruleset: &Ruleset, name: &DomainName, to: &Destination) -> Option<u8> {
         grants: grants.and_then(|grants| Grants::new(&grants)),
     };
     let decision = decide(&leased, to, 0);
-    decision.reason.allows().then_some(decision.verify.0)
+    if !decision.reason.allows() {
+        return None;
+    }
+    if decision.verify.0 == 0 {
+        return Some(0);
+    }
+    let accepted = rules.iter().flat_map(|rule| {
+        let held = ruleset.grants_for_rules(&[*rule], u64::MAX);
+        let here = held.into_iter().filter(|grant| {
+            grant.protocol == to.protocol && (grant.first_port..=grant.last_port).contains(&to.port)
+        });
+        here.map(|grant| grant.verify.0)
+    });
+    Some(accepted.fold(0, |all, one| all | one))
 }
 
 fn rule() -> impl Strategy<Value = String> {
