@@ -18,6 +18,11 @@ use crate::policy::{
 /// Where the settings are when no other file is named.
 pub const DEFAULT_PATH: &str = "/etc/cordon/config.toml";
 
+/// MiB: some 200,000 events.
+const EVENTS_MIB: u16 = 128;
+/// MiB: what verifiers read of one file ([`crate::gate::source::MAX_FILE`]).
+const MAX_EVENTS_MIB: u16 = 256;
+
 const ROOT: Schema = Schema {
     what: "the host settings",
     keys: &[
@@ -42,6 +47,7 @@ const HOST: Schema = Schema {
         "profiles_dir",
         "signing_key",
         "unix_sockets",
+        "events_mib",
     ],
     later: &[],
 };
@@ -129,6 +135,8 @@ pub struct HostConfig {
     pub signing_key: Option<PathBuf>,
     /// Which Unix sockets jobs may use where nothing in the kernel can tell them apart.
     pub unix_sockets: UnixSockets,
+    /// How many MiB of single events are kept of a job; 0 for none.
+    pub events_mib: u16,
 }
 
 /// Which Unix sockets jobs may use.
@@ -150,6 +158,12 @@ impl HostConfig {
             Some(path) => path.clone(),
             None => self.state_dir.join("keys/report.pem"),
         }
+    }
+
+    /// Most bytes of a job's single events.
+    #[must_use]
+    pub const fn events_bytes(&self) -> u64 {
+        (self.events_mib as u64) << 20
     }
 
     /// Where the records of running jobs are: one directory for each root, because jobs of another
@@ -175,6 +189,7 @@ impl Default for HostConfig {
             profiles_dir: "/etc/cordon/profiles.d".into(),
             signing_key: None,
             unix_sockets: UnixSockets::default(),
+            events_mib: EVENTS_MIB,
         }
     }
 }
@@ -323,7 +338,14 @@ fn read_host(reader: &mut Reader, root: Table<'_>) -> HostConfig {
         profiles_dir: path("profiles_dir").unwrap_or(default.profiles_dir),
         signing_key: path("signing_key"),
         unix_sockets: read_unix_sockets(reader, table).unwrap_or_default(),
+        events_mib: read_events(reader, table).unwrap_or(default.events_mib),
     }
+}
+
+fn read_events(reader: &mut Reader, table: Table<'_>) -> Option<u16> {
+    let limit = u32::from(MAX_EVENTS_MIB);
+    let mib = read_number(reader, table, "events_mib", 0, limit)?;
+    u16::try_from(mib).ok()
 }
 
 fn read_unix_sockets(reader: &mut Reader, table: Table<'_>) -> Option<UnixSockets> {

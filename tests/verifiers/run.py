@@ -6,7 +6,7 @@
 CORDON is the binary, WORKDIR a directory for keys and evidence (emptied first). Each check is one
 line; the last line counts them, and the exit status is 0 only if none failed. Needs no root. What
 has to be fetched (Debian's packages cosign, oras and docker-registry, PyPI's securesystemslib,
-in-toto-attestation and check-jsonschema, npm's @sigstore/verify, and the schema of SARIF with npm's ajv)
+in-toto-attestation, check-jsonschema, pydantic-ocsf and blake3, npm's @sigstore/verify, and the schema of SARIF with npm's ajv)
 is unpacked under --tools (default: target/tools/verifiers) and used again; nothing is installed on the
 host. A verifier that cannot be had counts as failed, or with --allow-missing as skipped; those that need
 node and npm are skipped where these are not installed.
@@ -837,12 +837,48 @@ def check_determinism(tally, evidence):
     tally.check("the same report and key give the same bytes", same)
 
 
+EVENTS = ROOT / "agent/src/report/golden/events.ocsf.jsonl"
+# Each makes one line no event of OCSF, or none of this chain.
+EVENT_SPOILS = {
+    "a number that means nothing": ('"severity_id":3', '"severity_id":77'),
+    "an action that means nothing": ('"action_id":2', '"action_id":55'),
+    "an attribute that is not known": ('"dst_endpoint":{', '"dst_endpoint":{"colour":"red",'),
+    "an attribute that is needed left out": ('"direction_id":2,', ""),
+    "a process that is no number": ('"pid":4201', '"pid":"x"'),
+    "another host": ("runner-3.test", "runner-4.test"),
+}
+
+
+def check_events(tally, work, tools):
+    """Single events are events of OCSF by models made of its schema, and their chain is whole by BLAKE3 of others."""
+    python = tools / "venv/bin/python"
+    if not python.exists():
+        obtain(sys.executable, "-m", "venv", tools / "venv")
+    if run(python, "-c", "import blake3, ocsf").returncode != 0:
+        print("      installing pydantic-ocsf into the virtual environment ...", flush=True)
+        obtain(python, "-m", "pip", "install", "-q", "pydantic-ocsf", "blake3")
+    judge = lambda file: run(python, HERE / "events.py", "1.6.0", file, env=NO_NETWORK)
+    done = judge(EVENTS)
+    tally.check("pydantic-ocsf accepts every event", done.returncode == 0, done.stdout[-300:])
+    text = EVENTS.read_text()
+    work.mkdir(parents=True, exist_ok=True)
+    spoilt = work / "events.jsonl"
+    for how, (before, after) in EVENT_SPOILS.items():
+        spoilt.write_text(text.replace(before, after, 1))
+        done = judge(spoilt)
+        refused = done.returncode == 1 and "Traceback" not in done.stderr
+        tally.check(f"pydantic-ocsf refuses events with: {how}", before in text and refused, last_line(done.stdout))
+    lines = text.splitlines(keepends=True)
+    spoilt.write_text("".join(lines[:3] + lines[4:]))
+    tally.check("a chain without its fourth line is broken", judge(spoilt).returncode == 1, "it was not")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cordon", type=Path, help="the binary")
     parser.add_argument("workdir", type=Path, help="for keys and evidence; a subdirectory is emptied and used")
     parser.add_argument("--tools", type=Path, default=ROOT / "target/tools/verifiers", help="for what is fetched")
-    parser.add_argument("--only", metavar="PART", help="only this part: `registry`, or a kind of statement")
+    parser.add_argument("--only", metavar="PART", help="only this part: `events`, `registry`, or a kind of statement")
     parser.add_argument("--allow-missing", action="store_true", help="skip verifiers that cannot be had")
     options = parser.parse_args()
 
@@ -873,6 +909,10 @@ def main():
         print(f"      === {kind.bundle}", flush=True)
         evidence = Release(options.cordon.resolve(), work / kind.name, kind)
         check_foreign(tally, evidence, tools, options.allow_missing, evidence_spoils(evidence))
+    if wanted("events"):
+        print("      === single events", flush=True)
+        check = lambda: check_events(tally, work / "events", tools)
+        attempt(tally, "pydantic-ocsf", options.allow_missing, check)
     if wanted("registry"):
         print("      === registry", flush=True)
         check = lambda: check_registry(tally, options.cordon.resolve(), work / "registry", tools)

@@ -272,6 +272,12 @@ impl Host {
         self.records.join(format!("{JOB_PREFIX}{id}.json"))
     }
 
+    /// Where the single events of a job are. It goes with its record.
+    #[must_use]
+    pub fn events_of(&self, id: &str) -> PathBuf {
+        self.records.join(format!("{JOB_PREFIX}{id}.json.events"))
+    }
+
     /// SHA-256 of the object whose programs run, hex.
     #[must_use]
     pub fn object(&self) -> String {

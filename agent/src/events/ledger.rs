@@ -343,15 +343,7 @@ impl Ledger {
     }
 
     fn connection(&mut self, record: &Connection, living: &impl Living) -> Option<News> {
-        let flow = FlowKey {
-            address: record.address,
-            port: record.port,
-            protocol: record.protocol,
-            verdict: record.verdict,
-            reason: record.reason,
-            reserved: [0; 7],
-            rule: record.rule,
-        };
+        let flow = flow_of(record);
         let chain = self.chain(record.header.tgid, &record.comm, living);
         let who = line(&mut self.connections, flow, &mut self.dropped.details)?;
         who.hooks.insert(record.hook);
@@ -370,15 +362,7 @@ impl Ledger {
     }
 
     fn name_refused(&mut self, record: &NameRefused, living: &impl Living) -> Option<News> {
-        let flow = FlowKey {
-            address: record.address,
-            port: record.port,
-            protocol: record.protocol,
-            verdict: record.verdict,
-            reason: record.reason,
-            reserved: [0; 7],
-            rule: NO_RULE,
-        };
+        let flow = refused_flow_of(record);
         let chain = self.chain(record.header.tgid, &[0; 16], living);
         let names = self.names_of(flow.address.into());
         let shown = shown(record);
@@ -421,23 +405,21 @@ impl Ledger {
 
     fn call(&mut self, record: &CallRefused, living: &impl Living) -> Option<News> {
         let chain = self.chain(record.header.tgid, &record.comm, living);
-        let incident = Incident::Call {
-            call: record.call,
-            arguments: record.arguments,
-            reason: record.reason,
-            verdict: record.verdict,
-        };
-        self.incident(incident, chain)
+        self.incident(Incident::of_call(record), chain)
     }
 
     fn moved(&mut self, record: &Moved, living: &impl Living) -> Option<News> {
+        let incident = self.left(record)?;
+        let chain = self.chain(record.header.tgid, &[0; 16], living);
+        self.incident(incident, chain)
+    }
+
+    /// Where a process was moved to, if that is not inside of the job.
+    pub(super) fn left(&self, record: &Moved) -> Option<Incident> {
         let len = (record.path_len as usize).min(record.path.len());
         let path = text(record.path.get(..len).unwrap_or_default());
-        if !self.home.is_empty() && path.split('/').any(|part| part == self.home) {
-            return None;
-        }
-        let chain = self.chain(record.header.tgid, &[0; 16], living);
-        self.incident(Incident::Left { path }, chain)
+        let inside = !self.home.is_empty() && path.split('/').any(|part| part == self.home);
+        (!inside).then_some(Incident::Left { path })
     }
 
     /// Takes a network namespace where the job's DNS cannot be served.
@@ -462,7 +444,7 @@ impl Ledger {
     }
 
     /// The chain of a process; where nothing else is known, the thread's own name.
-    fn chain(&self, tgid: u32, comm: &[u8; 16], living: &impl Living) -> Chain {
+    pub(super) fn chain(&self, tgid: u32, comm: &[u8; 16], living: &impl Living) -> Chain {
         if tgid == 0 {
             return Chain {
                 tgid,
@@ -481,8 +463,45 @@ impl Ledger {
     }
 }
 
+/// The line of the kernel's flow table that a record is about.
+pub(super) fn flow_of(record: &Connection) -> FlowKey {
+    FlowKey {
+        address: record.address,
+        port: record.port,
+        protocol: record.protocol,
+        verdict: record.verdict,
+        reason: record.reason,
+        reserved: [0; 7],
+        rule: record.rule,
+    }
+}
+
+/// The same of a connection that showed a name it may not.
+pub(super) fn refused_flow_of(record: &NameRefused) -> FlowKey {
+    FlowKey {
+        address: record.address,
+        port: record.port,
+        protocol: record.protocol,
+        verdict: record.verdict,
+        reason: record.reason,
+        reserved: [0; 7],
+        rule: NO_RULE,
+    }
+}
+
+impl Incident {
+    pub(super) fn of_call(record: &CallRefused) -> Self {
+        Self::Call {
+            call: record.call,
+            arguments: record.arguments,
+            reason: record.reason,
+            verdict: record.verdict,
+        }
+    }
+}
+
 /// The name a connection showed.
-fn shown(record: &NameRefused) -> Option<String> {
+pub(super) fn shown(record: &NameRefused) -> Option<String> {
     let name = record.name.get(..usize::from(record.name_len))?;
     (!name.is_empty()).then(|| text(name))
 }

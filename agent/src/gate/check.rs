@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
 
 use super::decision::{Decision, Log, Now, PolicyFacts, Refusal, SCHEMA, verdict};
 use super::evidence::{Evidence, Sealed, gather, with_cause};
@@ -15,9 +16,10 @@ use crate::report::Report;
 use crate::report::attested::Attested as _;
 use crate::report::binding::{self, BindingPredicate};
 use crate::report::image::{Image, ImageDigest};
+use crate::report::ocsf::chain::{ChainError, EventFacts, Follower};
 use crate::report::predicate::MONITOR_TYPE;
 use crate::report::run::RunReport;
-use crate::report::statement::{Statement, Subject, sha256_hex};
+use crate::report::statement::{Statement, Subject, finished_hex};
 use crate::report::sweep::SweepReport;
 
 /// What the gate is asked.
@@ -262,24 +264,78 @@ fn completeness(cabinet: &Cabinet<'_>, log: &mut Log, evidence: &Evidence<'_>) {
             );
         }
     }
+    let facts = evidence.run().and_then(|(_, run)| run.events.as_ref());
+    let mut followed = facts.map(|facts| (facts, Followed::default()));
     for reference in &sealed.predicate.references {
         let name = &reference.name;
-        match cabinet.read(name, MAX_FILE) {
-            Ok(bytes) if sha256_hex(&bytes) == reference.digest.sha256 => {}
-            Ok(_) => {
+        let mut sha256 = Sha256::new();
+        let mut here = followed.as_mut().filter(|(facts, _)| facts.name == *name);
+        let mut take = |bytes: &[u8]| {
+            sha256.update(bytes);
+            if let Some((_, chain)) = &mut here {
+                chain.take(bytes);
+            }
+        };
+        match cabinet.stream(name, MAX_FILE, &mut take) {
+            Ok(()) if finished_hex(sha256) == reference.digest.sha256 => continue,
+            Ok(()) => {
                 let text = "it is not the file that was sealed";
                 log.bad(CHECK, Refusal::Untrusted, Some(name), text);
             }
             Err(error) => unread(log, CHECK, name, &error),
         }
+        // Of what is not there, or another file, nothing follows.
+        followed = followed.filter(|(facts, _)| facts.name != *name);
     }
     if let Some((_, run)) = evidence.run() {
         consistent(log, evidence, run);
+    }
+    if let Some((facts, chain)) = followed {
+        whole(log, sealed, facts, chain);
     }
     if log.clean(CHECK) {
         let count = sealed.predicate.references.len();
         log.good(CHECK, format!("{count} files, as they were sealed"));
     }
+}
+
+/// The single events, as far as they were read.
+struct Followed(Result<Follower, ChainError>);
+
+impl Default for Followed {
+    fn default() -> Self {
+        Self(Ok(Follower::default()))
+    }
+}
+
+impl Followed {
+    fn take(&mut self, bytes: &[u8]) {
+        if let Ok(chain) = &mut self.0
+            && let Err(error) = chain.take(bytes)
+        {
+            self.0 = Err(error);
+        }
+    }
+}
+
+/// Whether the single events are the whole chain that the run report names.
+fn whole(log: &mut Log, sealed: &Sealed<'_>, facts: &EventFacts, Followed(chain): Followed) {
+    const CHECK: &str = "completeness";
+    let name = facts.name.as_str();
+    if sealed.predicate.digest_of(name).is_none() {
+        let text = "the seal does not list it, and the run report names it";
+        log.bad(CHECK, Refusal::Missing, Some(name), text);
+        return;
+    }
+    let text = match chain.and_then(Follower::finish) {
+        Ok(head) if head.lines == facts.lines && head.hex() == facts.head => return,
+        Ok(head) => {
+            let (ends, says) = (head.lines, facts.lines);
+            format!("its chain ends after {ends} events, and that of the run report after {says}")
+        }
+        Err(error) => with_cause(&error),
+    };
+    log.bad(CHECK, Refusal::Malformed, Some(name), text);
 }
 
 /// Whether the run report says what the other reports come to.
@@ -295,6 +351,7 @@ fn consistent(log: &mut Log, evidence: &Evidence<'_>, run: &RunReport) {
     }
     let (reports, chain) = (run.reports.clone(), run.chain.clone());
     let again = RunReport::new(egress, sweep, reports, &run.host, chain);
+    let again = again.with_events(run.events.clone());
     if again != *run {
         let text = "it does not say what the other reports come to";
         log.bad(

@@ -123,6 +123,19 @@ impl<'q> Cabinet<'q> {
         Ok(bytes)
     }
 
+    /// Hands over the content of a file, piece by piece; all together are bounded.
+    pub(super) fn stream(
+        &self,
+        name: &str,
+        limit: u64,
+        take: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), ReadError> {
+        let left = MAX_TOTAL.saturating_sub(self.read.get());
+        let bytes = self.source.stream(name, limit.min(left), take)?;
+        self.read.set(self.read.get().saturating_add(bytes));
+        Ok(())
+    }
+
     /// A piece that must be there and good; what is wrong with it is logged.
     pub(super) fn open(&self, log: &mut Log, name: &str) -> Option<(Signed<'q>, Vec<u8>)> {
         let bytes = match self.read(name, MAX_BUNDLE as u64) {

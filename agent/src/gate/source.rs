@@ -38,6 +38,21 @@ pub trait Source {
     /// # Errors
     /// See [`ReadError`].
     fn read(&self, name: &str, limit: u64) -> Result<Vec<u8>, ReadError>;
+
+    /// Hands over the content of a file of at most `limit` bytes, piece by piece, and says how long it is.
+    ///
+    /// # Errors
+    /// See [`ReadError`]; pieces may have been handed over before.
+    fn stream(
+        &self,
+        name: &str,
+        limit: u64,
+        take: &mut dyn FnMut(&[u8]),
+    ) -> Result<u64, ReadError> {
+        let bytes = self.read(name, limit)?;
+        take(&bytes);
+        Ok(bytes.len() as u64)
+    }
 }
 
 /// Files in memory.
@@ -55,6 +70,21 @@ impl Source for Files {
             return Err(too_large(limit));
         }
         Ok(bytes.clone())
+    }
+
+    fn stream(
+        &self,
+        name: &str,
+        limit: u64,
+        take: &mut dyn FnMut(&[u8]),
+    ) -> Result<u64, ReadError> {
+        let bytes = self.0.get(name).ok_or(ReadError::Missing)?;
+        let length = bytes.len() as u64;
+        if length > limit {
+            return Err(too_large(limit));
+        }
+        take(bytes);
+        Ok(length)
     }
 }
 

@@ -90,9 +90,12 @@ fn unpinned(run: &RunReport, policy: &TrustPolicy) -> Vec<String> {
     let unproved: BTreeSet<_> = unproved.copied().collect();
     let not_set = policy.run.limits.difference(&held);
     let not_set = not_set.filter(|resource| !unproved.contains(resource));
-    let not_proved = unproved
-        .iter()
-        .map(|resource| format!("the limit of {} is not proved to have held", resource.name()));
+    let not_proved = unproved.iter().map(|resource| {
+        format!(
+            "the limit of {} is not proved to have held",
+            resource.name()
+        )
+    });
     not_proved
         .chain(not_set.map(|resource| format!("there was no limit of {}", resource.name())))
         .collect()

@@ -12,13 +12,15 @@ use super::limiting::Limiting;
 use super::namespaces::Namespaces;
 use super::record::{Keeper, Record, Stage, Start};
 use super::run::{self, Job, Ran, RunError, Tell, Terms};
-use super::sealing::seal;
-use super::sweeping;
 use super::watch::{Questions, Watch};
+use super::{sealing, sweeping};
 use crate::dns::Bound;
 use crate::enforce::{self, Enforced, Host, Place};
+use crate::events::journal::Journal;
 use crate::events::ring::Pump;
+use crate::policy::Mode;
 use crate::report::Report;
+use crate::report::ocsf::{Context, Happening};
 use crate::report::sink::Written;
 use crate::report::sweep::SweepReport;
 use crate::sandbox::Limited;
@@ -63,6 +65,7 @@ impl Armed {
         let pump = Pump::new(ring, pace).map_err(run::unwatchable)?;
         let leases = Arc::clone(&enforced.maps.leases);
         let (mut watch, log) = Watch::new(pump, leases, place.cgroup.name());
+        watch.journal = journal(terms, host, place)?;
         let limits = &terms.policy.limits;
         let rates = &terms.config.estimate;
         let mut limiting = Limiting::pin(limits, rates, host.controllers(), place)?;
@@ -111,7 +114,13 @@ impl Armed {
         record.layers.clone_from(&self.enforced.layers);
         record.proof.clone_from(&self.enforced.proof);
         record.around.clone_from(&job.around);
-        write_record(host, record)
+        write_record(host, record)?;
+        self.watch.journal.now(&Happening::Started {
+            mode: mode(terms.policy.mode),
+            ruleset: &record.ruleset_digest,
+        });
+        self.watch.journal.flush();
+        Ok(())
     }
 
     /// Writes and seals the evidence. No process is left: nothing more can be asked, and what was said is in
@@ -133,15 +142,44 @@ impl Armed {
             .map_err(RunError::Watch)?;
         let mut report = run::report(job, host, &self.enforced, place, &watch.ledger, dns, ran)?;
         watch.conclude(&mut report, tell);
+        let outcome = ran.outcome;
+        watch.journal.now(&Happening::Ended { outcome });
+        let events = sealing::events(&watch.journal, &mut report);
         let sweep = run::sweep_report(job, host, place, watch, &report)?;
         let by = (&*terms.config, &*terms.key);
         let reports = (&report, sweep.as_ref());
-        let written = seal(&terms.evidence, by, reports, &terms.subjects)?;
+        let made = &terms.subjects;
+        let written = sealing::seal(&terms.evidence, by, reports, made, events.as_ref())?;
         Ok(Sealed {
             report,
             sweep,
             written,
         })
+    }
+}
+
+/// Where the job's single events are kept, if they are.
+fn journal(terms: &Terms, host: &Host, place: &Place) -> Result<Journal, RunError> {
+    let limit = terms.config.host.events_bytes();
+    if limit == 0 {
+        return Ok(Journal::default());
+    }
+    let context = Context {
+        job: place.id.clone(),
+        host: sealing::host_name(),
+        policy: terms.policy.name.clone(),
+    };
+    Journal::begin(host.events_of(&place.id), context, limit).map_err(|error| RunError::Start {
+        what: "its events could not be written down",
+        source: io::Error::other(enforce::chain(&error)),
+    })
+}
+
+/// A mode, as reports spell it.
+const fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Audit => "audit",
+        Mode::Enforce => "enforce",
     }
 }
 

@@ -28,9 +28,11 @@ use crate::config::Config;
 use crate::dns::{Bound, Counts};
 use crate::enforce::{EnforceError, Host, Orphan, Place, chain};
 use crate::engine;
+use crate::events::journal::{Journal, JournalError};
 use crate::events::ledger::{Ledger, News};
 use crate::events::ring::Pump;
 use crate::policy::{Engine, Mode, Policy, Ruleset, compile};
+use crate::report::ocsf::{Context, Happening};
 use crate::report::signer::SigningKey;
 use crate::report::sink::{BUNDLE_NAME, EvidenceDir, Written};
 use crate::report::statement::REPORT_NAME;
@@ -286,7 +288,7 @@ async fn end<M: Master>(
     let lost = orphan.lost.clone();
     let mut taken = Taken::new(known, last_seen)?;
     let evidence = taken.evidence_dir(&id, config)?;
-    let ((report, sweep), cleared) = match (orphan.into_place(), lost) {
+    let ((mut report, sweep), cleared) = match (orphan.into_place(), lost) {
         (Ok(place), None) => {
             let report = take_over(host, &place, &mut taken, config, watching, tell).await;
             // A job that cannot be watched is ended all the same, with what is known.
@@ -318,10 +320,22 @@ async fn end<M: Master>(
             (report, Cleared::Orphan(orphan))
         }
     };
+    let outcome = report.job.outcome;
+    let events = match journal(host, config, &id, &taken.policy) {
+        Ok(journal) => {
+            journal.now(&Happening::Ended { outcome });
+            sealing::events(&journal, &mut report)
+        }
+        Err(error) => {
+            sealing::without_events(&chain(&error), &mut report);
+            None
+        }
+    };
     let record = taken.record.as_ref();
     let subjects = record.map_or_else(Vec::new, |record| record.subjects.clone());
     let reports = (&report, sweep.as_ref());
-    let written = sealing::seal(&evidence, (config, key), reports, &subjects);
+    let by = (config, key);
+    let written = sealing::seal(&evidence, by, reports, &subjects, events.as_ref());
     let cleared = match cleared {
         Cleared::Place(place) => {
             taken.clear_engine(host, config, &place);
@@ -582,9 +596,9 @@ async fn take_over<M: Master>(
     let pace = sweeping::pace(&taken.policy.secrets);
     let pump = Pump::new(ring, pace).map_err(run::unwatchable)?;
     let (mut watch, log) = Watch::new(pump, Arc::clone(&enforced.maps.leases), place.cgroup.name());
+    watch.journal = journal_or_none(host, config, &place.id, &taken.policy);
     let slots = enforced.maps.slots.take();
-    let policy = taken.policy.secrets.clone();
-    watch.sweeping = Some(run::sweeping(config, policy, slots)?);
+    watch.sweeping = Some(run::sweeping(config, taken.policy.secrets.clone(), slots)?);
     let kept = taken
         .record
         .as_ref()
@@ -632,6 +646,7 @@ async fn take_over<M: Master>(
             });
             taken.interrupted();
             remember(host, place, taken)?;
+            watch.journal.now(&Happening::TakenOver);
             tell(News::TakenOver {
                 id: place.id.clone(),
             });
@@ -666,6 +681,33 @@ async fn take_over<M: Master>(
     watch.conclude(&mut report, tell);
     let sweep = run::sweep_report(&job, host, place, &watch, &report)?;
     Ok(Some((report, sweep)))
+}
+
+/// The single events that the cordon that was killed had written down, to go on with.
+fn journal(
+    host: &Host,
+    config: &Config,
+    id: &str,
+    policy: &Policy,
+) -> Result<Journal, JournalError> {
+    let limit = config.host.events_bytes();
+    if limit == 0 {
+        return Ok(Journal::default());
+    }
+    let context = Context {
+        job: id.to_owned(),
+        host: sealing::host_name(),
+        policy: policy.name.clone(),
+    };
+    Journal::adopt(host.events_of(id), context, limit)
+}
+
+/// The same; a job goes on without it too, and its evidence will say so.
+fn journal_or_none(host: &Host, config: &Config, id: &str, policy: &Policy) -> Journal {
+    journal(host, config, id, policy).unwrap_or_else(|error| {
+        tracing::warn!(error = %chain(&error), "a job's events are not gone on with");
+        Journal::default()
+    })
 }
 
 fn no_ring() -> RunError {

@@ -1,6 +1,8 @@
 //! The last step of a job: what it comes to is written, signed and sealed.
 
 use crate::config::Config;
+use crate::enforce::chain;
+use crate::events::journal::{Journal, Kept};
 use crate::report::Report;
 use crate::report::chain::Chain;
 use crate::report::signer::SigningKey;
@@ -17,6 +19,7 @@ pub(super) fn seal(
     (config, key): (&Config, &SigningKey),
     (report, sweep): (&Report, Option<&SweepReport>),
     artefacts: &[Subject],
+    events: Option<&Kept>,
 ) -> Result<Written, SinkError> {
     let chain = Chain::new(&config.host.state_dir, key.public());
     let sealing = Sealing {
@@ -24,12 +27,39 @@ pub(super) fn seal(
         chain: &chain,
         host: &host_name(),
         artefacts,
+        events,
     };
     evidence.seal(report, sweep, sealing)
 }
 
+/// Ends a job's journal, and says in its report what is missing from it. Evidence is not lost for it.
+pub(super) fn events(journal: &Journal, report: &mut Report) -> Option<Kept> {
+    let spot = match journal.close() {
+        Ok(None) => return None,
+        Ok(Some(kept)) if kept.facts.dropped == 0 => return Some(kept),
+        Ok(Some(kept)) => {
+            let (lines, dropped) = (kept.facts.lines, kept.facts.dropped);
+            report.coverage.blind_spots.push(format!(
+                "Single events are listed up to the first {lines}; {dropped} more are only in the counts of \
+                 this report: the host keeps no more of a job, or could not write them."
+            ));
+            return Some(kept);
+        }
+        Err(error) => chain(&error),
+    };
+    without_events(&spot, report);
+    None
+}
+
+/// Says in a report that there are no single events, and why.
+pub(super) fn without_events(why: &str, report: &mut Report) {
+    report.coverage.blind_spots.push(format!(
+        "Single events are not listed: {why}. The counts of this report are whole all the same."
+    ));
+}
+
 /// What the host calls itself; empty where it does not say.
-fn host_name() -> String {
+pub(super) fn host_name() -> String {
     let system = nix::sys::utsname::uname();
     system.map_or_else(
         |_| String::new(),

@@ -28,6 +28,7 @@ use crate::enforce::maps::Leases;
 use crate::enforce::{Host, Place};
 use crate::engine::{Waiting, Wanted};
 use crate::events::decode::Event;
+use crate::events::journal::Journal;
 use crate::events::ledger::{Ledger, News};
 use crate::events::ring::Pump;
 use crate::report::{Outcome, Report};
@@ -78,6 +79,8 @@ pub struct Watch {
     pub containers: Option<Waiting>,
     /// What was seen.
     pub ledger: Ledger,
+    /// The same, event by event.
+    pub journal: Journal,
     /// Workers that were started in the unit of a runner.
     pub workers: Option<Workers>,
     /// What the job is allowed now, if it narrowed that since it is watched.
@@ -142,6 +145,7 @@ impl Watch {
                 limiting: None,
                 containers: None,
                 ledger: Ledger::of(home),
+                journal: Journal::default(),
                 workers: None,
                 narrowed: None,
             },
@@ -161,6 +165,8 @@ impl Watch {
         signals: &mut Signals,
         tell: Tell<'_>,
     ) -> io::Result<Outcome> {
+        let journal = self.journal.clone();
+        let tell: Tell<'_> = &mut |news| noted(&journal, news, tell);
         let mut rhythm = Rhythm::new();
         let mut asked_to_end = false;
         loop {
@@ -191,6 +197,8 @@ impl Watch {
         master: &mut impl Master,
         tell: Tell<'_>,
     ) -> io::Result<Ending> {
+        let journal = self.journal.clone();
+        let tell: Tell<'_> = &mut |news| noted(&journal, news, tell);
         let mut rhythm = Rhythm::new();
         let mut look = interval(LOOK_EVERY);
         loop {
@@ -247,6 +255,7 @@ impl Watch {
             limiting,
             containers,
             ledger,
+            journal,
             ..
         } = self;
         tokio::select! {
@@ -270,6 +279,7 @@ impl Watch {
             }
             _ = rhythm.touch.tick() => {
                 place.touch()?;
+                journal.flush();
                 let_go(namespaces.as_mut(), host, place);
                 look_after(sweeping.as_mut(), ledger, host, place, tell)?;
                 Limiting::look(limiting.as_mut(), ledger, place, tell)?;
@@ -288,6 +298,7 @@ impl Watch {
     }
 
     fn question(&mut self, question: Question, tell: Tell<'_>) -> io::Result<()> {
+        self.journal.question(&question, &self.ledger, &Proc);
         let now = BootTime::now()?.0;
         if let Some(news) = self.ledger.question(question, now, &Proc) {
             tell(news);
@@ -306,8 +317,10 @@ impl Watch {
     /// Writes into the report what became of the job's limits.
     pub fn conclude(&mut self, report: &mut Report, tell: Tell<'_>) {
         if let Some(limiting) = self.limiting.take() {
-            limiting.conclude(report, &self.ledger, tell);
+            let journal = &self.journal;
+            limiting.conclude(report, &self.ledger, &mut |news| noted(journal, news, tell));
         }
+        self.journal.flush();
     }
 
     /// Sweeps all processes of the job at once.
@@ -324,10 +337,10 @@ impl Watch {
         let Some(sweeping) = &mut self.sweeping else {
             return Ok(());
         };
-        let ledger = &self.ledger;
+        let (ledger, journal) = (&self.ledger, &self.journal);
         let chain_of = |process| ledger.chain_of(process, &Proc);
         let alarm = sweeping.sweep(occasion, host, place, &chain_of, &mut |seen| {
-            tell(News::Secret(Box::new(seen)));
+            noted(journal, News::Secret(Box::new(seen)), tell);
         })?;
         act(Some(sweeping), alarm, host, place)
     }
@@ -338,6 +351,8 @@ impl Watch {
     /// The clock cannot be read.
     pub fn finish(&mut self, host: &mut Host, tell: Tell<'_>) -> io::Result<()> {
         self.pump.hurry();
+        let journal = self.journal.clone();
+        let tell: Tell<'_> = &mut |news| noted(&journal, news, tell);
         // No process is left that could ask for a name, or send what it holds.
         let _nothing_to_do = self.drain(host, tell);
         while let Ok(question) = self.questions.try_recv() {
@@ -360,6 +375,7 @@ impl Watch {
             closing,
             sweeping,
             ledger,
+            journal,
             workers,
             ..
         } = self;
@@ -375,12 +391,11 @@ impl Watch {
             if let Some(news) = ledger.take(&event, &Proc) {
                 tell(news);
             }
-            let Some(sweeping) = sweeping else {
-                return;
-            };
-            match &event {
-                Ok(Event::Fork(record)) => sweeping.forked(record.header.tgid, record.child),
-                Ok(Event::Exec(record)) => {
+            match (&event, &mut *sweeping) {
+                (Ok(Event::Fork(record)), Some(sweeping)) => {
+                    sweeping.forked(record.header.tgid, record.child);
+                }
+                (Ok(Event::Exec(record)), Some(sweeping)) => {
                     let chain_of = |process| ledger.chain_of(process, &Proc);
                     let alarm = sweeping.exec(record, &chain_of, maps, &mut |seen| {
                         tell(News::Secret(Box::new(seen)));
@@ -391,9 +406,20 @@ impl Watch {
                 }
                 _ => {}
             }
+            // Last: a process may be waiting for its verdict.
+            if let Ok(event) = &event {
+                journal.record(event, ledger, &Proc);
+            }
         });
+        journal.flush();
         drained
     }
+}
+
+/// News that the journal takes down before anybody else hears of them.
+fn noted(journal: &Journal, news: News, tell: Tell<'_>) {
+    journal.news(&news);
+    tell(news);
 }
 
 /// When what is done again and again is due.

@@ -33,6 +33,22 @@ pub fn pretty<T: Serialize>(value: &T) -> Result<String, serde_json::Error> {
     Ok(ascii)
 }
 
+/// Writes a document in one line, in ASCII, without a line feed.
+///
+/// # Errors
+/// The value has no JSON form.
+pub fn line<T: Serialize>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
+    let text = serde_json::to_string(value)?;
+    if text.bytes().all(|byte| byte.is_ascii() && byte != 0x7f) {
+        return Ok(text.into_bytes());
+    }
+    let mut ascii = String::with_capacity(text.len().saturating_mul(2));
+    for character in text.chars() {
+        push_ascii(&mut ascii, character);
+    }
+    Ok(ascii.into_bytes())
+}
+
 /// Characters outside ASCII, and DEL, occur only inside strings: there an escape means the same.
 fn push_ascii(ascii: &mut String, character: char) {
     if character.is_ascii() && character != '\u{7f}' {

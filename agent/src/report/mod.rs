@@ -32,6 +32,7 @@ pub mod incident;
 pub mod inquiry;
 pub mod json;
 pub mod news;
+pub mod ocsf;
 pub mod predicate;
 pub mod run;
 pub mod sarif;

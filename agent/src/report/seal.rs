@@ -74,17 +74,23 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// A file of this name and content.
+    /// A file of this name and digest (hex).
     #[must_use]
-    pub fn new(name: &str, content: &[u8]) -> Self {
+    pub fn of_digest(name: &str, sha256: &str) -> Self {
         Self {
             name: name.to_owned(),
             download_location: name.to_owned(),
             media_type: media_type(name).to_owned(),
             digest: Digest {
-                sha256: sha256_hex(content),
+                sha256: sha256.to_owned(),
             },
         }
+    }
+
+    /// A file of this name and content.
+    #[must_use]
+    pub fn new(name: &str, content: &[u8]) -> Self {
+        Self::of_digest(name, &sha256_hex(content))
     }
 }
 
@@ -95,6 +101,7 @@ fn media_type(name: &str) -> &'static str {
         Some("json") => "application/json",
         Some("html") => "text/html",
         Some("md") => "text/markdown",
+        Some("ocsf.jsonl") => "application/jsonl",
         Some("sarif") => "application/sarif+json",
         _ => "application/octet-stream",
     }

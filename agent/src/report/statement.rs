@@ -156,7 +156,13 @@ struct Head {
 /// SHA-256 as lower-case hex.
 #[must_use]
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
+    finished_hex(Sha256::new().chain_update(bytes))
+}
+
+/// The SHA-256 of what was hashed piece by piece, lower-case hex.
+#[must_use]
+pub fn finished_hex(hash: Sha256) -> String {
+    hash.finalize()
         .iter()
         .flat_map(|byte| [byte >> 4, byte & 0xf])
         .filter_map(|digit| char::from_digit(digit.into(), 16))

@@ -5,7 +5,7 @@
 //! in it; nothing that exists is written over, except by [`Directory::replace`].
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Write as _};
+use std::io::{self, Read, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -127,6 +127,24 @@ impl Directory {
     /// # Errors
     /// As [`Self::read`]; also where a link is on the way, or the path leads out.
     pub fn read_below(&self, path: &str, limit: u64) -> Result<Vec<u8>, FileError> {
+        super::fs::read_regular(self.open_below(path)?, &self.path.join(path), limit)
+    }
+
+    /// Hands over a regular file of at most `limit` bytes somewhere below the directory, piece by piece, and
+    /// says how long it is.
+    ///
+    /// # Errors
+    /// As [`Self::read_below`].
+    pub fn stream_below(
+        &self,
+        path: &str,
+        limit: u64,
+        take: &mut dyn FnMut(&[u8]),
+    ) -> Result<u64, FileError> {
+        super::fs::stream_regular(self.open_below(path)?, &self.path.join(path), limit, take)
+    }
+
+    fn open_below(&self, path: &str) -> Result<File, FileError> {
         let how = OpenHow::new()
             .flags(OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC)
             .resolve(
@@ -134,10 +152,9 @@ impl Directory {
                     | ResolveFlag::RESOLVE_NO_SYMLINKS
                     | ResolveFlag::RESOLVE_NO_MAGICLINKS,
             );
-        let file = openat2(&self.handle, path, how)
+        openat2(&self.handle, path, how)
             .map(File::from)
-            .map_err(|errno| self.error("open", path, errno))?;
-        super::fs::read_regular(file, &self.path.join(path), limit)
+            .map_err(|errno| self.error("open", path, errno))
     }
 
     /// Writes a new file whole or not at all, on disk when this returns.
@@ -151,6 +168,29 @@ impl Directory {
             .and_then(|()| self.link(&temporary, name));
         // Its content is under its own name by now, or failed; either way this one has had its use,
         // and a file that was never made cannot be removed.
+        let removed = self.remove(&temporary);
+        written?;
+        removed?;
+        self.handle
+            .sync_all()
+            .map_err(FileError::on("sync", &self.path))
+    }
+
+    /// Copies a file into the directory, whole or not at all, on disk when this returns.
+    ///
+    /// # Errors
+    /// As [`Self::publish`], and where `from` cannot be read.
+    pub fn publish_copy(
+        &self,
+        name: &str,
+        from: &mut impl Read,
+        mode: u32,
+    ) -> Result<(), FileError> {
+        let temporary = format!(".{name}.new-{}", std::process::id());
+        let written = self
+            .copy_new(&temporary, from, mode)
+            .and_then(|()| self.link(&temporary, name));
+        // As above.
         let removed = self.remove(&temporary);
         written?;
         removed?;
@@ -190,15 +230,26 @@ impl Directory {
     }
 
     fn write_new(&self, name: &str, bytes: &[u8], mode: u32) -> Result<(), FileError> {
-        let flags =
-            OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let mut file = openat(&self.handle, name, flags, Mode::from_bits_truncate(mode))
-            .map(File::from)
-            .map_err(|errno| self.error("create", name, errno))?;
+        let mut file = self.create(name, mode)?;
         let path = self.path.join(name);
         file.write_all(bytes)
             .map_err(FileError::on("write", &path))?;
         file.sync_all().map_err(FileError::on("sync", &path))
+    }
+
+    fn copy_new(&self, name: &str, from: &mut impl Read, mode: u32) -> Result<(), FileError> {
+        let mut file = self.create(name, mode)?;
+        let path = self.path.join(name);
+        io::copy(from, &mut file).map_err(FileError::on("copy to", &path))?;
+        file.sync_all().map_err(FileError::on("sync", &path))
+    }
+
+    fn create(&self, name: &str, mode: u32) -> Result<File, FileError> {
+        let flags =
+            OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        openat(&self.handle, name, flags, Mode::from_bits_truncate(mode))
+            .map(File::from)
+            .map_err(|errno| self.error("create", name, errno))
     }
 
     /// Gives a file its second name. Unlike a rename, this cannot replace a file.

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
+/// 64 KiB: how much of a file is handed over at a time.
+const PIECE: usize = 64 << 10;
+
 /// An operation on a path that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {operation} `{}`", path.display())]
@@ -47,10 +50,55 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
 pub fn read_regular(file: File, path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     let metadata = file.metadata().map_err(FileError::on("examine", path))?;
     if !metadata.is_file() {
-        let irregular = io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
-        return Err(FileError::on("read", path)(irregular));
+        return Err(irregular(path));
     }
     read_at_most(file, path, limit)
+}
+
+/// Hands over an open file of at most `limit` bytes, if it is a regular file, and says how long it is. The path
+/// is for the error.
+///
+/// # Errors
+/// As [`read_regular`]; pieces may have been handed over before.
+pub fn stream_regular(
+    mut file: File,
+    path: &Path,
+    limit: u64,
+    take: &mut dyn FnMut(&[u8]),
+) -> Result<u64, FileError> {
+    let metadata = file.metadata().map_err(FileError::on("examine", path))?;
+    if !metadata.is_file() {
+        return Err(irregular(path));
+    }
+    let mut buffer = vec![0; PIECE];
+    let mut length = 0_u64;
+    loop {
+        let read = file
+            .read(&mut buffer)
+            .map_err(FileError::on("read", path))?;
+        let bytes = buffer.get(..read).unwrap_or_default();
+        length = length.saturating_add(bytes.len() as u64);
+        if bytes.is_empty() {
+            return Ok(length);
+        }
+        if length > limit {
+            return Err(too_large(path, limit));
+        }
+        take(bytes);
+    }
+}
+
+fn irregular(path: &Path) -> FileError {
+    let irregular = io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
+    FileError::on("read", path)(irregular)
+}
+
+fn too_large(path: &Path, limit: u64) -> FileError {
+    let too_large = io::Error::new(
+        io::ErrorKind::FileTooLarge,
+        format!("larger than the {limit} bytes it may have"),
+    );
+    FileError::on("read", path)(too_large)
 }
 
 fn read_at_most(file: File, path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
@@ -59,11 +107,7 @@ fn read_at_most(file: File, path: &Path, limit: u64) -> Result<Vec<u8>, FileErro
         .read_to_end(&mut bytes)
         .map_err(FileError::on("read", path))?;
     if bytes.len() as u64 > limit {
-        let too_large = io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            format!("larger than the {limit} bytes it may have"),
-        );
-        return Err(FileError::on("read", path)(too_large));
+        return Err(too_large(path, limit));
     }
     Ok(bytes)
 }

@@ -106,6 +106,12 @@ pub(crate) const TABLES: &[Table] = &[
                 default: Default::Value,
                 about: "Which Unix sockets jobs may use where the kernel has no BPF LSM to tell them apart: `\"own\"`, none but connected pairs, or `\"any\"`, all that the user may connect to.",
             },
+            Key {
+                name: "events_mib",
+                value: "128",
+                default: Default::Value,
+                about: "How many MiB of single events are kept of a job, for its evidence: 0 (none) to 256. What is beyond is only counted.",
+            },
         ],
     },
     Table {

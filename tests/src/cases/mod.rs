@@ -16,6 +16,7 @@ mod dns_names;
 mod dns_upstream;
 mod doctor;
 mod downgrade;
+mod events;
 mod gate;
 mod harness;
 mod lease;
@@ -60,6 +61,7 @@ pub fn all() -> Vec<Story> {
         life::stories(),
         limits::stories(),
         daemon::stories(),
+        events::stories(),
         outlive::stories(),
         control::stories(),
         containers::stories(),

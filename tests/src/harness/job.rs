@@ -118,6 +118,13 @@ impl<'w> Job<'w> {
         self
     }
 
+    /// One more of cordon's `[host]` settings that is a number.
+    #[must_use]
+    pub fn host_number(mut self, key: &str, value: u32) -> Self {
+        self.config += &format!("{key} = {value}\n");
+        self
+    }
+
     /// One more of cordon's `[dns]` settings, in TOML.
     #[must_use]
     pub fn dns_setting(mut self, line: &str) -> Self {

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use sha2::{Digest as _, Sha256};
+
 use super::{Failure, Kind, MAX_REPORT, open_evidence, output, present};
 use crate::report::attested::{Attestation as _, Attested};
 use crate::report::binding::{self, BindingPredicate};
@@ -10,7 +12,7 @@ use crate::report::escape::escape;
 use crate::report::run::{RunReport, text as run_text};
 use crate::report::seal::{self, SealPredicate};
 use crate::report::signer::VerifyingKey;
-use crate::report::statement::{Statement, Subject, sha256_hex};
+use crate::report::statement::{Statement, Subject, finished_hex, sha256_hex};
 use crate::report::sweep::{SweepReport, text as sweep_text};
 use crate::report::verify::{Verified, VerifyError, verify};
 use crate::report::{JobFacts, Report, text};
@@ -159,8 +161,10 @@ pub(in crate::cli) fn sealed(
     let bundle = dir.read(seal::BUNDLE_NAME, MAX_BUNDLE as u64)?;
     let statement = seal::open(&bundle, key)?;
     for reference in &statement.predicate.references {
-        let bytes = dir.read(&reference.name, MAX_REPORT)?;
-        if sha256_hex(&bytes) != reference.digest.sha256 {
+        let mut sha256 = Sha256::new();
+        let mut take = |bytes: &[u8]| sha256.update(bytes);
+        dir.stream_below(&reference.name, MAX_REPORT, &mut take)?;
+        if finished_hex(sha256) != reference.digest.sha256 {
             let name = reference.name.clone();
             return Err(Failure::Piece { name });
         }

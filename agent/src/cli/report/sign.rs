@@ -107,6 +107,7 @@ fn sign_and_seal(
         // Nobody says here that this host watched the job.
         host: "",
         artefacts: &[],
+        events: None,
     };
     let evidence = EvidenceDir::prepare(evidence)?;
     Ok(evidence.seal(egress, sweep.map(AsRef::as_ref), sealing)?)

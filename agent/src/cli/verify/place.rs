@@ -112,6 +112,22 @@ impl Source for Place {
             Self::Nothing(error) => Err(error.clone()),
         }
     }
+
+    fn stream(
+        &self,
+        name: &str,
+        limit: u64,
+        take: &mut dyn FnMut(&[u8]),
+    ) -> Result<u64, ReadError> {
+        match self {
+            Self::Folder(folder) => folder
+                .directory
+                .stream_below(name, limit, take)
+                .map_err(|error| of_file(&error, limit)),
+            Self::Archive(files) => files.stream(name, limit, take),
+            Self::Nothing(error) => Err(error.clone()),
+        }
+    }
 }
 
 fn of_file(error: &FileError, limit: u64) -> ReadError {

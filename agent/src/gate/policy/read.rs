@@ -163,7 +163,10 @@ fn limits(reader: &mut Reader, table: Table<'_>) -> Option<BTreeSet<Resource>> {
         if let Some(resource) = named {
             found.insert(resource);
         } else {
-            let names: Vec<_> = Resource::ALL.iter().map(|resource| resource.name()).collect();
+            let names: Vec<_> = Resource::ALL
+                .iter()
+                .map(|resource| resource.name())
+                .collect();
             let mistake = Mistake::new("this is nothing that can be limited");
             let help = format!("these can: {}", names.join(", "));
             reader.push(&item.span(), mistake.help(help));

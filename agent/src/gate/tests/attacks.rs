@@ -341,6 +341,31 @@ const ATTACKS: &[(&str, u8, &str, Spoil)] = &[
         limits.resources[0].state = State::NotProved;
         case.files = job.files(&published_key());
     }),
+    ("events left out at the end", 4, "completeness", |case| {
+        let text = case.text("events.ocsf.jsonl");
+        let first = text.lines().next().unwrap();
+        case.put("events.ocsf.jsonl", &format!("{first}\n"));
+    }),
+    (
+        "no events, which the run names",
+        3,
+        "completeness",
+        |case| {
+            case.files.0.remove("events.ocsf.jsonl");
+        },
+    ),
+    (
+        "fewer events than were signed for",
+        7,
+        "completeness",
+        |case| {
+            let job = Job {
+                missing_events: 1,
+                ..Job::default()
+            };
+            case.files = job.files(&published_key());
+        },
+    ),
     ("no sweep", 3, "completeness", |case| {
         let job = Job {
             sweep: None,

@@ -1,5 +1,7 @@
 //! The gate over evidence that is genuine, and over evidence that is wrong in one way.
 
+use std::path::Path;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
@@ -10,9 +12,11 @@ use super::policy::TrustPolicy;
 use super::source::Files;
 use super::state::State;
 use super::{Question, decide};
+use crate::events::journal::{Journal, Kept};
 use crate::report::chain::Chain;
 use crate::report::envelope::Bundle;
 use crate::report::image::Image;
+use crate::report::ocsf::{Context, Happening};
 use crate::report::signer::SigningKey;
 use crate::report::signer::tests::published_key;
 use crate::report::sink::{EvidenceDir, Sealing};
@@ -53,6 +57,8 @@ pub(super) struct Job {
     pub(super) sweep: Option<SweepReport>,
     pub(super) images: Vec<Subject>,
     pub(super) before: u64,
+    /// Events it says it has and has not.
+    pub(super) missing_events: u64,
 }
 
 impl Default for Job {
@@ -66,6 +72,7 @@ impl Default for Job {
             sweep: Some(swept),
             images: vec![Subject::from(&IMAGE.parse::<Image>().unwrap())],
             before: 0,
+            missing_events: 0,
         }
     }
 }
@@ -81,11 +88,13 @@ impl Job {
                 .unwrap();
         }
         let path = base.path().join("evidence");
+        let events = self.events(&base.path().join("events"));
         let sealing = Sealing {
             key,
             chain: &chain,
             host: "runner-3.test",
             artefacts: &self.images,
+            events: Some(&events),
         };
         let evidence = EvidenceDir::prepare(&path).unwrap();
         evidence
@@ -97,6 +106,25 @@ impl Job {
             (entry.file_name().into_string().unwrap(), bytes)
         });
         Files(entries.collect())
+    }
+
+    /// Its single events.
+    fn events(&self, path: &Path) -> Kept {
+        let context = Context {
+            job: self.egress.job.id.clone(),
+            host: "runner-3.test".into(),
+            policy: self.egress.policy.name.clone(),
+        };
+        let journal = Journal::begin(path.into(), context, 1 << 20).unwrap();
+        let outcome = self.egress.job.outcome;
+        // At the same time always: evidence is compared.
+        let time = self.egress.job.finished;
+        for happening in [Happening::TakenOver, Happening::Ended { outcome }] {
+            journal.at(time, &happening);
+        }
+        let mut kept = journal.close().unwrap().unwrap();
+        kept.facts.lines += self.missing_events;
+        kept
     }
 
     pub(super) fn case(&self) -> Case {

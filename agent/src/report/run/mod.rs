@@ -10,6 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::attested::Attested;
+use super::ocsf::chain::EventFacts;
 use super::sweep::{Gap, SweepReport, Taken};
 use super::{JobFacts, Losses, Outcome, Platform, ProfileFacts, Report, ReportMode, Summary};
 use crate::limits::evidence::Limits;
@@ -73,6 +74,9 @@ pub struct RunReport {
     pub platform: Platform,
     /// The reports of the same job, in the order of their names.
     pub reports: Vec<FileDigest>,
+    /// The single events of the same job; absent where none were kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<EventFacts>,
     /// Its place among the runs whose evidence this key has sealed.
     pub chain: Link,
 }
@@ -208,10 +212,18 @@ impl RunReport {
             host: host.to_owned(),
             platform: egress.platform.clone(),
             reports,
+            events: None,
             chain,
         };
         run.verdict = run.came_to();
         run
+    }
+
+    /// The same, of a job whose single events are kept.
+    #[must_use]
+    pub fn with_events(mut self, events: Option<EventFacts>) -> Self {
+        self.events = events;
+        self
     }
 }
 

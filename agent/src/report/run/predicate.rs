@@ -5,10 +5,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CoverageFacts, EndedBy, FileDigest, Integrity, LimitFacts, PolicyIdentity, RunReport, SweepFacts,
-    Verdict,
+    CoverageFacts, EndedBy, FileDigest, Integrity, LimitFacts, PolicyIdentity, RunReport,
+    SweepFacts, Verdict,
 };
 use crate::report::attested::Attestation;
+use crate::report::ocsf::chain::EventFacts;
 use crate::report::predicate::{Digest, MonitoredProcess};
 use crate::report::{Outcome, Platform, ReportMode, Summary};
 
@@ -54,6 +55,9 @@ pub struct RunPredicate {
     pub platform: Platform,
     /// [`RunReport::reports`]
     pub reports: Vec<FileDigest>,
+    /// [`RunReport::events`]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<EventFacts>,
     /// How the key is kept that signs this: [`Platform::key_protection`].
     pub cordon_key_protection: String,
     /// [`super::Link::sequence`]
@@ -95,6 +99,7 @@ impl RunPredicate {
             host,
             platform,
             reports,
+            events,
             chain,
         } = report;
         Self {
@@ -117,6 +122,7 @@ impl RunPredicate {
             },
             platform: platform.clone(),
             reports: reports.clone(),
+            events: events.clone(),
             cordon_key_protection: platform.key_protection.clone(),
             cordon_sequence: chain.sequence,
             cordon_previous: chain.previous.clone(),

@@ -2,6 +2,7 @@
 
 use super::RunReport;
 use crate::report::escape::escape;
+use crate::report::ocsf::chain::EventFacts;
 use crate::report::text;
 
 /// The report as text, one fact a line.
@@ -25,6 +26,9 @@ pub fn render(run: &RunReport) -> String {
             &format!("number {} of its key", run.chain.sequence),
         ),
     ];
+    if let Some(events) = &run.events {
+        lines.push(fact("Events", &kept(events)));
+    }
     for file in &run.reports {
         let (name, sha256) = (escape(&file.name), escape(&file.sha256));
         lines.push(fact("Report", &format!("{name}, sha256 {sha256}")));
@@ -70,6 +74,20 @@ pub fn gaps(run: &RunReport) -> String {
         return "none".into();
     }
     found.join(", ")
+}
+
+/// How many single events there are, in a line.
+fn kept(events: &EventFacts) -> String {
+    let chain = format!(
+        "{} in {}, chain ends with blake3 {}",
+        events.lines,
+        escape(&events.name),
+        escape(&events.head)
+    );
+    match events.dropped {
+        0 => chain,
+        more => format!("{chain}; {more} more are only counted"),
+    }
 }
 
 /// Which limits held, in a line.

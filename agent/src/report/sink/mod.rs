@@ -14,10 +14,12 @@ use super::attested::Attested;
 use super::chain::{Chain, ChainError};
 use super::envelope::MAX_PAYLOAD;
 use super::run::RunReport;
+use super::seal::Reference;
 use super::signer::{KeyError, SigningKey};
 use super::statement::{Statement, Subject, sha256_hex};
 use super::sweep::{SARIF_NAME, SweepReport};
-use super::{Report, html, seal, summary};
+use super::{Report, html, ocsf, seal, summary};
+use crate::events::journal::Kept;
 use crate::sys::dir::Directory;
 use crate::sys::fs;
 
@@ -31,10 +33,11 @@ use pieces::{Pieces, Signed, SignedStatement, sign};
 pub const BUNDLE_NAME: &str = "egress.sigstore.json";
 
 /// Everything that is written here, in the order in which it is.
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 12] = [
     <Report as Attested>::REPORT_NAME,
     <SweepReport as Attested>::REPORT_NAME,
     <RunReport as Attested>::REPORT_NAME,
+    ocsf::NAME,
     SARIF_NAME,
     html::NAME,
     summary::NAME,
@@ -126,6 +129,8 @@ pub struct Sealing<'s> {
     pub host: &'s str,
     /// What the job made: further subjects of every statement.
     pub artefacts: &'s [Subject],
+    /// Its single events.
+    pub events: Option<&'s Kept>,
 }
 
 /// Evidence on disk.
@@ -237,7 +242,7 @@ impl EvidenceDir {
             ..Pieces::new(*egress, sweep.as_deref(), key, &[])?
         };
         self.check_vacant()?;
-        self.publish_all(&pieces, None)?;
+        self.publish_all(&pieces, None, None)?;
         Ok(self.written(&pieces, None, key))
     }
 
@@ -258,6 +263,7 @@ impl EvidenceDir {
             chain,
             host,
             artefacts,
+            events,
         } = sealing;
         let concluded = sweep.map(|sweep| sweep.clone().concluded());
         let sweep = concluded.as_ref();
@@ -266,20 +272,23 @@ impl EvidenceDir {
         let next = match chain.next() {
             Ok(next) => next,
             Err(error) => {
-                self.publish_all(&pieces, None)?;
+                self.publish_all(&pieces, None, None)?;
                 return Err(error.into());
             }
         };
         let run = RunReport::new(egress, sweep, pieces.digests(), host, next.link.clone());
+        let run = run.with_events(events.map(|kept| kept.facts.clone()));
         let sequence = run.chain.sequence;
         pieces.run = Some(Signed::new(&run, key, artefacts)?);
         pieces.render((egress, sweep, &run), &key.public().id(), artefacts);
-        let statement = Statement::seal(&run, pieces.references(), &key.public().id(), artefacts);
+        let mut references = pieces.references();
+        references.extend(events.map(|kept| Reference::of_digest(ocsf::NAME, &kept.sha256)));
+        let statement = Statement::seal(&run, references, &key.public().id(), artefacts);
         let seal = sign(&statement, key)?;
         let sha256 = sha256_hex(seal.text.as_bytes());
         // From here on the number is used, whatever happens.
         next.keep(&sha256)?;
-        self.publish_all(&pieces, Some(&seal))?;
+        self.publish_all(&pieces, events, Some(&seal))?;
         let seal = WrittenSeal {
             bundle: self.path().join(seal::BUNDLE_NAME),
             sha256,
@@ -291,6 +300,7 @@ impl EvidenceDir {
     fn publish_all(
         &self,
         pieces: &Pieces,
+        events: Option<&Kept>,
         seal: Option<&SignedStatement>,
     ) -> Result<(), SinkError> {
         let Pieces {
@@ -302,6 +312,9 @@ impl EvidenceDir {
         } = pieces;
         for signed in egress.iter().chain(sweep).chain(run) {
             self.publish(signed.report_name, &signed.report)?;
+        }
+        if let Some(kept) = events {
+            self.publish_events(kept)?;
         }
         if let Some(findings) = findings {
             self.publish(SARIF_NAME, findings)?;
@@ -321,6 +334,17 @@ impl EvidenceDir {
             return Err(SinkError::Moved { path });
         }
         Ok(())
+    }
+
+    fn publish_events(&self, kept: &Kept) -> Result<(), SinkError> {
+        let mut from = &kept.file;
+        let copied = self.directory.publish_copy(ocsf::NAME, &mut from, 0o644);
+        match copied {
+            Err(error) if error.source.kind() == io::ErrorKind::AlreadyExists => {
+                Err(self.occupied(ocsf::NAME))
+            }
+            other => Ok(other?),
+        }
     }
 
     fn written(&self, pieces: &Pieces, seal: Option<WrittenSeal>, key: &SigningKey) -> Written {

@@ -3,7 +3,9 @@
 use std::os::unix::fs::symlink;
 
 use super::*;
+use crate::events::journal::Journal;
 use crate::report::envelope::Bundle;
+use crate::report::ocsf::{Context, Happening};
 use crate::report::seal::SealPredicate;
 use crate::report::signer::tests::published_key;
 use crate::report::sweep::{Verdict, sarif};
@@ -22,16 +24,30 @@ fn chain(state: &Path) -> Chain {
     Chain::new(state, published_key().public())
 }
 
+fn events(path: &Path) -> Kept {
+    let context = Context {
+        job: "1".into(),
+        host: "h".into(),
+        policy: "p".into(),
+    };
+    let journal = Journal::begin(path.into(), context, 1 << 20).unwrap();
+    journal.at(fixture::report().job.finished, &Happening::TakenOver);
+    journal.close().unwrap().unwrap()
+}
+
 fn seal_with(
     evidence: &EvidenceDir,
     chain: &Chain,
     sweep: Option<&SweepReport>,
 ) -> Result<Written, SinkError> {
+    let base = tempfile::tempdir().unwrap();
+    let events = events(&base.path().join("events"));
     let sealing = Sealing {
         key: &published_key(),
         chain,
         host: "runner-3.test",
         artefacts: &[Subject::new("registry.test/app", &sha256_hex(b"image"))],
+        events: Some(&events),
     };
     evidence.seal(&fixture::report(), sweep, sealing)
 }

@@ -153,7 +153,8 @@ fn traces(world: &World) -> Vec<PathBuf> {
     found
 }
 
-fn nothing_left(world: &World) -> Result<()> {
+/// No trace of any job, files of running ones included.
+pub(in crate::cases) fn nothing_left(world: &World) -> Result<()> {
     world.nothing_left()?;
     let traces = traces(world);
     ensure!(traces.is_empty(), "left behind: {traces:?}");
