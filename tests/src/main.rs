@@ -47,6 +47,12 @@ enum Mode {
     /// Be the load of a measurement (used by `bench`)
     #[command(hide = true)]
     BenchLoad(bench::load::Args),
+    /// Seal the evidence of a job that never was (used by `bench`)
+    #[command(hide = true)]
+    BenchSeal(bench::evidence::Args),
+    /// Say what a program took (used by `bench`)
+    #[command(hide = true)]
+    BenchChild(bench::evidence::ChildArgs),
     /// Prove real clients against cordon
     Clients(clients::Args),
     /// Start clients one after another (used by `clients`)
@@ -84,8 +90,8 @@ fn main() -> ExitCode {
     let first = std::env::args().skip(1).find(|word| word != runner::GUEST);
     let result = match first.as_deref() {
         Some(
-            "demo" | "bench" | "bench-load" | "client" | "clients" | "clients-job"
-            | "clients-native" | "enter" | "escape" | "escape-job" | "escape-case"
+            "demo" | "bench" | "bench-load" | "bench-seal" | "bench-child" | "client" | "clients"
+            | "clients-job" | "clients-native" | "enter" | "escape" | "escape-job" | "escape-case"
             | "escape-accomplice" | "escape-send",
         ) => command(Cli::parse()),
         _ => supervisor::supervised(runner::run),
@@ -105,6 +111,8 @@ fn command(Cli { vm, mode }: Cli) -> anyhow::Result<ExitCode> {
         Mode::EscapeCase(args) => escape::hostile::one(&args),
         Mode::Client(args) => client::run(&args),
         Mode::BenchLoad(args) => bench::load::run(&args),
+        Mode::BenchSeal(args) => bench::evidence::seal(&args),
+        Mode::BenchChild(args) => bench::evidence::child(&args),
         Mode::Clients(args) => supervisor::supervised(|| clients::run(&args)),
         Mode::ClientsJob(args) => clients::attempt::run(&args),
         Mode::ClientsNative(args) => clients::native::run(&args),

@@ -10,8 +10,8 @@ use crate::{build, foreign, privilege, setup, workspace};
 /// Measure what enforcement costs, with the optimised agent (as root).
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// What to measure: `calls`, `dns`, `names`, `sweep` or `job`
-    #[arg(default_value = "calls", value_parser = ["calls", "dns", "names", "sweep", "job"])]
+    /// What to measure: `calls`, `dns`, `names`, `sweep`, `evidence` or `job`
+    #[arg(default_value = "calls", value_parser = ["calls", "dns", "names", "sweep", "evidence", "job"])]
     subject: String,
     /// What is passed on to the benchmark
     #[arg(last = true)]

@@ -20,6 +20,7 @@ pub mod attested;
 pub mod binding;
 pub mod build;
 pub mod chain;
+pub mod csv;
 pub mod diff;
 pub mod envelope;
 pub mod escape;
@@ -508,6 +509,22 @@ pub enum NameVerdict {
 }
 
 impl NameVerdict {
+    /// Its name in tables and events.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Denied => "denied",
+            Self::WouldDeny => "would-deny",
+            Self::Rebinding => "rebinding",
+            Self::Unsupported => "unsupported",
+            Self::Limited => "limited",
+            Self::Failed => "failed",
+            Self::Local => "local",
+            Self::NotLeased => "not-leased",
+        }
+    }
+
     /// Whether the job was refused the name, or would have been.
     #[must_use]
     pub const fn is_refusal(self) -> bool {

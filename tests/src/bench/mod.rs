@@ -5,6 +5,7 @@
 
 mod calls;
 mod dns;
+pub mod evidence;
 mod figures;
 mod jobs;
 pub mod load;
@@ -40,6 +41,8 @@ enum Subject {
     Names,
     /// The secret sweep
     Sweep,
+    /// Evidence of 10, 10,000 and 1,000,000 flows: sealing and verifying it
+    Evidence,
     /// Jobs of the daemon: start, end, memory, and what it takes when nothing happens
     Job,
 }
@@ -63,6 +66,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Subject::Calls => calls::run(&environment, args.rounds.unwrap_or(9))?,
         Subject::Dns => dns::run(&environment, args.rounds.unwrap_or(5))?,
         Subject::Sweep => sweep::run(&environment, args.rounds.unwrap_or(5))?,
+        Subject::Evidence => evidence::run(&environment, args.rounds.unwrap_or(5))?,
         Subject::Job => jobs::run(&environment, args.rounds.unwrap_or(5))?,
         Subject::Names => names::run(&environment, args.rounds.unwrap_or(5))?,
     }

@@ -30,7 +30,7 @@ pub mod words;
 use check::check;
 use page::{HtmlArgs, html};
 use sign::{How, sign};
-use words::{DiffArgs, ExplainArgs, SarifArgs, SummaryArgs};
+use words::{CsvArgs, DiffArgs, ExplainArgs, SarifArgs, SummaryArgs};
 
 /// 256 MiB: far above what the ledger's bounds let a report become.
 const MAX_REPORT: u64 = 256 << 20;
@@ -101,6 +101,8 @@ pub enum Command {
     Summary(SummaryArgs),
     /// Print denials and findings in SARIF 2.1.0; who signed them is not checked
     Sarif(SarifArgs),
+    /// Print the egress report as a table for spreadsheets (CSV); who signed it is not checked
+    Csv(CsvArgs),
     /// Sign report files again, into an evidence directory of their own
     ///
     /// For changing to a new key, and for trying verifiers without running a job. The signature
@@ -243,6 +245,7 @@ impl Args {
             Command::Diff(args) => words::diff(&args),
             Command::Summary(args) => words::summary(&args),
             Command::Sarif(args) => words::sarif(&args),
+            Command::Csv(args) => words::csv(&args),
             Command::Sign {
                 reports,
                 seal,

@@ -12,7 +12,7 @@ use super::{Failure, Kind, output, terminal_width, wants_color};
 use crate::report::diff::{Diff, text as diff_text};
 use crate::report::inquiry::{self, Inquiry};
 use crate::report::summary::{self, commands};
-use crate::report::{json, sarif, sweep};
+use crate::report::{csv, json, sarif, sweep};
 use crate::sys::fs::FileError;
 
 /// Bytes that GitHub takes of one step's summary; above that it refuses all of it.
@@ -91,6 +91,17 @@ pub struct SarifArgs {
     output: Option<PathBuf>,
 }
 
+/// What to print.
+#[derive(clap::Args, Debug)]
+pub struct CsvArgs {
+    /// Evidence directory, or egress report file
+    #[arg(value_name = "DIR|FILE")]
+    evidence: PathBuf,
+    /// Write it here instead of to standard output; a file that is there is replaced
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
 impl Look {
     fn width(&self) -> usize {
         self.width.unwrap_or_else(terminal_width)
@@ -163,6 +174,12 @@ fn append(file: &Path, text: impl FnOnce(usize) -> String) -> Result<(), Failure
     let room = usize::try_from(STEP_LIMIT.saturating_sub(there)).unwrap_or(usize::MAX);
     let written = open.write_all(text(room).as_bytes());
     Ok(written.map_err(FileError::on("append to", file))?)
+}
+
+pub(super) fn csv(args: &CsvArgs) -> Result<(), Failure> {
+    let evidence = Evidence::read(&args.evidence, None)?;
+    let table = csv::render(evidence.egress()?);
+    deliver(&table, args.output.as_deref())
 }
 
 pub(super) fn sarif(args: &SarifArgs) -> Result<(), Failure> {

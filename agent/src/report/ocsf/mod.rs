@@ -327,7 +327,7 @@ impl Words {
             }),
             actor: chain.map(|chain| Actor::of(chain, None)),
             unmapped: Unmapped {
-                reason: Some(verdict_name(question.verdict)),
+                reason: Some(question.verdict.name()),
                 rule: question.rule,
                 ..blank.unmapped
             },
@@ -451,19 +451,5 @@ fn action(verdict: Verdict) -> Action {
         Verdict::ALLOW => Action::Allowed,
         Verdict::WOULD_DENY => Action::Observed,
         _ => Action::Denied,
-    }
-}
-
-fn verdict_name(verdict: NameVerdict) -> &'static str {
-    match verdict {
-        NameVerdict::Allowed => "allowed",
-        NameVerdict::Denied => "denied",
-        NameVerdict::WouldDeny => "would-deny",
-        NameVerdict::Rebinding => "rebinding",
-        NameVerdict::Unsupported => "unsupported",
-        NameVerdict::Limited => "limited",
-        NameVerdict::Failed => "failed",
-        NameVerdict::Local => "local",
-        NameVerdict::NotLeased => "not-leased",
     }
 }
