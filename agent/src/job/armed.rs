@@ -12,15 +12,12 @@ use super::limiting::Limiting;
 use super::namespaces::Namespaces;
 use super::record::{Keeper, Record, Stage, Start};
 use super::run::{self, Job, Ran, RunError, Tell, Terms};
-use super::sealing::seal;
+use super::sealing::{Sealed, seal};
 use super::sweeping;
 use super::watch::{Questions, Watch};
 use crate::dns::Bound;
 use crate::enforce::{self, Enforced, Host, Place};
 use crate::events::ring::Pump;
-use crate::report::Report;
-use crate::report::sink::Written;
-use crate::report::sweep::SweepReport;
 use crate::sandbox::Limited;
 use crate::secrets::ledger::Occasion;
 
@@ -31,14 +28,6 @@ pub(super) struct Armed {
     pub(super) watch: Watch,
     pub(super) record: Record,
     bound: Option<(Bound, Questions)>,
-}
-
-/// The evidence of a job, on disk.
-#[derive(Debug)]
-pub(super) struct Sealed {
-    pub(super) report: Report,
-    pub(super) sweep: Option<SweepReport>,
-    pub(super) written: Written,
 }
 
 impl Armed {
@@ -135,13 +124,7 @@ impl Armed {
         watch.conclude(&mut report, tell);
         let sweep = run::sweep_report(job, host, place, watch, &report)?;
         let by = (&*terms.config, &*terms.key);
-        let reports = (&report, sweep.as_ref());
-        let written = seal(&terms.evidence, by, reports, &terms.subjects)?;
-        Ok(Sealed {
-            report,
-            sweep,
-            written,
-        })
+        Ok(seal(&terms.evidence, by, (report, sweep), &terms.subjects)?)
     }
 }
 

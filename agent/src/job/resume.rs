@@ -21,8 +21,9 @@ use super::namespaces::Namespaces;
 use super::narrowing::{self, Effective};
 use super::record::{Keeper, Record, Stage};
 use super::run::{self, Job, Ran, RunError, Tell};
+use super::sealing::{self, Sealed};
+use super::sweeping;
 use super::watch::Watch;
-use super::{sealing, sweeping};
 use crate::cgroup::Cgroup;
 use crate::config::Config;
 use crate::dns::{Bound, Counts};
@@ -32,7 +33,7 @@ use crate::events::ledger::{Ledger, News};
 use crate::events::ring::Pump;
 use crate::policy::{Engine, Mode, Policy, Ruleset, compile};
 use crate::report::signer::SigningKey;
-use crate::report::sink::{BUNDLE_NAME, EvidenceDir, Written};
+use crate::report::sink::{BUNDLE_NAME, EvidenceDir};
 use crate::report::statement::REPORT_NAME;
 use crate::report::sweep::SweepReport;
 use crate::report::verify::verify;
@@ -59,7 +60,7 @@ pub struct Resumed {
     /// The job.
     pub id: String,
     /// Its evidence; `None` if it never ran, or had its evidence already.
-    pub evidence: Option<Box<(Report, Written)>>,
+    pub evidence: Option<Box<Sealed>>,
     /// What could not be cleared away afterwards.
     pub leftovers: Option<EnforceError>,
     /// It has not ended: whoever watched it left it to another cordon.
@@ -231,7 +232,7 @@ pub(super) async fn end_orphans(
             Ok(Resumed {
                 evidence: Some(evidence),
                 ..
-            }) => Ok(evidence.1.directory),
+            }) => Ok(evidence.written.directory),
             Err(error) => Err(chain(&error)),
         };
         tell(News::Orphan { id, evidence });
@@ -320,8 +321,7 @@ async fn end<M: Master>(
     };
     let record = taken.record.as_ref();
     let subjects = record.map_or_else(Vec::new, |record| record.subjects.clone());
-    let reports = (&report, sweep.as_ref());
-    let written = sealing::seal(&evidence, (config, key), reports, &subjects);
+    let sealed = sealing::seal(&evidence, (config, key), (report, sweep), &subjects);
     let cleared = match cleared {
         Cleared::Place(place) => {
             taken.clear_engine(host, config, &place);
@@ -331,7 +331,7 @@ async fn end<M: Master>(
     };
     Ok(Resumed {
         id,
-        evidence: Some(Box::new((report, written?))),
+        evidence: Some(Box::new(sealed?)),
         leftovers: cleared.err(),
         left: false,
     })
