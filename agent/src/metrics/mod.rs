@@ -346,15 +346,15 @@ impl Metrics {
                 }
                 ("sealed", Some("sealed"))
             }
-            Ended::Failed => ("failed", Some("failed")),
+            // What was never enforced had nothing to be signed.
+            Ended::Failed => ("failed", running.enforced.then_some("failed")),
             Ended::Left => ("left", None),
         };
         self.counts.join(&counts);
         if is_job {
             self.counts.add(&names::JOBS, &[result], 1);
         }
-        // What was never enforced had nothing to be signed.
-        if let Some(signed) = signed.filter(|_| running.enforced) {
+        if let Some(signed) = signed {
             self.counts.add(&names::REPORTS_SIGNED, &[signed], 1);
         }
     }
