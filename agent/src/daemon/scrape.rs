@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -104,6 +104,10 @@ struct Shared {
 ///
 /// # Errors
 /// The socket cannot be waited on.
+#[expect(
+    clippy::infinite_loop,
+    reason = "its task is aborted when the daemon stops"
+)]
 pub async fn serve(listener: Listener, daemon: Arc<Daemon>) -> io::Result<()> {
     let shared = Shared {
         daemon,

@@ -79,7 +79,9 @@ impl Listen {
             }
             return Ok(Self::Unix(path.into()));
         }
-        let address: SocketAddr = text.parse().map_err(|_| ListenError::Form)?;
+        let Ok(address) = text.parse::<SocketAddr>() else {
+            return Err(ListenError::Form);
+        };
         if !address.ip().is_loopback() {
             return Err(ListenError::Reachable(address));
         }

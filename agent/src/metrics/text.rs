@@ -1,6 +1,6 @@
 //! The text format of Prometheus, version 0.0.4. Pure.
 //!
-//! The classic one and not OpenMetrics: every Prometheus reads it, and so does the `promtool` of every
+//! The classic one and not `OpenMetrics`: every Prometheus reads it, and so does the `promtool` of every
 //! distribution. Libraries that write it keep process-wide registries; what is written here is made anew from one
 //! consistent state at each scrape.
 
@@ -154,7 +154,7 @@ impl Value {
     pub const fn thousandths(number: u64) -> Self {
         Self {
             whole: number / 1000,
-            millionths: (number % 1000) * 1000,
+            millionths: (number % 1000).saturating_mul(1000),
         }
     }
 }

@@ -167,8 +167,8 @@ fn mend_open(file: &File, path: &Path) -> Result<u64, TelemetryError> {
 
 fn sync_directory(path: &Path) -> Result<(), FileError> {
     let directory = path.parent().unwrap_or(path);
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
+    crate::sys::fs::open(directory)?
+        .sync_all()
         .map_err(FileError::on("sync", directory))
 }
 

@@ -259,6 +259,52 @@ fn alerts() -> Result<Vec<(String, String)>> {
     Ok(alerts)
 }
 
+/// Asks Prometheus.
+fn ask(world: &World, path: &str, words: &[&str]) -> Result<Value> {
+    let address = format!("http://127.0.0.1:9090/api/v1/{path}");
+    let mut all = vec!["-G", address.as_str()];
+    all.extend(words);
+    Ok(serde_json::from_str(&get(world, &all)?)?)
+}
+
+/// What an expression comes to there.
+fn query(world: &World, expression: &str) -> Result<Vec<Value>> {
+    let words = format!("query={expression}");
+    let answer = ask(world, "query", &["--data-urlencode", &words])?;
+    ensure!(answer["status"] == "success", "{expression}: {answer}");
+    let found = answer["data"]["result"].as_array().cloned();
+    Ok(found.unwrap_or_default())
+}
+
+/// Every query of the dashboard, and what every alert compares.
+fn everything_has_data(world: &World) -> Result<()> {
+    let queries = queries()?;
+    ensure!(queries.len() > 25, "{}", queries.len());
+    for expression in queries {
+        ensure!(
+            !query(world, &expression)?.is_empty(),
+            "no data: {expression}"
+        );
+    }
+    let alerts = alerts()?;
+    ensure!(alerts.len() == 12, "{}", alerts.len());
+    for (name, compared) in &alerts {
+        ensure!(
+            !query(world, compared)?.is_empty(),
+            "no data for {name}: {compared}"
+        );
+    }
+    let known = ask(world, "rules", &[])?;
+    let rules = known["data"]["groups"][0]["rules"]
+        .as_array()
+        .context("no rules")?;
+    ensure!(rules.len() == alerts.len(), "{known}");
+    for rule in rules {
+        ensure!(rule["health"] == "ok", "{rule}");
+    }
+    Ok(())
+}
+
 fn prometheus(environment: &Environment) -> Result<Told> {
     let Some(prometheus) = program("prometheus") else {
         return Ok(Told::NotHere(MISSING.to_owned()));
@@ -284,25 +330,11 @@ fn prometheus(environment: &Environment) -> Result<Told> {
             "--web.listen-address=127.0.0.1:9090".into(),
         ])
         .start()?;
-    let ask = |path: &str, words: &[&str]| -> Result<Value> {
-        let address = format!("http://127.0.0.1:9090/api/v1/{path}");
-        let mut all = vec!["-G", address.as_str()];
-        all.extend(words);
-        Ok(serde_json::from_str(&get(&world, &all)?)?)
-    };
-    let query = |expression: &str| -> Result<Vec<Value>> {
-        let answer = ask(
-            "query",
-            &["--data-urlencode", &format!("query={expression}")],
-        )?;
-        ensure!(answer["status"] == "success", "{expression}: {answer}");
-        let found = answer["data"]["result"].as_array().cloned();
-        Ok(found.unwrap_or_default())
-    };
+    let query = |expression: &str| query(&world, expression);
     let value = |expression: &str| -> Result<Option<String>> {
         let found = query(expression)?;
-        Ok(found
-            .first()
+        let first = found.first();
+        Ok(first
             .and_then(|sample| sample["value"][1].as_str())
             .map(str::to_owned))
     };
@@ -334,29 +366,9 @@ fn prometheus(environment: &Environment) -> Result<Told> {
             Ok(found.is_some())
         },
     )?;
-    let queries = queries()?;
-    ensure!(queries.len() > 25, "{}", queries.len());
-    for expression in queries {
-        ensure!(!query(&expression)?.is_empty(), "no data: {expression}");
-    }
-    let alerts = alerts()?;
-    ensure!(alerts.len() == 12, "{}", alerts.len());
-    for (name, compared) in &alerts {
-        ensure!(
-            !query(compared)?.is_empty(),
-            "no data for {name}: {compared}"
-        );
-    }
-    let known = ask("rules", &[])?;
-    let rules = known["data"]["groups"][0]["rules"]
-        .as_array()
-        .context("no rules")?;
-    ensure!(rules.len() == alerts.len(), "{known}");
-    for rule in rules {
-        ensure!(rule["health"] == "ok", "{rule}");
-    }
+    everything_has_data(&world)?;
     let firing = || -> Result<Vec<Value>> {
-        let answer = ask("alerts", &[])?;
+        let answer = ask(&world, "alerts", &[])?;
         Ok(answer["data"]["alerts"]
             .as_array()
             .cloned()
