@@ -9,6 +9,7 @@ use crate::admission::{self, Grants, read_grants, read_runners};
 use crate::dns::WildcardLimits;
 use crate::engine::settings::{self, EngineSettings};
 use crate::limits::estimate::{MILLION, Rates, parse_decimal};
+use crate::metrics::{self, Listen};
 use crate::policy::diagnostic::SourceText;
 use crate::policy::reader::{Reader, Schema, Table};
 use crate::policy::{
@@ -31,6 +32,8 @@ const ROOT: Schema = Schema {
         "secrets",
         "containers",
         "estimate",
+        "metrics",
+        "telemetry",
         "runner",
         "grant",
     ],
@@ -87,15 +90,23 @@ const ESTIMATE: Schema = Schema {
     later: &[],
 };
 
+const TELEMETRY: Schema = Schema {
+    what: "`[telemetry]`",
+    keys: &["file"],
+    later: &[],
+};
+
 /// Each table of the settings with its keys, under the name it has in the file; the root has none.
 /// What documents the settings is compared with it.
-pub const TABLES: [(&str, &[&str]); 8] = [
+pub const TABLES: [(&str, &[&str]); 10] = [
     ("", ROOT.keys),
     ("host", HOST.keys),
     ("dns", DNS.keys),
     ("secrets", SECRETS.keys),
     ("containers", settings::CONTAINERS.keys),
     ("estimate", ESTIMATE.keys),
+    ("metrics", metrics::settings::METRICS.keys),
+    ("telemetry", TELEMETRY.keys),
     ("runner", admission::RUNNER.keys),
     ("grant", admission::GRANT.keys),
 ];
@@ -113,6 +124,10 @@ pub struct Config {
     pub containers: EngineSettings,
     /// What energy and cost of a job are estimated with.
     pub estimate: Rates,
+    /// Where the daemon serves metrics; nowhere, if it is not said.
+    pub metrics: Option<Listen>,
+    /// The file that gets a line for each job that is over; none, if it is not said.
+    pub telemetry: Option<PathBuf>,
     /// Runner services, and which jobs of theirs may have which profiles.
     pub grants: Grants,
 }
@@ -314,6 +329,8 @@ impl Config {
             secrets: read_secrets(reader, table),
             containers: settings::read(reader, table, read_path),
             estimate: read_estimate(reader, table),
+            metrics: metrics::settings::read(reader, table),
+            telemetry: read_telemetry(reader, table),
             grants: Grants {
                 runners: read_runners(reader, table),
                 grants: read_grants(reader, table),
@@ -400,6 +417,11 @@ fn read_wildcard(reader: &mut Reader, table: Table<'_>) -> WildcardLimits {
         names_per_minute: number("wildcard_names_per_minute", 100_000)
             .unwrap_or(default.names_per_minute),
     }
+}
+
+fn read_telemetry(reader: &mut Reader, root: Table<'_>) -> Option<PathBuf> {
+    let table = reader.child(root, "telemetry", &TELEMETRY)?;
+    read_path(reader, table, "file")
 }
 
 fn read_secrets(reader: &mut Reader, root: Table<'_>) -> SecretsConfig {
@@ -532,6 +554,10 @@ grid_grams_per_kwh = 380
 grid_source = "operator, 2026"
 host_hour_price = "0.12"
 currency = "EUR"
+[metrics]
+listen = "[::1]:9477"
+[telemetry]
+file = "/var/log/cordon/telemetry.ndjson"
 "#;
         let config = Config::parse("config.toml", text.as_bytes()).unwrap();
         assert_eq!(config.host.cgroup_root, Some("/sys/fs/cgroup/test".into()));
@@ -562,6 +588,11 @@ currency = "EUR"
             ..Rates::default()
         };
         assert_eq!(config.estimate, rates);
+        assert_eq!(config.metrics, Listen::parse("[::1]:9477").ok());
+        assert_eq!(
+            config.telemetry.as_deref(),
+            Some(Path::new("/var/log/cordon/telemetry.ndjson"))
+        );
         assert_eq!(
             Config::parse("config.toml", b"").unwrap(),
             Config::default()
@@ -592,6 +623,10 @@ pue = "0.9"
 busy_watts = "0.1"
 grid_source = "nobody"
 host_hour_price = "0,12"
+[metrics]
+listen = "0.0.0.0:9477"
+[telemetry]
+file = "telemetry.ndjson"
 [[grant]]
 "#;
         let mistakes = Config::parse("config.toml", text.as_bytes()).unwrap_err();
@@ -617,6 +652,8 @@ host_hour_price = "0,12"
                 "`grid_source` needs `grid_grams_per_kwh`",
                 "`host_hour_price` is not a number with at most six decimal places",
                 "`host_hour_price` needs `currency`",
+                "`listen` must be a loopback address, and 0.0.0.0:9477 is none",
+                "`file` must be an absolute path",
                 "a `[[grant]]` needs `repository`",
                 "a `[[grant]]` needs `profiles`",
             ]

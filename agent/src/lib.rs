@@ -33,6 +33,8 @@ pub mod gate;
 pub mod job;
 // How much of the host a job may use: pinned, watched, proved, and what it used.
 pub mod limits;
+
+pub mod metrics;
 // Profiles: text to policy to ruleset. Pure.
 pub mod policy;
 // What the host knows of secrets without keeping any: the fingerprint key, the known values.
@@ -45,3 +47,5 @@ pub mod sandbox;
 pub mod secrets;
 // System calls and files: the only unsafe code, and errors that name call and path.
 pub mod sys;
+
+pub mod telemetry;

@@ -180,6 +180,19 @@ pub(crate) fn engine() -> Result<()> {
     })
 }
 
+/// Makes sure that Prometheus and `promtool` are there. Installed, it would start a service on the machine.
+pub(crate) fn prometheus() -> Result<()> {
+    if workspace::program("promtool").is_some() && workspace::program("prometheus").is_some() {
+        return Ok(());
+    }
+    step("unpack prometheus into target/tools", || {
+        Apt::of_machine().unpack(
+            &["prometheus".to_owned()],
+            &workspace::tools()?.join("debian"),
+        )
+    })
+}
+
 /// Makes sure that a browser and node are there.
 pub(crate) fn pages() -> Result<()> {
     install_programs(&PAGES)

@@ -50,6 +50,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if wants_engine(&options.filters) {
         ready = ready.and_then(|()| setup::engine());
     }
+    if wants_metrics(&options.filters) {
+        ready = ready.and_then(|()| setup::prometheus());
+    }
     let mut tally = Tally::default();
     tally.add(units(&options.filters)?);
     let not_run = stories(&options.filters, ready, &mut tally)?;
@@ -85,6 +88,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         bail!("no test was run: nothing has such a name");
     }
     Ok(())
+}
+
+/// Whether stories of metrics are among those that run.
+fn wants_metrics(filters: &[OsString]) -> bool {
+    let names = |filter: &OsString| filter.to_string_lossy().contains("metrics");
+    filters.is_empty() || filters.iter().any(names)
 }
 
 /// Whether stories of containers are among those that run.

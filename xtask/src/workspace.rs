@@ -54,6 +54,7 @@ fn tool_folders() -> Vec<PathBuf> {
             vec![
                 tools.join("bin"),
                 tools.join("debian/usr/sbin"),
+                tools.join("debian/usr/bin"),
                 tools.join("debian/bin"),
             ]
         },

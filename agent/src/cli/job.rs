@@ -449,6 +449,9 @@ fn told(job: &JobStatus) -> String {
     if let Some(error) = &job.error {
         add(format!("error: {}", escape(error)));
     }
+    if let Some(error) = &job.telemetry_error {
+        add(format!("no line of telemetry: {}", escape(error)));
+    }
     text.push('\n');
     text
 }

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::enforce::chain;
 use crate::events::ledger::News;
 use crate::job::resume::{ResumeError, Resumed, Until, orphans, resume};
+use crate::job::sealing::Sealed;
 use crate::policy::Mode;
 use crate::report::news::describe;
 use crate::report::text;
@@ -145,7 +146,9 @@ fn conclude(resumed: &Resumed) -> ExitCode {
     let id = &resumed.id;
     match resumed.evidence.as_deref() {
         None => eprintln!("cordon: job {id} never ran or has its evidence; cleared away"),
-        Some((report, written)) => eprintln!(
+        Some(Sealed {
+            report, written, ..
+        }) => eprintln!(
             "cordon: job {id} has ended; recording was interrupted, {}; evidence in `{}`",
             text::coverage(&report.coverage),
             written.directory.display()

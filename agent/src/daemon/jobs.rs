@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use cordon_ebpf::abi::job::Losses as KernelCounts;
+use cordon_secrets::Outcome;
 use jiff::Timestamp;
 use tokio::sync::{Notify, oneshot};
 
@@ -22,9 +24,10 @@ use crate::job::attended::{self, Begun, Order, Orders, Over, Whose};
 use crate::job::id::JobId;
 use crate::job::record::{Record, Worker};
 use crate::job::run::{RunError, Terms};
+use crate::job::sealing::Sealed;
 use crate::job::{narrowing, resume};
+use crate::metrics::{Ended, Metrics};
 use crate::policy::{self, Mode, Policy, Ruleset, compile};
-use crate::report::Report;
 use crate::report::attendance::{Asker, Attendance, Identity, Narrowing};
 use crate::report::image::Image;
 use crate::report::news::describe;
@@ -71,6 +74,7 @@ pub enum StartError {
 pub struct Jobs {
     table: Mutex<Table>,
     key: Arc<SigningKey>,
+    metrics: Arc<Mutex<Metrics>>,
     /// Told when a job is over.
     pub changed: Notify,
 }
@@ -90,6 +94,7 @@ impl Jobs {
         Self {
             table: Mutex::default(),
             key: Arc::new(key),
+            metrics: Arc::default(),
             changed: Notify::new(),
         }
     }
@@ -98,6 +103,12 @@ impl Jobs {
     #[must_use]
     pub fn key(&self) -> Arc<SigningKey> {
         Arc::clone(&self.key)
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> MutexGuard<'_, Metrics> {
+        // Counts are only added to: what a panic left out is one of them.
+        self.metrics.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The table of them.
@@ -118,7 +129,11 @@ impl Jobs {
         unit: Option<(&str, Cgroup)>,
         request: StartRequest,
     ) -> Result<String, StartError> {
-        let launch = self.admit(settings, peer, unit, request)?;
+        let admitted = self.admit(settings, peer, unit, request);
+        if let Err(StartError::Refused(_)) = &admitted {
+            self.metrics().refused();
+        }
+        let launch = admitted?;
         let id = launch.entry.id.clone();
         if let (Whose::Worker { worker, .. }, Some(unit)) = (&launch.whose, &launch.entry.unit) {
             // Whether or not it comes to a job: it was asked for.
@@ -306,6 +321,7 @@ impl Jobs {
         settings: &Settings,
         id: &str,
         record: Option<&Record>,
+        counted: Option<KernelCounts>,
     ) -> io::Result<()> {
         let attendance = record
             .and_then(|record| record.attendance.clone())
@@ -329,6 +345,7 @@ impl Jobs {
             moved: attendance.moved,
             evidence: record.map(|record| record.evidence.clone()),
             error: None,
+            telemetry_error: None,
             feed: Arc::default(),
             told: Arc::default(),
             orders: None,
@@ -336,23 +353,23 @@ impl Jobs {
         let (orders, mut inbox) = Orders::new(attendance);
         let (jobs, config) = (Arc::clone(self), Arc::clone(&settings.config));
         let (key, name) = (Arc::clone(&self.key), id.to_owned());
-        let mut tell = teller(&entry);
+        let mut tell = teller(&entry, &self.metrics);
+        {
+            let mut metrics = self.metrics();
+            metrics.begun(id, &entry.policy, entry.mode);
+            // Without its counts, all of them are what is new: too much is told rather than too little.
+            metrics.taken_over(id, &counted.unwrap_or_default());
+        }
         self.table().add(Entry {
             orders: Some(orders),
             ..entry
         });
         let spawned = thread(id).spawn(move || {
             let resumed = resume::attend(&config, &key, &name, &mut inbox, &mut tell);
-            let over = resumed.map(|resumed| match resumed.evidence {
-                Some(evidence) => {
-                    let (report, written) = *evidence;
-                    Some((report, written.directory))
-                }
-                None => None,
-            });
+            let over = resumed.map(|resumed| resumed.evidence);
             jobs.over(&name, over.map_err(|error| chain(&error)));
         });
-        spawned.map(drop).inspect_err(|_| self.table().forget(id))
+        spawned.map(drop).inspect_err(|_| self.forget(id))
     }
 
     fn terms(
@@ -388,7 +405,8 @@ impl Jobs {
         let id = entry.id.clone();
         let (orders, inbox) = Orders::new(attendance);
         let (begin, begun) = oneshot::channel();
-        let mut tell = teller(&entry);
+        let mut tell = teller(&entry, &self.metrics);
+        self.metrics().begun(&id, &entry.policy, entry.mode);
         self.table().add(Entry {
             orders: Some(orders),
             ..entry
@@ -402,10 +420,15 @@ impl Jobs {
             jobs.over(&name, ended(over));
         });
         if let Err(error) = spawned {
-            self.table().forget(&id);
+            self.forget(&id);
             return Err(error.into());
         }
         Ok(begun)
+    }
+
+    fn forget(&self, id: &str) {
+        self.table().forget(id);
+        self.metrics().forget(id);
     }
 
     /// Notes that one is enforced.
@@ -417,23 +440,61 @@ impl Jobs {
             entry.moved = moved;
             entry.evidence = Some(evidence);
         }
+        self.metrics().enforced(id);
         tracing::info!(job = id, moved, "enforced");
     }
 
+    /// Counts how one ended. With the table held, so that whoever reads both sees it once.
+    fn count(&self, id: &str, over: &Result<Option<Box<Sealed>>, String>) {
+        let is_job = crate::enforce::unit_of(id).is_none();
+        let mut metrics = self.metrics();
+        let ended = match over {
+            Ok(Some(sealed)) => {
+                if let Some(telemetry) = &sealed.telemetry {
+                    metrics.line(telemetry.is_ok());
+                }
+                Ended::Sealed {
+                    report: &sealed.report,
+                    sweep: sealed.sweep.as_ref(),
+                }
+            }
+            Ok(None) => Ended::Left,
+            Err(_) => Ended::Failed,
+        };
+        metrics.over(id, is_job, ended);
+    }
+
     /// Notes how one ended.
-    fn over(&self, id: &str, over: Result<Option<(Report, PathBuf)>, String>) {
+    fn over(&self, id: &str, over: Result<Option<Box<Sealed>>, String>) {
         let mut table = self.table();
+        self.count(id, &over);
         if let Some(entry) = table.get_mut(id) {
             entry.orders = None;
             match over {
-                Ok(Some((report, evidence))) => {
+                Ok(Some(sealed)) => {
+                    let Sealed {
+                        report,
+                        written,
+                        telemetry,
+                        ..
+                    } = *sealed;
                     entry.state = State::Sealed;
+                    entry.telemetry_error = telemetry.and_then(Result::err);
+                    if let Some(error) = &entry.telemetry_error {
+                        entry
+                            .feed
+                            .tell(format!("no line of telemetry was written: {error}"));
+                    }
                     let denied = report
                         .summary
                         .denied
                         .saturating_add(report.summary.names_denied);
                     let allowed = report.summary.allowed;
-                    let evidence = entry.evidence.insert(evidence).display().to_string();
+                    let evidence = entry
+                        .evidence
+                        .insert(written.directory)
+                        .display()
+                        .to_string();
                     entry.feed.tell(format!(
                         "{denied} denied, {allowed} allowed; evidence in `{evidence}`"
                     ));
@@ -455,9 +516,9 @@ impl Jobs {
     }
 }
 
-fn ended(over: Result<Over, RunError>) -> Result<Option<(Report, PathBuf)>, String> {
+fn ended(over: Result<Over, RunError>) -> Result<Option<Box<Sealed>>, String> {
     match over {
-        Ok(Over::Sealed { report, evidence }) => Ok(Some((*report, evidence))),
+        Ok(Over::Sealed(sealed)) => Ok(Some(sealed)),
         Ok(Over::Left) => Ok(None),
         Err(error) => Err(chain(&error)),
     }
@@ -469,11 +530,18 @@ fn thread(id: &str) -> std::thread::Builder {
         .stack_size(STACK)
 }
 
-fn teller(entry: &Entry) -> impl FnMut(News) + Send + 'static {
+fn teller(entry: &Entry, metrics: &Arc<Mutex<Metrics>>) -> impl FnMut(News) + Send + 'static {
+    let (id, metrics) = (entry.id.clone(), Arc::clone(metrics));
     let (feed, told, mode): (Arc<Feed>, Arc<AtomicU64>, Mode) =
         (Arc::clone(&entry.feed), Arc::clone(&entry.told), entry.mode);
     move |news| {
         told.fetch_add(1, Ordering::Relaxed);
+        if let News::Secret(seen) = &news
+            && matches!(seen.judgement.outcome, Outcome::Finding(_))
+        {
+            let mut metrics = metrics.lock().unwrap_or_else(PoisonError::into_inner);
+            metrics.found(&id, seen.detection.rule.id);
+        }
         feed.tell(describe(&news, mode));
     }
 }
@@ -492,6 +560,7 @@ fn entry(id: &str, unit: Option<String>, terms: &Terms) -> Entry {
         moved: 0,
         evidence: None,
         error: None,
+        telemetry_error: None,
         feed: Arc::default(),
         told: Arc::default(),
         orders: None,

@@ -21,6 +21,7 @@ pub mod feed;
 pub mod jobs;
 pub mod peer;
 mod runners;
+pub mod scrape;
 pub mod server;
 pub mod settings;
 pub mod table;
@@ -37,7 +38,7 @@ use sd_notify::NotifyState;
 use tokio::net::UnixListener;
 use tokio::time::{interval, timeout};
 
-use self::api::types::DaemonStatus;
+use self::api::types::{DaemonStatus, State};
 use self::caller::{Caller, Facts};
 use self::jobs::{Jobs, StartError};
 use self::peer::Peer;
@@ -49,12 +50,14 @@ use crate::enforce::{EnforceError, Host, Resident, chain};
 use crate::job::attended::Order;
 use crate::job::record::{Keeper, Record};
 use crate::job::resume;
+use crate::metrics::{Listen, Now};
 use crate::report::attendance::Kind;
 use crate::report::chain::{Chain, ChainError};
 use crate::report::signer::SigningKey;
 use crate::sys::privilege::{self, PrivilegeError};
 use crate::sys::sensitive;
 use crate::sys::signals::{Received, Signals};
+use crate::telemetry;
 
 /// Name of the control socket below the run directory.
 pub const SOCKET: &str = "cordon.sock";
@@ -138,12 +141,26 @@ pub fn run(path: Option<&Path>, settings: Settings, key: SigningKey) -> Result<(
         .maps
         .mark_control(&listener)
         .map_err(EnforceError::from)?;
+    // While it may still have a port below 1024, if the service manager lets it.
+    let metrics = settings.config.metrics.as_ref();
+    let metrics = metrics.map(scrape::bind).transpose()?;
     privilege::keep_for_daemon()?;
+    if let Some(file) = &settings.config.telemetry
+        && let Err(error) = telemetry::file::mend(file)
+    {
+        tracing::error!(error = %chain(&error), "telemetry cannot be written; jobs have their evidence all the same");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(failed("no runtime"))?;
-    runtime.block_on(serve(path, settings, key, (host, resident), listener))
+    runtime.block_on(serve(
+        path,
+        settings,
+        key,
+        (host, resident),
+        (listener, metrics),
+    ))
 }
 
 async fn serve(
@@ -151,13 +168,14 @@ async fn serve(
     settings: Settings,
     key: SigningKey,
     (mut host, resident): (Host, Resident),
-    listener: std::os::unix::net::UnixListener,
+    (listener, metrics): (std::os::unix::net::UnixListener, Option<scrape::Listener>),
 ) -> Result<(), DaemonError> {
     let failed = |what| move |source| DaemonError::Io { what, source };
     // Blocked before threads are made, which then have them blocked as well.
     let mut signals = Signals::block().map_err(failed("signals cannot be collected"))?;
     let orphans = host.take_orphans();
     let jobs = Arc::new(Jobs::new(key));
+    know(&jobs, &settings);
     take_over(&jobs, &settings, &host, orphans)?;
     host.unlock();
     let slice = slice_path(&host)?;
@@ -174,12 +192,28 @@ async fn serve(
         abandoned: Mutex::default(),
     });
     let server = tokio::spawn(server::serve(listener, Arc::clone(&daemon)));
+    let scraped = metrics.map(|listener| {
+        let daemon = Arc::clone(&daemon);
+        tokio::spawn(async move {
+            if let Err(error) = scrape::serve(listener, daemon).await {
+                tracing::error!(%error, "metrics are not served");
+            }
+        })
+    });
     notify(&[NotifyState::Ready]);
     tracing::info!(socket = %socket.display(), "ready");
     let stopped = daemon.watch(&mut signals).await;
     notify(&[NotifyState::Stopping]);
     server.abort();
     daemon.leave_jobs().await;
+    if let Some(scraped) = scraped {
+        scraped.abort();
+    }
+    if let Some(Listen::Unix(path)) = &daemon.settings().config.metrics
+        && let Err(error) = std::fs::remove_file(path)
+    {
+        tracing::warn!(%error, "the socket of metrics could not be removed");
+    }
     drop(resident);
     if let Err(error) = std::fs::remove_file(&socket) {
         tracing::warn!(%error, "the socket could not be removed");
@@ -202,12 +236,13 @@ fn take_over(
     for orphan in orphans {
         let id = orphan.id.clone();
         let record = Record::read(&host.record_of(&id)).ok().flatten();
+        let counted = host.counts_of(&id);
         // Its own thread takes the lock.
         drop(orphan);
         match record {
             Some(record) if record.keeper == Keeper::Anyone => ended = true,
             record => jobs
-                .take_over(settings, &id, record.as_ref())
+                .take_over(settings, &id, record.as_ref(), counted)
                 .map_err(|source| DaemonError::Io {
                     what: "a thread for a job that waits could not be made",
                     source,
@@ -226,6 +261,14 @@ fn take_over(
             })?;
     }
     Ok(())
+}
+
+/// Has series of metrics for every policy that the settings name, before anything is counted.
+fn know(jobs: &Jobs, settings: &Settings) {
+    let mut metrics = jobs.metrics();
+    for policy in settings.policies() {
+        metrics.know(&policy);
+    }
 }
 
 /// The slice as `/proc/PID/cgroup` shows it.
@@ -254,8 +297,13 @@ impl Daemon {
     /// # Errors
     /// Something is wrong with them; the old ones hold.
     pub fn reload(&self) -> Result<(), SettingsError> {
-        let new = Settings::load(self.path.as_deref())?;
-        new.can_replace(&self.settings())?;
+        let new = Settings::load(self.path.as_deref()).and_then(|new| {
+            new.can_replace(&self.settings())?;
+            Ok(new)
+        });
+        self.jobs.metrics().reloaded(new.is_ok());
+        let new = new?;
+        know(&self.jobs, &new);
         let mut settings = self
             .settings
             .write()
@@ -302,6 +350,48 @@ impl Daemon {
             runners: table.runners().map(table::Entry::runner_status).collect(),
             jobs: table.jobs().filter(|entry| entry.is_alive()).count() as u64,
         }
+    }
+
+    /// The page of metrics.
+    pub fn metrics(&self) -> String {
+        let to_read = self.jobs.metrics().to_read();
+        let host = self.host.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts: Vec<_> = to_read
+            .into_iter()
+            .filter_map(|which| Some((host.counts_of(&which.0)?, which)))
+            .collect();
+        let enforcing = host.is_in_force();
+        let (object, lsm) = (host.object(), host.kernel.lsm.is_ok());
+        drop(host);
+        if let Err(error) = &enforcing {
+            tracing::error!(error = %chain(error), "not everything is enforced");
+        }
+        let milliseconds =
+            |time: Timestamp| u64::try_from(time.as_millisecond()).unwrap_or_default();
+        let settings_read = milliseconds(self.settings().read);
+        let table = self.jobs.table();
+        let runners = |is: fn(&State) -> bool| {
+            let states = table.runners().map(|runner| &runner.state);
+            states.filter(|state| is(state)).count() as u64
+        };
+        let now = Now {
+            object,
+            started: milliseconds(self.since),
+            settings_read,
+            enforcing: enforcing.is_ok(),
+            lsm,
+            runners: [
+                runners(|state| matches!(state, State::Enforced)),
+                runners(|state| matches!(state, State::Starting)),
+                runners(|state| matches!(state, State::Failed)),
+            ],
+            jobs: table.jobs().filter(|entry| entry.is_alive()).count() as u64,
+        };
+        let mut metrics = self.jobs.metrics();
+        for (counts, which) in &counts {
+            metrics.counted(which, counts);
+        }
+        metrics.render(&now)
     }
 
     /// Until somebody says that it is enough.

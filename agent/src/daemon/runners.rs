@@ -50,6 +50,7 @@ pub(super) fn denied(id: &str, unit: &str, error: String) -> Entry {
         moved: 0,
         evidence: None,
         error: Some(error),
+        telemetry_error: None,
         feed: Arc::default(),
         told: Arc::default(),
         orders: None,

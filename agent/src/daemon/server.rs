@@ -2,6 +2,7 @@
 //! endless request costs a connection of a few, for a few seconds.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,6 +36,18 @@ pub enum ServerError {
     /// Another daemon has it.
     #[error("another daemon listens on `{}`", .0.display())]
     InUse(PathBuf),
+    /// Another program has the port for metrics.
+    #[error("another program listens on `{0}`; end it, or name another port in `[metrics] listen`")]
+    PortInUse(SocketAddr),
+    /// There is no such port to be had.
+    #[error("cannot listen on `{address}`, as `[metrics] listen` says")]
+    Port {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// It cannot be made.
     #[error("cannot listen on `{}`", path.display())]
     Bind {
@@ -52,6 +65,17 @@ pub enum ServerError {
 /// # Errors
 /// Another daemon listens there, or it cannot be made.
 pub fn bind(path: &Path) -> Result<std::os::unix::net::UnixListener, ServerError> {
+    bind_for(path, 0o666)
+}
+
+/// Makes a socket for root and the group `cordon`; `otherwise` is its mode where there is no such group.
+///
+/// # Errors
+/// As [`bind`].
+pub(super) fn bind_for(
+    path: &Path,
+    otherwise: u32,
+) -> Result<std::os::unix::net::UnixListener, ServerError> {
     let failed = |source| ServerError::Bind {
         path: path.to_owned(),
         source,
@@ -70,7 +94,7 @@ pub fn bind(path: &Path) -> Result<std::os::unix::net::UnixListener, ServerError
         nix::unistd::chown(path, None, Some(group.gid)).map_err(|errno| failed(errno.into()))?;
         0o660
     } else {
-        0o666
+        otherwise
     };
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
     Ok(listener)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::admission::Grants;
 use crate::config::Config;
 use crate::enforce::chain;
 use crate::policy::{Engine, Library, Mistakes, Policy, Ruleset, compile};
@@ -56,7 +57,7 @@ pub enum SettingsError {
     /// What cannot change while jobs run.
     #[error("`{key}` cannot change while the daemon runs; restart it: `systemctl restart cordon`")]
     Fixed {
-        /// The key of `[host]`.
+        /// The key.
         key: &'static str,
     },
 }
@@ -85,6 +86,25 @@ impl Settings {
             }
         }
         Ok(settings)
+    }
+
+    /// Names of the policies that runners and their jobs may have, as reports have them.
+    #[must_use]
+    pub fn policies(&self) -> Vec<String> {
+        let Grants { runners, grants } = &self.config.grants;
+        let mut names = Vec::new();
+        for runner in runners {
+            names.push(runner.control_plane.join("+"));
+            for grant in grants {
+                let strangers = grant.fork_profile.iter().chain(&grant.target_profile);
+                for profile in grant.profiles.iter().chain(strangers) {
+                    let own = runner.control_plane.iter().chain([profile]);
+                    let all: Vec<&str> = own.chain(&grant.always).map(String::as_str).collect();
+                    names.push(all.join("+"));
+                }
+            }
+        }
+        names
     }
 
     /// A policy of these profiles, compiled.
@@ -118,8 +138,8 @@ impl Settings {
     ///
     /// # Errors
     /// Where things are has changed.
-    pub fn can_replace(&self, old: &Self) -> Result<(), SettingsError> {
-        let (new, old) = (&self.config.host, &old.config.host);
+    pub fn can_replace(&self, other: &Self) -> Result<(), SettingsError> {
+        let (new, old) = (&self.config.host, &other.config.host);
         let path = |path: &Option<PathBuf>| path.clone();
         for (key, differs) in [
             (
@@ -130,6 +150,10 @@ impl Settings {
             ("run_dir", new.run_dir != old.run_dir),
             ("state_dir", new.state_dir != old.state_dir),
             ("signing_key", new.signing_key() != old.signing_key()),
+            (
+                "[metrics] listen",
+                self.config.metrics != other.config.metrics,
+            ),
         ] {
             if differs {
                 return Err(SettingsError::Fixed { key });

@@ -46,6 +46,8 @@ pub struct Entry {
     pub evidence: Option<PathBuf>,
     /// Why it failed.
     pub error: Option<String>,
+    /// Why its line of telemetry is missing.
+    pub telemetry_error: Option<String>,
     /// What happens in it.
     pub feed: Arc<Feed>,
     /// How many lines that were.
@@ -92,6 +94,7 @@ impl Entry {
             told: self.told.load(Ordering::Relaxed),
             evidence: self.evidence.clone(),
             error: self.error.clone(),
+            telemetry_error: self.telemetry_error.clone(),
         }
     }
 

@@ -500,6 +500,23 @@ impl Host {
         Ok(())
     }
 
+    /// Asks the kernel whether every enforcing program is where it should be.
+    ///
+    /// # Errors
+    /// One is not.
+    pub fn is_in_force(&self) -> Result<(), EnforceError> {
+        Ok(kernel::check_links(&self.root, &self.pins, &self.kernel)?)
+    }
+
+    /// What the kernel has counted of a job or runner that could not be itemised, and its denials. `None`: it is gone,
+    /// or cannot be read.
+    #[must_use]
+    pub fn counts_of(&self, id: &str) -> Option<cordon_ebpf::abi::job::Losses> {
+        let name = unit_of(id).map_or_else(|| format!("{JOB_PREFIX}{id}"), str::to_owned);
+        let cgroup = Cgroup::open(&self.slice.path().join(name)).ok()?;
+        self.kernel.maps.losses(cgroup.id()).ok()
+    }
+
     /// Every hook of this host, for the report.
     fn layers(&self) -> Vec<Layer> {
         let lsm = self.kernel.lsm.as_ref().err().map(|why| Layer {

@@ -12,6 +12,7 @@ use super::limiting::Limiting;
 use super::namespaces::Namespaces;
 use super::record::{Keeper, Record, Stage, Start};
 use super::run::{self, Job, Ran, RunError, Tell, Terms};
+use super::sealing::Sealed;
 use super::watch::{Questions, Watch};
 use super::{sealing, sweeping};
 use crate::dns::Bound;
@@ -19,10 +20,7 @@ use crate::enforce::{self, Enforced, Host, Place};
 use crate::events::journal::Journal;
 use crate::events::ring::Pump;
 use crate::policy::Mode;
-use crate::report::Report;
 use crate::report::ocsf::{Context, Happening};
-use crate::report::sink::Written;
-use crate::report::sweep::SweepReport;
 use crate::sandbox::Limited;
 use crate::secrets::ledger::Occasion;
 
@@ -33,14 +31,6 @@ pub(super) struct Armed {
     pub(super) watch: Watch,
     pub(super) record: Record,
     bound: Option<(Bound, Questions)>,
-}
-
-/// The evidence of a job, on disk.
-#[derive(Debug)]
-pub(super) struct Sealed {
-    pub(super) report: Report,
-    pub(super) sweep: Option<SweepReport>,
-    pub(super) written: Written,
 }
 
 impl Armed {
@@ -147,14 +137,14 @@ impl Armed {
         let events = sealing::events(&watch.journal, &mut report);
         let sweep = run::sweep_report(job, host, place, watch, &report)?;
         let by = (&*terms.config, &*terms.key);
-        let reports = (&report, sweep.as_ref());
         let made = &terms.subjects;
-        let written = sealing::seal(&terms.evidence, by, reports, made, events.as_ref())?;
-        Ok(Sealed {
-            report,
-            sweep,
-            written,
-        })
+        Ok(sealing::seal(
+            &terms.evidence,
+            by,
+            (report, sweep),
+            made,
+            events.as_ref(),
+        )?)
     }
 }
 

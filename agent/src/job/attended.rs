@@ -14,19 +14,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
-use super::armed::{Armed, Sealed};
+use super::armed::Armed;
 use super::attach::{AttachError, attach};
 use super::coverage::Surroundings;
 use super::life::{Ending, Life, Master, Wish};
 use super::narrowing::Narrow;
 use super::record::Worker;
 use super::run::{self, Job, Ran, RunError, Tell, Terms};
+use super::sealing::Sealed;
 use super::watch::{Watch, Workers};
 use crate::cgroup::Cgroup;
 use crate::dns::Bound;
 use crate::enforce::{Host, Place};
+use crate::report::Outcome;
 use crate::report::attendance::{Attendance, Kind, Narrowing};
-use crate::report::{Outcome, Report};
 use crate::sandbox::Limited;
 use crate::secrets::ledger::Occasion;
 use crate::sys::pidfd::Process;
@@ -252,12 +253,7 @@ pub struct Begun {
 #[derive(Debug)]
 pub enum Over {
     /// It has evidence.
-    Sealed {
-        /// The egress report.
-        report: Box<Report>,
-        /// Where it lies.
-        evidence: PathBuf,
-    },
+    Sealed(Box<Sealed>),
     /// It goes on, unwatched.
     Left,
 }
@@ -408,13 +404,8 @@ async fn end(
         finished: Timestamp::now(),
         survivors: survivors as u64,
     };
-    let Sealed {
-        report, written, ..
-    } = armed.wind_up(terms, job, host, place, &ran, tell).await?;
-    Ok(Over::Sealed {
-        report: Box::new(report),
-        evidence: written.directory,
-    })
+    let sealed = armed.wind_up(terms, job, host, place, &ran, tell).await?;
+    Ok(Over::Sealed(Box::new(sealed)))
 }
 
 /// Moves processes, and ends those that came if not all did.

@@ -17,6 +17,6 @@ pub mod narrowing;
 pub mod record;
 pub mod resume;
 pub mod run;
-mod sealing;
+pub mod sealing;
 pub mod sweeping;
 pub mod watch;

@@ -21,8 +21,9 @@ use super::namespaces::Namespaces;
 use super::narrowing::{self, Effective};
 use super::record::{Keeper, Record, Stage};
 use super::run::{self, Job, Ran, RunError, Tell};
+use super::sealing::{self, Sealed};
+use super::sweeping;
 use super::watch::Watch;
-use super::{sealing, sweeping};
 use crate::cgroup::Cgroup;
 use crate::config::Config;
 use crate::dns::{Bound, Counts};
@@ -34,7 +35,7 @@ use crate::events::ring::Pump;
 use crate::policy::{Engine, Mode, Policy, Ruleset, compile};
 use crate::report::ocsf::{Context, Happening};
 use crate::report::signer::SigningKey;
-use crate::report::sink::{BUNDLE_NAME, EvidenceDir, Written};
+use crate::report::sink::{BUNDLE_NAME, EvidenceDir};
 use crate::report::statement::REPORT_NAME;
 use crate::report::sweep::SweepReport;
 use crate::report::verify::verify;
@@ -61,7 +62,7 @@ pub struct Resumed {
     /// The job.
     pub id: String,
     /// Its evidence; `None` if it never ran, or had its evidence already.
-    pub evidence: Option<Box<(Report, Written)>>,
+    pub evidence: Option<Box<Sealed>>,
     /// What could not be cleared away afterwards.
     pub leftovers: Option<EnforceError>,
     /// It has not ended: whoever watched it left it to another cordon.
@@ -233,7 +234,7 @@ pub(super) async fn end_orphans(
             Ok(Resumed {
                 evidence: Some(evidence),
                 ..
-            }) => Ok(evidence.1.directory),
+            }) => Ok(evidence.written.directory),
             Err(error) => Err(chain(&error)),
         };
         tell(News::Orphan { id, evidence });
@@ -333,9 +334,8 @@ async fn end<M: Master>(
     };
     let record = taken.record.as_ref();
     let subjects = record.map_or_else(Vec::new, |record| record.subjects.clone());
-    let reports = (&report, sweep.as_ref());
-    let by = (config, key);
-    let written = sealing::seal(&evidence, by, reports, &subjects, events.as_ref());
+    let (by, reports) = ((config, key), (report, sweep));
+    let sealed = sealing::seal(&evidence, by, reports, &subjects, events.as_ref());
     let cleared = match cleared {
         Cleared::Place(place) => {
             taken.clear_engine(host, config, &place);
@@ -345,7 +345,7 @@ async fn end<M: Master>(
     };
     Ok(Resumed {
         id,
-        evidence: Some(Box::new((report, written?))),
+        evidence: Some(Box::new(sealed?)),
         leftovers: cleared.err(),
         left: false,
     })

@@ -12,10 +12,11 @@ use cordon_ebpf::abi::flow::{FlowCounters, FlowKey};
 use cordon_ebpf::abi::job::Losses;
 use jiff::Timestamp;
 
-use super::armed::{Armed, Sealed};
+use super::armed::Armed;
 use super::coverage::{Surroundings, coverage};
 use super::id::JobId;
 use super::resume;
+use super::sealing::Sealed;
 use super::sweeping::Sweeping;
 use super::watch::{Questions, Watch};
 use crate::config::{Config, DnsConfig, UnixSockets};
@@ -307,6 +308,7 @@ async fn run_placed(
         report,
         sweep,
         written,
+        telemetry: _,
     } = evidence;
     Ok(Ended {
         outcome,

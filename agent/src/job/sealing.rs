@@ -1,5 +1,7 @@
 //! The last step of a job: what it comes to is written, signed and sealed.
 
+use std::path::Path;
+
 use crate::config::Config;
 use crate::enforce::chain;
 use crate::events::journal::{Journal, Kept};
@@ -9,27 +11,66 @@ use crate::report::signer::SigningKey;
 use crate::report::sink::{EvidenceDir, Sealing, SinkError, Written};
 use crate::report::statement::Subject;
 use crate::report::sweep::SweepReport;
+use crate::telemetry;
+use crate::telemetry::file::TelemetryError;
 
-/// Writes the evidence of a job and seals it; `artefacts` are what it made.
+/// The evidence of a job, on disk.
+#[derive(Debug)]
+pub struct Sealed {
+    /// The egress report.
+    pub report: Report,
+    /// The report of its sweep.
+    pub sweep: Option<SweepReport>,
+    /// Where they are.
+    pub written: Written,
+    /// Whether its line of telemetry was written; absent where none is wanted.
+    pub telemetry: Option<Result<(), String>>,
+}
+
+/// Writes the evidence of a job and seals it; `artefacts` are what it made. Then tells of it in the file of telemetry:
+/// a line that cannot be written takes nothing from the evidence.
 ///
 /// # Errors
 /// See [`EvidenceDir::seal`].
 pub(super) fn seal(
     evidence: &EvidenceDir,
     (config, key): (&Config, &SigningKey),
-    (report, sweep): (&Report, Option<&SweepReport>),
+    (report, sweep): (Report, Option<SweepReport>),
     artefacts: &[Subject],
     events: Option<&Kept>,
-) -> Result<Written, SinkError> {
-    let chain = Chain::new(&config.host.state_dir, key.public());
+) -> Result<Sealed, SinkError> {
+    let host = host_name();
+    let links = Chain::new(&config.host.state_dir, key.public());
     let sealing = Sealing {
         key,
-        chain: &chain,
-        host: &host_name(),
+        chain: &links,
+        host: &host,
         artefacts,
         events,
     };
-    evidence.seal(report, sweep, sealing)
+    let written = evidence.seal(&report, sweep.as_ref(), sealing)?;
+    let telemetry = config.telemetry.as_deref().map(|file| {
+        let line = telemetry::line(&host, &report, sweep.as_ref(), &written);
+        tell(file, &line).map_err(|error| {
+            let error = chain(&error);
+            tracing::error!(
+                job = report.job.id,
+                error,
+                "no line of telemetry was written"
+            );
+            error
+        })
+    });
+    Ok(Sealed {
+        report,
+        sweep,
+        written,
+        telemetry,
+    })
+}
+
+fn tell(file: &Path, line: &telemetry::Line) -> Result<(), TelemetryError> {
+    telemetry::file::append(file, &line.to_text()?)
 }
 
 /// Ends a job's journal, and says in its report what is missing from it. Evidence is not lost for it.

@@ -131,7 +131,7 @@ pub(super) fn report_saying(text: &str) -> Report {
 }
 
 /// Compares with a file of `golden/`; with `UPDATE_GOLDEN=1` in the environment, writes it first.
-pub(super) fn assert_golden(name: &str, text: &str) {
+pub(crate) fn assert_golden(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("src/report/golden")
         .join(name);

@@ -18,6 +18,7 @@ use super::{Report, json};
 use crate::gate::decision::{Decision, SCHEMA as DECISION};
 use crate::gate::policy::PolicyPredicate;
 use crate::gate::vsa::VsaPredicate;
+use crate::telemetry::{Line, SCHEMA as TELEMETRY};
 
 /// The schema of a type, as it is published: `constants` are fields that have one value.
 fn of<T: JsonSchema>(name: &str, title: &str, constants: &[(&str, &str)]) -> (String, String) {
@@ -70,6 +71,11 @@ fn all() -> Vec<(String, String)> {
         ),
         report::<RunReport>("run", "Run report (run.json)"),
         of::<Decision>("gate-decision", decision, &[("schema", DECISION)]),
+        of::<Line>(
+            "telemetry",
+            "Line of telemetry about a job",
+            &[("schema", TELEMETRY)],
+        ),
         signed::<Predicate>("egress", "Signed statement about a job's egress"),
         signed::<SweepPredicate>("secret-sweep", "Signed statement about a secret sweep"),
         signed::<RunPredicate>("run", "Signed statement about a run"),

@@ -46,6 +46,18 @@ pub(crate) const TABLES: &[Table] = &[
                 about: "What energy, carbon and cost of a job are estimated with.",
             },
             Key {
+                name: "metrics",
+                value: "",
+                default: Default::Otherwise,
+                about: "Where the daemon serves metrics.",
+            },
+            Key {
+                name: "telemetry",
+                value: "",
+                default: Default::Otherwise,
+                about: "Where a line about each job goes.",
+            },
+            Key {
                 name: "runner",
                 value: "",
                 default: Default::Otherwise,
@@ -261,6 +273,28 @@ pub(crate) const TABLES: &[Table] = &[
                 about: "In which currency. Needed with it.",
             },
         ],
+    },
+    Table {
+        name: "metrics",
+        header: "[metrics]",
+        about: "Where the daemon serves metrics: docs/metrics.md.",
+        keys: &[Key {
+            name: "listen",
+            value: "\"127.0.0.1:9477\"",
+            default: Default::Otherwise,
+            about: "A loopback address with a port, or `unix:` and an absolute path. Prometheus finds the page at `/metrics`; there is no password, and others than this host are not served. Without it, nobody is. A change needs a restart of the daemon.",
+        }],
+    },
+    Table {
+        name: "telemetry",
+        header: "[telemetry]",
+        about: "Where a line of JSON about each job goes that is over: docs/metrics.md.",
+        keys: &[Key {
+            name: "file",
+            value: "\"/var/log/cordon/telemetry.ndjson\"",
+            default: Default::Otherwise,
+            about: "The file; it is made if it is not there, and may be rotated by renaming. A line that cannot be written takes nothing from the evidence. Without it, no line is written.",
+        }],
     },
     Table {
         name: "runner",

@@ -39,7 +39,7 @@ pub(super) const PROGRAMS: [Program; 4] = [
 pub(super) const KERNEL_PACKAGE: &str = "cordon-ebpf";
 
 /// Files of the source tree as they are: from, to. Mode 0644.
-pub(super) const FILES: [(&str, &str); 18] = [
+pub(super) const FILES: [(&str, &str); 19] = [
     (
         "packaging/systemd/cordon.service",
         "usr/lib/systemd/system/cordon.service",
@@ -76,6 +76,7 @@ pub(super) const FILES: [(&str, &str); 18] = [
         "usr/share/doc/cordon/docs/containers.md",
     ),
     ("docs/daemon.md", "usr/share/doc/cordon/docs/daemon.md"),
+    ("docs/metrics.md", "usr/share/doc/cordon/docs/metrics.md"),
     ("docs/run.md", "usr/share/doc/cordon/docs/run.md"),
     (
         "docs/sweep-report.md",
@@ -94,8 +95,9 @@ pub(super) const FILES: [(&str, &str); 18] = [
 ];
 
 /// Folders of the source tree of which all files are shipped: from, to.
-pub(super) const TREES: [(&str, &str); 3] = [
+pub(super) const TREES: [(&str, &str); 4] = [
     ("packaging/hooks", HOOKS),
+    ("packaging/prometheus", "usr/share/cordon/prometheus"),
     ("docs/runners", "usr/share/doc/cordon/docs/runners"),
     ("docs/schemas", "usr/share/doc/cordon/docs/schemas"),
 ];

@@ -86,6 +86,7 @@ fn job() -> JobStatus {
         told: 2,
         evidence: Some("/var".into()),
         error: Some("none".to_owned()),
+        telemetry_error: Some("full".to_owned()),
     }
 }
 

@@ -123,6 +123,9 @@ pub struct JobStatus {
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<String>,
+    /// Why its line of telemetry is missing; its evidence is there all the same.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub telemetry_error: Option<String>,
 }
 
 /// How far a job is.

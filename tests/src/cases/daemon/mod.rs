@@ -11,9 +11,11 @@ use crate::runner::Story;
 
 mod hooks;
 mod life;
+mod metrics;
 mod narrow;
 mod runners;
 mod socket;
+mod telemetry;
 
 /// Settings of a host with runners of GitHub Actions.
 pub(super) const SETTINGS: &str = r#"
@@ -42,6 +44,8 @@ pub(super) fn stories() -> Vec<Story> {
         life::stories(),
         socket::stories(),
         narrow::stories(),
+        metrics::stories(),
+        telemetry::stories(),
     ]
     .into_iter()
     .flatten()
