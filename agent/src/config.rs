@@ -14,6 +14,7 @@ use crate::policy::reader::{Reader, Schema, Table};
 use crate::policy::{
     DnsPolicy, Mistake, Mistakes, Upstream, library, read_ca, read_line, read_upstream,
 };
+use crate::report::key_place::{CREDENTIAL, KeyPlace, is_name};
 
 /// Where the settings are when no other file is named.
 pub const DEFAULT_PATH: &str = "/etc/cordon/config.toml";
@@ -41,6 +42,7 @@ const HOST: Schema = Schema {
         "state_dir",
         "profiles_dir",
         "signing_key",
+        "signing_credential",
         "unix_sockets",
     ],
     later: &[],
@@ -126,7 +128,7 @@ pub struct HostConfig {
     /// The host's own profiles.
     pub profiles_dir: PathBuf,
     /// The key reports are signed with; `None` is `keys/report.pem` below `state_dir`.
-    pub signing_key: Option<PathBuf>,
+    pub signing_key: Option<KeyPlace>,
     /// Which Unix sockets jobs may use where nothing in the kernel can tell them apart.
     pub unix_sockets: UnixSockets,
 }
@@ -145,10 +147,10 @@ impl HostConfig {
     /// The key reports are signed with: the one that is set, else `keys/report.pem` below
     /// `state_dir`.
     #[must_use]
-    pub fn signing_key(&self) -> PathBuf {
+    pub fn signing_key(&self) -> KeyPlace {
         match &self.signing_key {
-            Some(path) => path.clone(),
-            None => self.state_dir.join("keys/report.pem"),
+            Some(place) => place.clone(),
+            None => KeyPlace::File(self.state_dir.join("keys/report.pem")),
         }
     }
 
@@ -314,6 +316,7 @@ fn read_host(reader: &mut Reader, root: Table<'_>) -> HostConfig {
     let Some(table) = reader.child(root, "host", &HOST) else {
         return default;
     };
+    let signing_key = read_signing_key(reader, table);
     let mut path = |key| read_path(reader, table, key);
     HostConfig {
         cgroup_root: path("cgroup_root"),
@@ -321,9 +324,40 @@ fn read_host(reader: &mut Reader, root: Table<'_>) -> HostConfig {
         run_dir: path("run_dir").unwrap_or(default.run_dir),
         state_dir: path("state_dir").unwrap_or(default.state_dir),
         profiles_dir: path("profiles_dir").unwrap_or(default.profiles_dir),
-        signing_key: path("signing_key"),
+        signing_key,
         unix_sockets: read_unix_sockets(reader, table).unwrap_or_default(),
     }
+}
+
+/// A path, or `credential:NAME` with the file that it is encrypted in.
+fn read_signing_key(reader: &mut Reader, table: Table<'_>) -> Option<KeyPlace> {
+    let sealed = reader.string(table, "signing_credential");
+    let sealed_path = read_path(reader, table, "signing_credential");
+    let text = reader.string(table, "signing_key");
+    let name = text
+        .as_ref()
+        .and_then(|text| text.get_ref().strip_prefix(CREDENTIAL));
+    let (Some(text), Some(name)) = (&text, name) else {
+        if let Some(sealed) = sealed {
+            let mistake = Mistake::new("`signing_credential` is for a key that is a credential")
+                .help(format!(
+                    "write `signing_key = \"{CREDENTIAL}NAME\"`, or remove it"
+                ));
+            reader.push(&sealed.span(), mistake);
+        }
+        return read_path(reader, table, "signing_key").map(KeyPlace::File);
+    };
+    if !is_name(name) {
+        let mistake = Mistake::new("this cannot be the name of a credential").help(format!(
+            "write `{CREDENTIAL}` and letters, digits, `-`, `_` or `.`, as in \
+             `LoadCredentialEncrypted=NAME:FILE`"
+        ));
+        reader.push(&text.span(), mistake);
+    }
+    Some(KeyPlace::Credential {
+        name: name.to_owned(),
+        sealed: sealed_path,
+    })
 }
 
 fn read_unix_sockets(reader: &mut Reader, table: Table<'_>) -> Option<UnixSockets> {
@@ -515,7 +549,7 @@ currency = "EUR"
         assert_eq!(config.host.cgroup_root, Some("/sys/fs/cgroup/test".into()));
         assert_eq!(
             config.host.signing_key(),
-            Path::new("/srv/cordon/keys/report.pem")
+            KeyPlace::File("/srv/cordon/keys/report.pem".into())
         );
         assert_eq!(
             config.fingerprint_key(),
@@ -544,6 +578,35 @@ currency = "EUR"
             Config::parse("config.toml", b"").unwrap(),
             Config::default()
         );
+    }
+
+    #[test]
+    fn a_key_is_a_file_or_a_credential_with_the_file_it_is_encrypted_in() {
+        let read = |text: &str| {
+            let text = format!("[host]\n{text}");
+            Config::parse("config.toml", text.as_bytes()).map(|config| config.host.signing_key())
+        };
+        let file = KeyPlace::File("/keys/a.pem".into());
+        assert_eq!(read("signing_key = \"/keys/a.pem\"").unwrap(), file);
+        let credential = |sealed: Option<&str>| KeyPlace::Credential {
+            name: "report-key".to_owned(),
+            sealed: sealed.map(PathBuf::from),
+        };
+        let name = "signing_key = \"credential:report-key\"\n";
+        assert_eq!(read(name).unwrap(), credential(None));
+        let sealed = format!("{name}signing_credential = \"/etc/cordon/r.cred\"");
+        let found = read(&sealed).unwrap();
+        assert_eq!(found, credential(Some("/etc/cordon/r.cred")));
+        for wrong in [
+            "signing_key = \"credential:\"",
+            "signing_key = \"credential:../x\"",
+            "signing_key = \"keys/a.pem\"",
+            "signing_key = \"credential:a\"\nsigning_credential = \"a.cred\"",
+            "signing_key = \"/keys/a.pem\"\nsigning_credential = \"/a.cred\"",
+            "signing_credential = \"/a.cred\"",
+        ] {
+            read(wrong).unwrap_err();
+        }
     }
 
     #[test]

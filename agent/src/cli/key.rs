@@ -13,6 +13,7 @@ use crate::gate::policy::{MAX_POLICY, TrustPolicy};
 use crate::policy::Mistakes;
 use crate::report::envelope::Bundle;
 use crate::report::escape::escape;
+use crate::report::key_place::{KeyPlace, Protection};
 use crate::report::signer::{KeyError, SigningKey, VerifyingKey};
 use crate::report::statement::Statement;
 use crate::sys::dir::Directory;
@@ -63,6 +64,11 @@ pub enum Command {
 
 #[derive(Debug, thiserror::Error)]
 enum Failure {
+    #[error(
+        "the signing key is the credential `{place}`, which is no file that can be written: name a file \
+         (`--out FILE`, on a file system in memory), and encrypt it with `systemd-creds encrypt`"
+    )]
+    Credential { place: KeyPlace },
     #[error(transparent)]
     Key(#[from] KeyError),
     #[error(transparent)]
@@ -100,7 +106,7 @@ fn generate(out: Option<PathBuf>, config: Option<&Path>) -> Result<(), Failure> 
     let public = key.save(&path)?;
     output::data(&description(
         key.public(),
-        &format!("file `{}` (mode 0400, not encrypted)", path.display()),
+        &format!("{}: {}", Protection::File, Protection::File.words()),
         Some(&public),
     ))?;
     Ok(())
@@ -108,7 +114,10 @@ fn generate(out: Option<PathBuf>, config: Option<&Path>) -> Result<(), Failure> 
 
 /// Where the key is when the command line does not say: the host settings' `signing_key`.
 fn default_path(config: Option<&Path>) -> Result<PathBuf, Failure> {
-    Ok(Config::load(config)?.host.signing_key())
+    match Config::load(config)?.host.signing_key() {
+        KeyPlace::File(path) => Ok(path),
+        place @ KeyPlace::Credential { .. } => Err(Failure::Credential { place }),
+    }
 }
 
 fn sign_policy(path: &Path, key: &Path) -> Result<(), Failure> {
@@ -149,7 +158,7 @@ fn show(path: &Path) -> Result<(), Failure> {
         Err(KeyError::File(error)) => return Err(KeyError::File(error).into()),
         Err(_) => description(
             SigningKey::load(path)?.public(),
-            "file (only its owner can read it, not encrypted)",
+            &format!("{}: {}", Protection::File, Protection::File.words()),
             None,
         ),
     };

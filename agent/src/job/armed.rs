@@ -133,9 +133,9 @@ impl Armed {
             .map_err(RunError::Watch)?;
         let mut report = run::report(job, host, &self.enforced, place, &watch.ledger, dns, ran)?;
         watch.conclude(&mut report, tell);
-        let sweep = run::sweep_report(job, host, place, watch, &report)?;
+        let mut sweep = run::sweep_report(job, host, place, watch, &report)?;
         let by = (&*terms.config, &*terms.key);
-        let reports = (&report, sweep.as_ref());
+        let reports = (&mut report, sweep.as_mut());
         let written = seal(&terms.evidence, by, reports, &terms.subjects)?;
         Ok(Sealed {
             report,

@@ -286,7 +286,7 @@ async fn end<M: Master>(
     let lost = orphan.lost.clone();
     let mut taken = Taken::new(known, last_seen)?;
     let evidence = taken.evidence_dir(&id, config)?;
-    let ((report, sweep), cleared) = match (orphan.into_place(), lost) {
+    let ((mut report, mut sweep), cleared) = match (orphan.into_place(), lost) {
         (Ok(place), None) => {
             let report = take_over(host, &place, &mut taken, config, watching, tell).await;
             // A job that cannot be watched is ended all the same, with what is known.
@@ -320,7 +320,7 @@ async fn end<M: Master>(
     };
     let record = taken.record.as_ref();
     let subjects = record.map_or_else(Vec::new, |record| record.subjects.clone());
-    let reports = (&report, sweep.as_ref());
+    let reports = (&mut report, sweep.as_mut());
     let written = sealing::seal(&evidence, (config, key), reports, &subjects);
     let cleared = match cleared {
         Cleared::Place(place) => {

@@ -15,9 +15,16 @@ use crate::report::sweep::SweepReport;
 pub(super) fn seal(
     evidence: &EvidenceDir,
     (config, key): (&Config, &SigningKey),
-    (report, sweep): (&Report, Option<&SweepReport>),
+    (report, sweep): (&mut Report, Option<&mut SweepReport>),
     artefacts: &[Subject],
 ) -> Result<Written, SinkError> {
+    // Only now is it certain which key signs.
+    let protection = key.protection().to_string();
+    report.platform.key_protection.clone_from(&protection);
+    let sweep = sweep.map(|sweep| {
+        sweep.platform.key_protection = protection;
+        &*sweep
+    });
     let chain = Chain::new(&config.host.state_dir, key.public());
     let sealing = Sealing {
         key,

@@ -31,6 +31,7 @@ pub mod image;
 pub mod incident;
 pub mod inquiry;
 pub mod json;
+pub mod key_place;
 pub mod news;
 pub mod predicate;
 pub mod run;

@@ -65,6 +65,10 @@ pub(super) const FILES: [(&str, &str); 18] = [
         "usr/share/doc/cordon/examples/runner.service.d-cordon.conf",
     ),
     (
+        "packaging/examples/cordon.service.d-credential.conf",
+        "usr/share/doc/cordon/examples/cordon.service.d-credential.conf",
+    ),
+    (
         "packaging/examples/cordon.service.d-hardened.conf",
         "usr/share/doc/cordon/examples/cordon.service.d-hardened.conf",
     ),
