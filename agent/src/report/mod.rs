@@ -34,6 +34,7 @@ pub mod json;
 pub mod key_place;
 pub mod news;
 pub mod predicate;
+pub mod rotation;
 pub mod run;
 pub mod sarif;
 #[cfg(test)]

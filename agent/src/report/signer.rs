@@ -25,6 +25,7 @@ use p256::pkcs8::{
 use sha2::{Digest as _, Sha256};
 
 use super::key_place::Protection;
+use super::statement::sha256_hex;
 use crate::sys::{dir, fs};
 
 /// 16 KiB: more than any PEM file of one key.
@@ -281,12 +282,28 @@ impl VerifyingKey {
         format!("SHA256:{}", STANDARD_NO_PAD.encode(hash.finalize()))
     }
 
+    /// 16 hexadecimal digits that stand for the fingerprint in names of files.
+    #[must_use]
+    pub fn short(self) -> String {
+        let mut hex = sha256_hex(self.id().as_bytes());
+        hex.truncate(16);
+        hex
+    }
+
     /// Whether this key made that DER signature over that message.
     #[must_use]
     pub fn accepts(self, message: &[u8], signature: &[u8]) -> bool {
         DerSignature::from_bytes(signature)
             .is_ok_and(|signature| self.0.verify(message, &signature).is_ok())
     }
+}
+
+/// Whether this can be the id of a key: `SHA256:` and 32 bytes in base64 without padding.
+#[must_use]
+pub fn is_fingerprint(text: &str) -> bool {
+    let digest = text.strip_prefix("SHA256:");
+    let bytes = digest.and_then(|digest| STANDARD_NO_PAD.decode(digest).ok());
+    bytes.is_some_and(|bytes| bytes.len() == 32)
 }
 
 fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
