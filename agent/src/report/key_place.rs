@@ -223,7 +223,7 @@ mod tests {
     use crate::report::signer::tests::published_key;
 
     /// What `systemd-creds encrypt --with-key=host` of systemd 252 writes.
-    const BY_HOST: &str = "WhxqhqjfnUCWsdWmXghi8ZogAAAAAQAAAAwAAAAQAAAA";
+    const BY_HOST: &str = "Whxqht+dQJax1aZeCGLxmiAAAAABAAAADAAAABAAAAA=";
 
     fn header(id: u128) -> String {
         let sizes = [32_u32, 1, 12, 16].map(u32::to_le_bytes).concat();
@@ -274,6 +274,10 @@ mod tests {
             lines.insert(20, '\n');
             assert_eq!(Protection::of_header(lines.as_bytes()), Some(found));
         }
+        assert_eq!(
+            Protection::of_header(BY_HOST.as_bytes()),
+            Some(Protection::Host)
+        );
         let pem = b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
         for other in [
             b"".as_slice(),

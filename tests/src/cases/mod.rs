@@ -18,6 +18,7 @@ mod doctor;
 mod downgrade;
 mod gate;
 mod harness;
+mod keys;
 mod lease;
 mod life;
 mod limits;
@@ -68,6 +69,7 @@ pub fn all() -> Vec<Story> {
         lsm::stories(),
         sweep::stories(),
         gate::stories(),
+        keys::stories(),
         refusals::stories(),
         downgrade::stories(),
         report::stories(),

@@ -39,7 +39,7 @@ pub(super) const PROGRAMS: [Program; 4] = [
 pub(super) const KERNEL_PACKAGE: &str = "cordon-ebpf";
 
 /// Files of the source tree as they are: from, to. Mode 0644.
-pub(super) const FILES: [(&str, &str); 18] = [
+pub(super) const FILES: [(&str, &str); 20] = [
     (
         "packaging/systemd/cordon.service",
         "usr/lib/systemd/system/cordon.service",
@@ -80,6 +80,7 @@ pub(super) const FILES: [(&str, &str); 18] = [
         "usr/share/doc/cordon/docs/containers.md",
     ),
     ("docs/daemon.md", "usr/share/doc/cordon/docs/daemon.md"),
+    ("docs/keys.md", "usr/share/doc/cordon/docs/keys.md"),
     ("docs/run.md", "usr/share/doc/cordon/docs/run.md"),
     (
         "docs/sweep-report.md",
