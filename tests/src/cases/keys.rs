@@ -59,7 +59,7 @@ fn signed(world: &World, name: &str, tables: &str) -> Result<Policy> {
 
 /// The key of policies; made when it is asked for first.
 fn owner(world: &World) -> Result<PathBuf> {
-    let key = world.path("owner.pem");
+    let key = world.directory().join("owner.pem");
     if !key.exists() {
         cordon(world, &["key", "generate", "--out", text(&key)?], 0)?;
     }
@@ -178,7 +178,10 @@ fn killed(environment: &Environment) -> Result<()> {
     ensure!(id(&private) == id(&public), "{private}\n{public}");
     for entry in fs::read_dir(world.directory())? {
         let name = entry?.file_name().to_string_lossy().into_owned();
-        ensure!(!name.contains("report.pem.next"), "{name} is left");
+        ensure!(
+            !name.contains("report.pem.next") && !name.contains(".new-"),
+            "{name} is left"
+        );
     }
     made(&world, "one")?;
     world.nothing_left()
@@ -374,11 +377,12 @@ fn credential(environment: &Environment) -> Result<()> {
     let (directory, sealed) = (world.path("credentials"), world.path("report.cred"));
     fs::create_dir(&directory)?;
     let handed = directory.join("report");
+    let (secret, evidence) = (world.path("credential.secret"), world.path("evidence"));
     // Encrypted and decrypted again as the service manager does it, with a secret of its own.
     let tool = |words: &[&str]| -> Result<bool> {
         let ran = Command::new("systemd-creds")
             .args(words)
-            .env("SYSTEMD_CREDENTIAL_SECRET", world.path("credential.secret"))
+            .env("SYSTEMD_CREDENTIAL_SECRET", &secret)
             .stderr(Stdio::null())
             .status();
         Ok(ran.is_ok_and(|status| status.success()))
@@ -409,7 +413,7 @@ fn credential(environment: &Environment) -> Result<()> {
             .under_cordon(&[])
             .host_setting("signing_key", "credential:report");
         let job = job.host_setting("signing_credential", text(&sealed)?);
-        let job = job.evidence(&world.path("evidence"));
+        let job = job.evidence(&evidence);
         match directory {
             Some(directory) => job.variable("CREDENTIALS_DIRECTORY", directory).run(),
             None => job.run(),
@@ -422,7 +426,6 @@ fn credential(environment: &Environment) -> Result<()> {
     );
     let finished = run(Some(&directory), &look)?.expect_status(0)?;
     ensure!(finished.stdout.contains("found::\n"), "{}", finished.stdout);
-    let evidence = world.path("evidence");
     let words = [
         "report",
         "verify",

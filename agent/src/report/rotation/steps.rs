@@ -112,6 +112,7 @@ fn rotate_until(
     last: Step,
 ) -> Result<Option<Rotated>, StepError> {
     let keys = Keys::open(path)?;
+    keys.clear()?;
     let current = SigningKey::load(path)?;
     if let Some(done) = keys.finish(path, &current)? {
         return Ok(Some(done));
@@ -171,6 +172,29 @@ impl Keys {
             return Err(StepError::Busy { path });
         }
         Ok(Self { dir, name })
+    }
+
+    /// Removes what somebody left who was killed while it wrote a file: it may be a name of a key, which
+    /// would stay when all others are gone.
+    fn clear(&self) -> Result<(), StepError> {
+        let prefix = format!(".{}.", self.name);
+        for name in self.names()? {
+            let rest = name.strip_prefix(&prefix);
+            if rest.is_some_and(|rest| rest.contains(".new-")) {
+                self.dir.remove(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// All names in the directory that are text.
+    fn names(&self) -> Result<Vec<String>, FileError> {
+        let failed = |error| FileError::on("list", self.dir.path())(error);
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(self.dir.path()).map_err(failed)? {
+            names.extend(entry.map_err(failed)?.file_name().into_string().ok());
+        }
+        Ok(names)
     }
 
     fn file(&self, suffix: &str) -> String {
@@ -291,13 +315,12 @@ pub fn retired(path: &Path) -> Result<Vec<(PathBuf, VerifyingKey)>, FileError> {
 /// One cannot be read or removed.
 pub fn prune(path: &Path, now: Timestamp) -> Result<Vec<PathBuf>, StepError> {
     let keys = Keys::open(path)?;
+    keys.clear()?;
     let mut removed = Vec::new();
     let (mut statements, prefix) = (Vec::new(), keys.file(".rotation-"));
-    let failed = |error| FileError::on("list", keys.dir.path())(error);
-    for entry in std::fs::read_dir(keys.dir.path()).map_err(failed)? {
-        let name = entry.map_err(failed)?.file_name();
-        if let Some(name) = name.to_str().filter(|name| name.starts_with(&prefix)) {
-            statements.push(keys.dir.read(name, MAX_ROTATION)?);
+    for name in keys.names()? {
+        if name.starts_with(&prefix) {
+            statements.push(keys.dir.read(&name, MAX_ROTATION)?);
         }
     }
     for (public, key) in retired(path)? {
@@ -420,6 +443,21 @@ mod tests {
             let names = place.names();
             assert_eq!(names.len(), 5, "{step:?}: {names:?}");
         }
+    }
+
+    #[test]
+    fn a_name_of_a_key_that_a_crash_left_is_removed() {
+        let place = Place::new();
+        place.until(Step::Staged);
+        let keys = place.base.path().join("keys");
+        // As `Directory::publish` leaves it, killed between its last two calls.
+        let left = keys.join(".report.pem.next.new-7");
+        std::fs::hard_link(keys.join("report.pem.next"), &left).unwrap();
+        // Somebody else's, who makes a key of that name now.
+        let other = keys.join(".report.pem.new-8");
+        std::fs::hard_link(keys.join("report.pem"), &other).unwrap();
+        place.rotate();
+        assert!(!left.exists() && other.exists());
     }
 
     #[test]
