@@ -184,7 +184,7 @@ impl Args {
             } => {
                 let keys = &keys;
                 let entries = revoke::Entries { keys, reason, note };
-                revoke::revoke(&list, &key, signed_by.as_deref(), entries)
+                revoke::revoke(&list, &key, signed_by.as_deref(), &entries)
             }
         };
         match done {

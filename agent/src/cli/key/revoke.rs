@@ -28,7 +28,7 @@ pub(super) fn revoke(
     list: &Path,
     key: &Path,
     before: Option<&Path>,
-    entries: Entries<'_>,
+    entries: &Entries<'_>,
 ) -> Result<(), Failure> {
     let key = SigningKey::load(key)?;
     let before = before.map(VerifyingKey::load).transpose()?;
@@ -101,10 +101,10 @@ fn description(list: &RevocationsPredicate, path: &Path) -> String {
     for revoked in &list.revoked {
         let note = revoked.note.as_deref().map(escape);
         let note = note.map_or_else(String::new, |note| format!(": {note}"));
-        text.push_str(&format!(
+        text.extend([format!(
             "revoked    {}  {} {}{note}\n",
             revoked.key, revoked.revoked_on, revoked.reason,
-        ));
+        )]);
     }
     if list.revoked.is_empty() {
         text.push_str("revoked    none\n");

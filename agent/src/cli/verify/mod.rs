@@ -155,8 +155,9 @@ impl Failure {
             | Self::Remote(_)
             | Self::WrongGateKey { .. } => 2,
             Self::PolicyUnsigned { .. } => 3,
-            Self::PolicyKeyRole { .. } | Self::RevokedGateKey { .. } => 4,
-            Self::PolicySignature(
+            Self::PolicyKeyRole { .. }
+            | Self::RevokedGateKey { .. }
+            | Self::PolicySignature(
                 VerifyError::Envelope(EnvelopeError::Untrusted { .. })
                 | VerifyError::OtherReport { .. },
             ) => 4,

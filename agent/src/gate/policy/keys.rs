@@ -155,7 +155,7 @@ impl TrustedKey {
             ("revoked_from", revoked_from),
         ] {
             if let Some(time) = time {
-                text.push_str(&format!("{name} = \"{time}\"\n"));
+                text.extend([format!("{name} = \"{time}\"\n")]);
             }
         }
         let types: Vec<_> = predicate_types.iter().cloned().collect();
@@ -166,7 +166,7 @@ impl TrustedKey {
         ] {
             let words: Vec<_> = list.iter().map(|word| format!("{word:?}")).collect();
             if !words.is_empty() {
-                text.push_str(&format!("{name} = [{}]\n", words.join(", ")));
+                text.extend([format!("{name} = [{}]\n", words.join(", "))]);
             }
         }
         Ok(text)

@@ -170,14 +170,14 @@ pub fn open(bytes: &[u8], known: VerifyingKey) -> Result<RotationPredicate, Rota
     };
     let predicate = Statement::<RotationPredicate>::parse(&payload)?.predicate;
     let fingerprint = |which| RotationError::Fingerprint { which };
-    let old = predicate.old.key().ok_or(fingerprint("old"))?;
+    let old = predicate.old.key().ok_or_else(|| fingerprint("old"))?;
     if old != known {
         return Err(RotationError::OtherKey {
             found: old.id(),
             known: known.id(),
         });
     }
-    let new = predicate.new.key().ok_or(fingerprint("new"))?;
+    let new = predicate.new.key().ok_or_else(|| fingerprint("new"))?;
     if Bundle::parse_envelope(second)?.verify(new)? != payload {
         return Err(RotationError::Different);
     }

@@ -299,7 +299,8 @@ pub fn retired(path: &Path) -> Result<Vec<(PathBuf, VerifyingKey)>, FileError> {
     for entry in std::fs::read_dir(parent).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         let name = path.file_name().and_then(|name| name.to_str());
-        if name.is_some_and(|name| name.starts_with(&prefix) && name.ends_with(".pub"))
+        let is_public = path.extension().is_some_and(|end| end == "pub");
+        if name.is_some_and(|name| name.starts_with(&prefix) && is_public)
             && let Ok(key) = VerifyingKey::load(&path)
         {
             found.push((path, key));
