@@ -38,6 +38,10 @@ pub(super) fn stories() -> Vec<Story> {
             revoked,
         ),
         Story::new(
+            "keys::a_host_signs_neither_policies_nor_lists_and_no_key_revokes_itself",
+            apart,
+        ),
+        Story::new(
             "keys::a_credential_signs_and_evidence_says_how_it_is_kept",
             credential,
         ),
@@ -324,6 +328,27 @@ fn revoked(environment: &Environment) -> Result<()> {
         "2999-01-01T00:00:00Z",
     ];
     gate(&world, &policy, &evidence, IMAGE, &later, 6)?;
+    world.nothing_left()
+}
+
+fn apart(environment: &Environment) -> Result<()> {
+    let world = World::new(environment)?;
+    let evidence = made(&world, "one")?;
+    let (owner, host, public) = (owner(&world)?, world.key()?, world.public_key()?);
+    let own_table = printed(&world, &["key", "table", text(&public)?])?;
+    let rules = "[evidence]\nmax_age = \"1h\"\n";
+    let policy = signed(&world, "policy.toml", &format!("{rules}{own_table}"))?;
+    gate(&world, &policy, &evidence, IMAGE, &[], 0)?;
+    let list = world.path("revoked.sigstore.json");
+    let words = [
+        "key",
+        "revoke",
+        "--list",
+        text(&list)?,
+        "--key",
+        text(&owner)?,
+    ];
+    cordon(&world, &words, 0)?;
     // A list of another key is not gone on with, and no key revokes itself.
     let words = [
         "key",
