@@ -15,6 +15,7 @@ use crate::policy::reader::{Reader, Schema, Table};
 use crate::policy::{
     DnsPolicy, Mistake, Mistakes, Upstream, library, read_ca, read_line, read_upstream,
 };
+use crate::report::key_place::{CREDENTIAL, KeyPlace, is_name};
 
 /// Where the settings are when no other file is named.
 pub const DEFAULT_PATH: &str = "/etc/cordon/config.toml";
@@ -49,6 +50,7 @@ const HOST: Schema = Schema {
         "state_dir",
         "profiles_dir",
         "signing_key",
+        "signing_credential",
         "unix_sockets",
         "events_mib",
     ],
@@ -147,7 +149,7 @@ pub struct HostConfig {
     /// The host's own profiles.
     pub profiles_dir: PathBuf,
     /// The key reports are signed with; `None` is `keys/report.pem` below `state_dir`.
-    pub signing_key: Option<PathBuf>,
+    pub signing_key: Option<KeyPlace>,
     /// Which Unix sockets jobs may use where nothing in the kernel can tell them apart.
     pub unix_sockets: UnixSockets,
     /// How many MiB of single events are kept of a job; 0 for none.
@@ -168,10 +170,10 @@ impl HostConfig {
     /// The key reports are signed with: the one that is set, else `keys/report.pem` below
     /// `state_dir`.
     #[must_use]
-    pub fn signing_key(&self) -> PathBuf {
+    pub fn signing_key(&self) -> KeyPlace {
         match &self.signing_key {
-            Some(path) => path.clone(),
-            None => self.state_dir.join("keys/report.pem"),
+            Some(place) => place.clone(),
+            None => KeyPlace::File(self.state_dir.join("keys/report.pem")),
         }
     }
 
@@ -346,6 +348,7 @@ fn read_host(reader: &mut Reader, root: Table<'_>) -> HostConfig {
     let Some(table) = reader.child(root, "host", &HOST) else {
         return default;
     };
+    let signing_key = read_signing_key(reader, table);
     let mut path = |key| read_path(reader, table, key);
     HostConfig {
         cgroup_root: path("cgroup_root"),
@@ -353,7 +356,7 @@ fn read_host(reader: &mut Reader, root: Table<'_>) -> HostConfig {
         run_dir: path("run_dir").unwrap_or(default.run_dir),
         state_dir: path("state_dir").unwrap_or(default.state_dir),
         profiles_dir: path("profiles_dir").unwrap_or(default.profiles_dir),
-        signing_key: path("signing_key"),
+        signing_key,
         unix_sockets: read_unix_sockets(reader, table).unwrap_or_default(),
         events_mib: read_events(reader, table).unwrap_or(default.events_mib),
     }
@@ -363,6 +366,37 @@ fn read_events(reader: &mut Reader, table: Table<'_>) -> Option<u16> {
     let limit = u32::from(MAX_EVENTS_MIB);
     let mib = read_number(reader, table, "events_mib", 0, limit)?;
     u16::try_from(mib).ok()
+}
+
+/// A path, or `credential:NAME` with the file that it is encrypted in.
+fn read_signing_key(reader: &mut Reader, table: Table<'_>) -> Option<KeyPlace> {
+    let sealed = reader.string(table, "signing_credential");
+    let sealed_path = read_path(reader, table, "signing_credential");
+    let text = reader.string(table, "signing_key");
+    let name = text
+        .as_ref()
+        .and_then(|text| text.get_ref().strip_prefix(CREDENTIAL));
+    let (Some(text), Some(name)) = (&text, name) else {
+        if let Some(sealed) = sealed {
+            let mistake = Mistake::new("`signing_credential` is for a key that is a credential")
+                .help(format!(
+                    "write `signing_key = \"{CREDENTIAL}NAME\"`, or remove it"
+                ));
+            reader.push(&sealed.span(), mistake);
+        }
+        return read_path(reader, table, "signing_key").map(KeyPlace::File);
+    };
+    if !is_name(name) {
+        let mistake = Mistake::new("this cannot be the name of a credential").help(format!(
+            "write `{CREDENTIAL}` and letters, digits, `-`, `_` or `.`, as in \
+             `LoadCredentialEncrypted=NAME:FILE`"
+        ));
+        reader.push(&text.span(), mistake);
+    }
+    Some(KeyPlace::Credential {
+        name: name.to_owned(),
+        sealed: sealed_path,
+    })
 }
 
 fn read_unix_sockets(reader: &mut Reader, table: Table<'_>) -> Option<UnixSockets> {
@@ -563,7 +597,7 @@ file = "/var/log/cordon/telemetry.ndjson"
         assert_eq!(config.host.cgroup_root, Some("/sys/fs/cgroup/test".into()));
         assert_eq!(
             config.host.signing_key(),
-            Path::new("/srv/cordon/keys/report.pem")
+            KeyPlace::File("/srv/cordon/keys/report.pem".into())
         );
         assert_eq!(
             config.fingerprint_key(),
@@ -597,6 +631,35 @@ file = "/var/log/cordon/telemetry.ndjson"
             Config::parse("config.toml", b"").unwrap(),
             Config::default()
         );
+    }
+
+    #[test]
+    fn a_key_is_a_file_or_a_credential_with_the_file_it_is_encrypted_in() {
+        let read = |text: &str| {
+            let text = format!("[host]\n{text}");
+            Config::parse("config.toml", text.as_bytes()).map(|config| config.host.signing_key())
+        };
+        let file = KeyPlace::File("/keys/a.pem".into());
+        assert_eq!(read("signing_key = \"/keys/a.pem\"").unwrap(), file);
+        let credential = |sealed: Option<&str>| KeyPlace::Credential {
+            name: "report-key".to_owned(),
+            sealed: sealed.map(PathBuf::from),
+        };
+        let name = "signing_key = \"credential:report-key\"\n";
+        assert_eq!(read(name).unwrap(), credential(None));
+        let sealed = format!("{name}signing_credential = \"/etc/cordon/r.cred\"");
+        let found = read(&sealed).unwrap();
+        assert_eq!(found, credential(Some("/etc/cordon/r.cred")));
+        for wrong in [
+            "signing_key = \"credential:\"",
+            "signing_key = \"credential:../x\"",
+            "signing_key = \"keys/a.pem\"",
+            "signing_key = \"credential:a\"\nsigning_credential = \"a.cred\"",
+            "signing_key = \"/keys/a.pem\"\nsigning_credential = \"/a.cred\"",
+            "signing_credential = \"/a.cred\"",
+        ] {
+            read(wrong).unwrap_err();
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::report::Outcome;
 use crate::report::chain::Chain;
 use crate::report::escape::escape;
 use crate::report::image::Image;
+use crate::report::key_place::KeyPlace;
 use crate::report::news::describe;
 use crate::report::signer::SigningKey;
 use crate::report::sink::EvidenceDir;
@@ -207,14 +208,15 @@ impl Args {
 }
 
 /// The host's key; made at the first run, and said so.
-pub(super) fn signing_key(path: &Path) -> Result<SigningKey, Failure> {
+pub(super) fn signing_key(place: &KeyPlace) -> Result<SigningKey, Failure> {
     let failed = |error| Failure {
         code: USAGE,
         text: chain(&error),
     };
-    if path.exists() {
-        return SigningKey::load(path).map_err(failed);
-    }
+    // A credential is made by whoever sets the service up, never here.
+    let Some(path) = place.file().filter(|path| !path.exists()) else {
+        return place.load().map_err(failed);
+    };
     let key = SigningKey::generate().map_err(failed)?;
     let public = key.save(path).map_err(failed)?;
     eprintln!(

@@ -73,7 +73,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Jobs {
     table: Mutex<Table>,
-    key: Arc<SigningKey>,
+    key: Mutex<Arc<SigningKey>>,
     metrics: Arc<Mutex<Metrics>>,
     /// Told when a job is over.
     pub changed: Notify,
@@ -93,16 +93,22 @@ impl Jobs {
     pub fn new(key: SigningKey) -> Self {
         Self {
             table: Mutex::default(),
-            key: Arc::new(key),
+            key: Mutex::new(Arc::new(key)),
             metrics: Arc::default(),
             changed: Notify::new(),
         }
     }
 
-    /// What signs their evidence.
+    /// What signs the evidence of jobs that start now.
     #[must_use]
     pub fn key(&self) -> Arc<SigningKey> {
-        Arc::clone(&self.key)
+        Arc::clone(&self.key.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Has jobs that start from now on signed with another key. Those under way keep theirs: no
+    /// evidence is signed with two.
+    pub fn sign_with(&self, key: SigningKey) {
+        *self.key.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
     }
 
     /// What is counted.
@@ -352,7 +358,7 @@ impl Jobs {
         };
         let (orders, mut inbox) = Orders::new(attendance);
         let (jobs, config) = (Arc::clone(self), Arc::clone(&settings.config));
-        let (key, name) = (Arc::clone(&self.key), id.to_owned());
+        let (key, name) = (self.key(), id.to_owned());
         let mut tell = teller(&entry, &self.metrics);
         {
             let mut metrics = self.metrics();
@@ -389,7 +395,7 @@ impl Jobs {
             ruleset: Arc::new(ruleset),
             config: Arc::clone(&settings.config),
             evidence: EvidenceDir::prepare(&directory)?,
-            key: Arc::clone(&self.key),
+            key: self.key(),
             subjects,
             attendance: Some(attendance.clone()),
         })

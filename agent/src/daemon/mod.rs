@@ -292,18 +292,31 @@ impl Daemon {
         Arc::clone(&settings)
     }
 
-    /// Reads settings and profiles again: all of them or none. Jobs that run keep what they have.
+    /// Reads settings, profiles and the signing key again: all of them or none. Jobs that run keep what they
+    /// have, the key too.
     ///
     /// # Errors
     /// Something is wrong with them; the old ones hold.
     pub fn reload(&self) -> Result<(), SettingsError> {
         let new = Settings::load(self.path.as_deref()).and_then(|new| {
             new.can_replace(&self.settings())?;
-            Ok(new)
+            let key = new.config.host.signing_key().load()?;
+            if key.public() != self.jobs.key().public() {
+                Chain::new(&new.config.host.state_dir, key.public()).check()?;
+                return Ok((new, Some(key)));
+            }
+            Ok((new, None))
         });
         self.jobs.metrics().reloaded(new.is_ok());
-        let new = new?;
+        let (new, key) = new?;
         know(&self.jobs, &new);
+        if let Some(key) = key {
+            tracing::info!(
+                key = key.public().id(),
+                "jobs that start now are signed with another key"
+            );
+            self.jobs.sign_with(key);
+        }
         let mut settings = self
             .settings
             .write()

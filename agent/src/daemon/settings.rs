@@ -9,6 +9,8 @@ use crate::admission::Grants;
 use crate::config::Config;
 use crate::enforce::chain;
 use crate::policy::{Engine, Library, Mistakes, Policy, Ruleset, compile};
+use crate::report::chain::ChainError;
+use crate::report::signer::KeyError;
 
 /// Settings that were read and hold together.
 #[derive(Debug)]
@@ -25,6 +27,12 @@ pub enum SettingsError {
     /// A file has mistakes.
     #[error(transparent)]
     Mistakes(#[from] Mistakes),
+    /// The key that signs cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// Its chain of seals cannot be gone on with.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
     /// Profiles do not make a policy.
     #[error("the profiles {} make no policy: {why}", profiles.join(", "))]
     Compile {

@@ -19,6 +19,7 @@ use crate::enforce::hooks::{Attach, HOOKS, Hook, is_lsm, is_optional};
 use crate::enforce::kernel::{KernelError, Object, load_program, open_object};
 use crate::enforce::{chain, object};
 use crate::policy::DnsPolicy;
+use crate::report::key_place::{KeyPlace, Protection};
 use crate::sys::sock_diag::{DestroyError, Destroyed, Ends, SocketDestroyer};
 use crate::sys::{bpf, fs, netns, privilege, probe};
 
@@ -122,6 +123,15 @@ const SOCKET_DESTROY: Feature = Feature {
     remedy: "a kernel with CONFIG_INET_DIAG and CONFIG_INET_DIAG_DESTROY",
 };
 
+const SIGNING_KEY: Feature = Feature {
+    name: "signing key",
+    needed: false,
+    without: "whoever reads the disk, a backup or an image of it can sign evidence as this host; \
+              evidence says so (`keyProtection`)",
+    remedy: "encrypt it: `systemd-creds encrypt`, `LoadCredentialEncrypted=`, and `signing_key = \
+             \"credential:NAME\"` in the settings (docs/keys.md)",
+};
+
 /// Tries everything. Order: what others depend on comes first.
 #[must_use]
 pub fn examine(config: &Config) -> Vec<Finding> {
@@ -153,8 +163,25 @@ pub fn examine(config: &Config) -> Vec<Finding> {
         namespace(CloneFlags::CLONE_NEWPID, privileged),
     ));
     findings.push(Finding::new(SOCKET_DESTROY, socket_destroy(privileged)));
+    findings.push(Finding::new(
+        SIGNING_KEY,
+        signing_key(&config.host.signing_key()),
+    ));
     findings.extend(limits::examine(config, privileged));
     findings
+}
+
+/// How the key is kept. It is not read: that is for the service, which alone has its credentials.
+fn signing_key(place: &KeyPlace) -> Tried {
+    let protection = place
+        .protection()
+        .map_err(|error| (Answer::DoesNotWork, chain(&error)))?;
+    let detail = format!("{protection}: {}", protection.words());
+    match protection {
+        Protection::Credential => Err((Answer::CouldNotTell, detail)),
+        weak if weak.is_weak() => Err((Answer::DoesNotWork, detail)),
+        _ => Ok(detail),
+    }
 }
 
 fn failed(error: &io::Error, privileged: bool) -> (Answer, String) {

@@ -1,5 +1,7 @@
 //! Check 11: the seal's place in the chain of its key, against what the gate has seen before.
 
+use std::collections::BTreeSet;
+
 use super::decision::{Log, Refusal, SealFacts};
 use super::policy::ChainRule;
 use super::state::State;
@@ -10,7 +12,7 @@ const CHECK: &str = "replay";
 pub(super) fn check(
     log: &mut Log,
     seal: &SealFacts,
-    target: &str,
+    (target, line): (&str, &BTreeSet<String>),
     rule: ChainRule,
     state: Option<&State>,
 ) {
@@ -18,7 +20,6 @@ pub(super) fn check(
         digest,
         sequence,
         previous,
-        key_id,
         ..
     } = seal;
     let bad = |log: &mut Log, text: String| log.bad(CHECK, Refusal::Stale, None, text);
@@ -44,19 +45,27 @@ pub(super) fn check(
         let (image, at) = (&other.target, other.at);
         bad(log, format!("this seal was used for {image}, at {at}"));
     }
-    if let Some(other) = state.seal(key_id, *sequence)
-        && other != digest.sha256
+    // A key that took the place of another goes on with its chain, and both may sign for a while.
+    if let Some(other) = state
+        .seal_of(line, *sequence)
+        .find(|other| *other != digest.sha256)
     {
         bad(
             log,
-            format!("another seal of this key had number {sequence}: {other}"),
+            format!(
+                "another seal of this key, or of one it replaces, had number {sequence}: {other}"
+            ),
         );
     }
     let Some(previous) = previous else {
         finish(log, "the first seal of its key".to_owned());
         return;
     };
-    match state.seal(key_id, sequence.saturating_sub(1)) {
+    let before = sequence.saturating_sub(1);
+    let mut before = state.seal_of(line, before);
+    // Where two are known, they contradict each other: the one that fits does not make that good.
+    let other = before.clone().find(|seen| *seen != previous.as_str());
+    match other.or_else(|| before.next()) {
         Some(seen) if seen == previous => {
             finish(log, format!("seal {sequence} follows the one seen before"));
         }

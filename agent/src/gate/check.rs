@@ -11,7 +11,7 @@ use super::piece::{Cabinet, Signed, unread};
 use super::policy::TrustPolicy;
 use super::source::{MAX_FILE, Source};
 use super::state::State;
-use super::{chain, other, substance};
+use super::{chain, other, revocations, substance};
 use crate::report::Report;
 use crate::report::attested::Attested as _;
 use crate::report::binding::{self, BindingPredicate};
@@ -19,6 +19,7 @@ use crate::report::image::{Image, ImageDigest};
 use crate::report::ocsf::chain::{ChainError, EventFacts, Follower};
 use crate::report::predicate::MONITOR_TYPE;
 use crate::report::run::RunReport;
+use crate::report::signer::VerifyingKey;
 use crate::report::statement::{Statement, Subject, finished_hex};
 use crate::report::sweep::SweepReport;
 
@@ -35,6 +36,10 @@ pub struct Question<'q> {
     pub now: Now,
     /// What the gate remembers, if it does.
     pub state: Option<&'q State>,
+    /// The key that signed the policy, if one did.
+    pub policy_key: Option<VerifyingKey>,
+    /// The list of revoked keys, if it was given: a bundle, not yet believed.
+    pub revocations: Option<&'q [u8]>,
 }
 
 /// Decides.
@@ -46,10 +51,18 @@ pub fn decide(question: Question<'_>, source: &dyn Source) -> Decision {
         policy_facts,
         now,
         state,
+        policy_key,
+        revocations,
     } = question;
     let mut log = Log::default();
     log.good("target", format!("the image is {}", target.digest));
-    let cabinet = Cabinet::new(source, policy, now.time);
+    let (list, revocations) = revocations::check(
+        &mut log,
+        revocations,
+        (policy, policy_key),
+        (now.time, state),
+    );
+    let cabinet = Cabinet::new(source, policy, now.time, list.as_ref());
     let evidence = gather(&cabinet, &mut log);
     about_image(&mut log, &evidence, target.digest);
     monitor(&mut log, &evidence, policy);
@@ -58,7 +71,9 @@ pub fn decide(question: Question<'_>, source: &dyn Source) -> Decision {
     let target_text = target.digest.to_string();
     if let Some(sealed) = &evidence.seal {
         let rule = policy.evidence.chain;
-        chain::check(&mut log, &sealed.facts, &target_text, rule, state);
+        let line = policy.line(&sealed.facts.key_id);
+        let of = (target_text.as_str(), &line);
+        chain::check(&mut log, &sealed.facts, of, rule, state);
     }
     completeness(&cabinet, &mut log, &evidence);
     other::check(&cabinet, &mut log, &evidence, target.digest);
@@ -77,6 +92,7 @@ pub fn decide(question: Question<'_>, source: &dyn Source) -> Decision {
         target: target_text,
         policy: policy_facts.clone(),
         now,
+        revocations,
         inputs: evidence.inputs(),
         seal: evidence.seal.map(|sealed| sealed.facts),
         checks,

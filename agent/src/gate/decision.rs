@@ -184,6 +184,9 @@ pub struct Decision {
     pub policy: PolicyFacts,
     /// The time.
     pub now: Now,
+    /// The list of revoked keys; absent if there was none that counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocations: Option<RevocationFacts>,
     /// The seal; absent if there was none that counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seal: Option<SealFacts>,
@@ -191,6 +194,21 @@ pub struct Decision {
     pub checks: Vec<Check>,
     /// The signed files that it was decided on, in the order of names.
     pub inputs: Vec<FileDigest>,
+}
+
+/// The list of revoked keys that was asked.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RevocationFacts {
+    /// The list, without its signature.
+    pub list: Digest,
+    /// Its number.
+    pub number: u64,
+    /// When it was issued, by its own word.
+    pub issued_on: Timestamp,
+    /// Id of the key that signed it.
+    pub signed_by: String,
 }
 
 /// The seal that was found.

@@ -19,6 +19,7 @@ mod other;
 pub mod parcel;
 mod piece;
 pub mod policy;
+pub mod revocations;
 pub mod source;
 pub mod state;
 mod substance;

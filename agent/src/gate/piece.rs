@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::decision::{Log, Refusal};
 use super::policy::{KeyStatus, TrustPolicy, TrustedKey};
+use super::revocations::RevocationsPredicate;
 use super::source::{MAX_TOTAL, ReadError, Source};
 use crate::report::envelope::{Bundle, EnvelopeError, MAX_BUNDLE};
 use crate::report::json;
@@ -20,6 +21,8 @@ const MAX_ENVELOPES: usize = 1024;
 pub(super) struct Cabinet<'q> {
     pub(super) policy: &'q TrustPolicy,
     pub(super) now: Timestamp,
+    /// Keys that count for nothing.
+    revoked: Option<&'q RevocationsPredicate>,
     source: &'q dyn Source,
     /// Bytes read so far.
     read: Cell<u64>,
@@ -100,10 +103,16 @@ impl Head {
 }
 
 impl<'q> Cabinet<'q> {
-    pub(super) fn new(source: &'q dyn Source, policy: &'q TrustPolicy, now: Timestamp) -> Self {
+    pub(super) fn new(
+        source: &'q dyn Source,
+        policy: &'q TrustPolicy,
+        now: Timestamp,
+        revoked: Option<&'q RevocationsPredicate>,
+    ) -> Self {
         Self {
             policy,
             now,
+            revoked,
             source,
             read: Cell::new(0),
         }
@@ -247,7 +256,11 @@ impl<'q> Cabinet<'q> {
                 let text = format!("its `_type` is `{}`, not `{STATEMENT_TYPE}`", head.r#type);
                 return Err(Flaw::Statement(text));
             }
-            let status = trusted.status(&head.predicate_type, self.now);
+            let listed = self.revoked.and_then(|list| list.entry(&trusted.key.id()));
+            let status = match listed {
+                Some(entry) => KeyStatus::Listed(entry.revoked_on, entry.reason),
+                None => trusted.status(&head.predicate_type, self.now),
+            };
             if status != KeyStatus::Good {
                 return Err(Flaw::Key(trusted, status, head.predicate_type));
             }
@@ -303,6 +316,10 @@ fn said(flaw: &Flaw<'_>) -> (&'static str, Refusal, String) {
                 KeyStatus::Revoked(from) => format!(
                     "key {id} is revoked from {from}: nothing it signed counts, since its own clock \
                      is no witness"
+                ),
+                KeyStatus::Listed(on, reason) => format!(
+                    "key {id} is on the list of revoked keys since {on} ({reason}): nothing it signed \
+                     counts, since its own clock is no witness"
                 ),
                 KeyStatus::WrongRole(role) => {
                     format!("key {id} has the role `{role}` and may not sign `{predicate_type}`")

@@ -1,11 +1,11 @@
 //! What the gate remembers: seals it has seen, and what they were promoted for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::decision::SealFacts;
+use super::decision::{RevocationFacts, SealFacts};
 use crate::report::json;
 
 /// Value of [`State::schema`].
@@ -38,6 +38,19 @@ pub struct State {
     pub seen: BTreeMap<String, BTreeMap<u64, String>>,
     /// Seals on which something was promoted, by their SHA-256.
     pub promoted: BTreeMap<String, Promotion>,
+    /// The newest list of revoked keys that was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocations: Option<SeenList>,
+}
+
+/// A list of revoked keys.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SeenList {
+    /// Its number.
+    pub number: u64,
+    /// SHA-256 of what it says, hex.
+    pub sha256: String,
 }
 
 /// A promotion.
@@ -56,6 +69,7 @@ impl Default for State {
             schema: SCHEMA.to_owned(),
             seen: BTreeMap::new(),
             promoted: BTreeMap::new(),
+            revocations: None,
         }
     }
 }
@@ -72,6 +86,26 @@ impl State {
             return Err(StateError::Schema { found });
         }
         Ok(state)
+    }
+
+    /// The seals of these keys that have this number.
+    pub fn seal_of<'s>(
+        &'s self,
+        line: &'s BTreeSet<String>,
+        sequence: u64,
+    ) -> impl Iterator<Item = &'s str> + Clone {
+        line.iter().filter_map(move |key| self.seal(key, sequence))
+    }
+
+    /// Remembers a list of revoked keys, unless a higher number is known.
+    pub fn see_list(&mut self, list: &RevocationFacts) {
+        let seen = self.revocations.as_ref();
+        if seen.is_none_or(|seen| seen.number < list.number) {
+            self.revocations = Some(SeenList {
+                number: list.number,
+                sha256: list.list.sha256.clone(),
+            });
+        }
     }
 
     /// The seal of this key that has this number, if it was seen.

@@ -34,7 +34,8 @@ use crate::events::ledger::{Ledger, News};
 use crate::events::ring::Pump;
 use crate::policy::{Engine, Mode, Policy, Ruleset, compile};
 use crate::report::ocsf::{Context, Happening};
-use crate::report::signer::SigningKey;
+use crate::report::rotation::steps::retired;
+use crate::report::signer::{SigningKey, VerifyingKey};
 use crate::report::sink::{BUNDLE_NAME, EvidenceDir};
 use crate::report::statement::REPORT_NAME;
 use crate::report::sweep::SweepReport;
@@ -273,7 +274,7 @@ async fn end<M: Master>(
     tell: Tell<'_>,
 ) -> Result<Resumed, RunError> {
     let id = orphan.id.clone();
-    let known = examine(host, &orphan, key);
+    let known = examine(host, &orphan, &keys_of(config, key));
     if matches!(known, Known::Nothing) {
         host.clear_orphan(orphan)?;
         return Ok(Resumed {
@@ -356,7 +357,7 @@ enum Cleared {
     Orphan(Box<Orphan>),
 }
 
-fn examine(host: &Host, orphan: &Orphan, key: &SigningKey) -> Known {
+fn examine(host: &Host, orphan: &Orphan, keys: &[VerifyingKey]) -> Known {
     let entry = || {
         let job = orphan.cgroup.as_ref().map(Cgroup::id)?;
         host.kernel.maps.job(job).ok().flatten()
@@ -369,7 +370,7 @@ fn examine(host: &Host, orphan: &Orphan, key: &SigningKey) -> Known {
         Ok(None) => return Known::Little(None, "its record is missing".to_owned()),
         Err(error) => return Known::Little(None, chain(&error)),
     };
-    if record.stage == Stage::Placed || has_evidence(&record, key) {
+    if record.stage == Stage::Placed || has_evidence(&record, keys) {
         return Known::Nothing;
     }
     let other = |cgroup: &Cgroup| cgroup.id() != record.cgroup;
@@ -388,15 +389,29 @@ fn examine(host: &Host, orphan: &Orphan, key: &SigningKey) -> Known {
 
 /// Whether its cordon was killed after it had written the evidence, of which the seal is the last.
 /// A job could have put files there; only our signature counts.
-fn has_evidence(record: &Record, key: &SigningKey) -> bool {
+fn has_evidence(record: &Record, keys: &[VerifyingKey]) -> bool {
     let read = |name| fs::read(&record.evidence.join(name), EVIDENCE_LIMIT).ok();
     let (Some(report), Some(bundle)) = (read(REPORT_NAME), read(BUNDLE_NAME)) else {
         return false;
     };
-    let sealed = |seal: Vec<u8>| seal::covers(&seal, key.public(), REPORT_NAME, &report);
-    read(seal::BUNDLE_NAME).is_some_and(sealed)
-        && verify::<Report>(&report, &bundle, key.public())
-            .is_ok_and(|verified| verified.report.job.id == record.id)
+    let seal = read(seal::BUNDLE_NAME).unwrap_or_default();
+    keys.iter().any(|key| {
+        seal::covers(&seal, *key, REPORT_NAME, &report)
+            && verify::<Report>(&report, &bundle, *key)
+                .is_ok_and(|verified| verified.report.job.id == record.id)
+    })
+}
+
+/// Keys that this host signed with: the one in force, and those whose place it took.
+fn keys_of(config: &Config, key: &SigningKey) -> Vec<VerifyingKey> {
+    let place = config.host.signing_key();
+    // Where they cannot be read, evidence of theirs is not known for our own, and written once more.
+    let retired = place
+        .file()
+        .and_then(|path| retired(path).ok())
+        .unwrap_or_default();
+    let retired = retired.into_iter().map(|(_, key)| key);
+    [key.public()].into_iter().chain(retired).collect()
 }
 
 /// A job that is being taken over, with all that can be said of it.

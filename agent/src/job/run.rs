@@ -28,6 +28,7 @@ use crate::events::ledger::{Ledger, News};
 use crate::limits::LimitsError;
 use crate::policy::{Engine, Policy, Ruleset, SecretsPolicy};
 use crate::report::build::{Facts, build};
+use crate::report::key_place::{self, KeyPlace};
 use crate::report::signer::SigningKey;
 use crate::report::sink::{EvidenceDir, SinkError, Written};
 use crate::report::statement::Subject;
@@ -36,6 +37,7 @@ use crate::report::{Attendance, Coverage, Interruption, JobFacts, Outcome, Platf
 use crate::sandbox::confine::{ConfineError, Confined, Whose};
 use crate::sandbox::filter::Judges;
 use crate::sandbox::link::{Init, Message};
+use crate::sandbox::mounts::{Cover, Mount};
 use crate::sandbox::{self, InheritedError, Plan};
 use crate::secrets;
 use crate::secrets::ledger::Occasion;
@@ -284,7 +286,8 @@ async fn run_placed(
     plan.limited = armed.limited();
     let mut engine = mediate(request, host, place)?;
     armed.watch.containers = engine.as_mut().and_then(|engine| engine.waiting.take());
-    plan.environment = engine.as_ref().map_or_else(Vec::new, Mediated::environment);
+    let mediated = engine.as_ref().map(Mediated::environment);
+    plan.environment.extend(mediated.unwrap_or_default());
     job.around = Surroundings::of(&plan, job.as_root);
     if let Some(engine) = &engine {
         job.around.mediated(engine.engine(), &Noted::default());
@@ -424,10 +427,22 @@ fn plan(request: &Request, place: &Place, enforced: &Enforced) -> Result<Plan, R
         start: &start,
     };
     let confined = Confined::new(&request.terms.policy.sandbox, whose)?;
-    Ok(Plan {
+    let mut plan = Plan {
         confined,
         ..Plan::new(place.cgroup.path(), account, judges)?
-    })
+    };
+    if let KeyPlace::Credential { .. } = request.terms.config.host.signing_key() {
+        // The key that signs is in there, and a job of root could read it.
+        plan.hidden.extend(
+            std::env::var_os(key_place::DIRECTORY).map(|directory| Mount {
+                at: directory.into(),
+                what: Cover::Empty,
+            }),
+        );
+        plan.environment
+            .push((key_place::DIRECTORY.to_owned(), None));
+    }
+    Ok(plan)
 }
 
 /// Where the user of a job keeps things: by the host's list of users, and by the environment that the job
@@ -588,6 +603,9 @@ pub(super) fn build_report(
     }))
 }
 
+/// What a report says of its key until one signs it.
+const UNSIGNED: &str = "unsigned";
+
 pub(crate) fn platform(object_sha256: String) -> Result<Platform, Box<dyn std::error::Error>> {
     // Of one process it stays the same, and hashing takes longer than most of what a job needs.
     static AGENT: OnceLock<String> = OnceLock::new();
@@ -604,6 +622,6 @@ pub(crate) fn platform(object_sha256: String) -> Result<Platform, Box<dyn std::e
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         agent_sha256,
         object_sha256,
-        key_protection: "file".to_owned(),
+        key_protection: UNSIGNED.to_owned(),
     })
 }

@@ -35,10 +35,16 @@ pub struct Sealed {
 pub(super) fn seal(
     evidence: &EvidenceDir,
     (config, key): (&Config, &SigningKey),
-    (report, sweep): (Report, Option<SweepReport>),
+    (mut report, mut sweep): (Report, Option<SweepReport>),
     artefacts: &[Subject],
     events: Option<&Kept>,
 ) -> Result<Sealed, SinkError> {
+    // Only now is it certain which key signs.
+    let protection = key.protection().to_string();
+    if let Some(sweep) = &mut sweep {
+        sweep.platform.key_protection.clone_from(&protection);
+    }
+    report.platform.key_protection = protection;
     let host = host_name();
     let links = Chain::new(&config.host.state_dir, key.public());
     let sealing = Sealing {

@@ -1,7 +1,9 @@
 //! The chain of seals: which number the next one has, and which one was before it.
 //!
 //! There is one chain for each key, in `chain/KEY` of the state directory: the file `last.json` holds
-//! the number and the digest of the seal that was made last.
+//! the number and the digest of the seal that was made last. A key that took the place of another has no
+//! chain of its own: `line.json` in its directory names the first key of the line, whose chain goes on.
+//! While both sign, each takes the next number of that one chain.
 //!
 //! **Invariants**: a number is on disk before anything that bears it is published, so that a crash
 //! leaves a number without evidence, and never two pieces of evidence with one number; of several
@@ -26,6 +28,12 @@ const SCHEMA: &str = "cordon/chain/v1";
 /// The file that holds the state.
 const LAST: &str = "last.json";
 
+/// The file of a key that goes on with the chain of another.
+const LINE: &str = "line.json";
+
+/// Value of its `schema`.
+const LINE_SCHEMA: &str = "cordon/chain-line/v1";
+
 /// 4 KiB: the state has about 200 bytes.
 const MAX_STATE: u64 = 4 << 10;
 
@@ -37,6 +45,15 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// A number that could not be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum ChainError {
+    /// A key that has sealed already cannot go on with another's chain.
+    #[error(
+        "`{}` is a chain of seals of its own: a key that has sealed cannot take the place of another",
+        path.display()
+    )]
+    Begun {
+        /// The chain's directory.
+        path: PathBuf,
+    },
     /// Somebody holds the chain and does not let go.
     #[error(
         "another cordon holds the chain of seals in `{}` and does not let go; end it, or wait",
@@ -76,8 +93,18 @@ pub enum ChainError {
 /// The chain of one key.
 #[derive(Clone, Debug)]
 pub struct Chain {
+    base: PathBuf,
     path: PathBuf,
     key_id: String,
+}
+
+/// Which chain a key goes on with.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Line {
+    schema: String,
+    key: String,
+    of: String,
 }
 
 /// A number that is taken, and held until it is kept.
@@ -104,9 +131,55 @@ impl Chain {
     /// The chain of a key, in a state directory. Nothing is looked at yet.
     #[must_use]
     pub fn new(state_dir: &Path, key: VerifyingKey) -> Self {
-        let key_id = key.id();
-        let path = state_dir.join("chain").join(sha256_hex(key_id.as_bytes()));
-        Self { path, key_id }
+        Self::of(state_dir.join("chain"), key.id())
+    }
+
+    fn of(base: PathBuf, key_id: String) -> Self {
+        let path = base.join(sha256_hex(key_id.as_bytes()));
+        Self { base, path, key_id }
+    }
+
+    /// The chain that this key goes on with: its own, if it took the place of no other key.
+    fn resolved(&self) -> Result<Self, ChainError> {
+        let directory = Directory::open_or_create(&self.path, 0o700)?;
+        if !directory.contains(LINE)? {
+            return Ok(self.clone());
+        }
+        let malformed = |source| ChainError::Malformed {
+            path: self.path.join(LINE),
+            source,
+        };
+        let bytes = directory.read(LINE, MAX_STATE)?;
+        let line: Line = json::parse(&bytes).map_err(|source| malformed(Some(source)))?;
+        if line.schema != LINE_SCHEMA || line.key != self.key_id || line.of == self.key_id {
+            return Err(malformed(None));
+        }
+        Ok(Self::of(self.base.clone(), line.of))
+    }
+
+    /// Has this key go on with the chain of `old`, whose place it takes, on disk when this returns. It
+    /// does nothing where that is so already.
+    ///
+    /// # Errors
+    /// This key has sealed already, or a file cannot be read or written.
+    pub fn join(&self, old: &Self) -> Result<(), ChainError> {
+        let of = old.resolved()?.key_id;
+        let directory = Directory::open_or_create(&self.path, 0o700)?;
+        self.lock(&directory)?;
+        if directory.contains(LAST)? {
+            let path = self.path.clone();
+            return Err(ChainError::Begun { path });
+        }
+        if directory.contains(LINE)? && self.resolved()?.key_id == of {
+            return Ok(());
+        }
+        let line = Line {
+            schema: LINE_SCHEMA.to_owned(),
+            key: self.key_id.clone(),
+            of,
+        };
+        let text = json::pretty(&line).map_err(ChainError::Encode)?;
+        Ok(directory.replace(LINE, text.as_bytes(), 0o600)?)
     }
 
     /// Whether a number could be taken now; makes the chain where it is missing.
@@ -114,8 +187,9 @@ impl Chain {
     /// # Errors
     /// It cannot be made or read, or is not whole.
     pub fn check(&self) -> Result<(), ChainError> {
-        let directory = Directory::open_or_create(&self.path, 0o700)?;
-        read(&directory, &self.key_id)?;
+        let chain = self.resolved()?;
+        let directory = Directory::open_or_create(&chain.path, 0o700)?;
+        read(&directory, &chain.key_id)?;
         Ok(())
     }
 
@@ -124,9 +198,10 @@ impl Chain {
     /// # Errors
     /// See [`ChainError`].
     pub fn next(&self) -> Result<Next, ChainError> {
-        let directory = Directory::open_or_create(&self.path, 0o700)?;
-        self.lock(&directory)?;
-        let last = read(&directory, &self.key_id)?;
+        let chain = self.resolved()?;
+        let directory = Directory::open_or_create(&chain.path, 0o700)?;
+        chain.lock(&directory)?;
+        let last = read(&directory, &chain.key_id)?;
         let link = match last {
             None => Link {
                 sequence: 1,
@@ -143,7 +218,7 @@ impl Chain {
         Ok(Next {
             link,
             directory,
-            key_id: self.key_id.clone(),
+            key_id: chain.key_id,
         })
     }
 
@@ -228,6 +303,34 @@ mod tests {
         let other = SigningKey::generate().unwrap().public();
         let other = Chain::new(base.path(), other);
         assert_eq!(other.next().unwrap().link.sequence, 1);
+    }
+
+    #[test]
+    fn a_key_that_has_sealed_takes_no_other_ones_place_and_a_damaged_line_is_refused() {
+        let base = tempfile::tempdir().unwrap();
+        chain(base.path()).next().unwrap().keep("aa").unwrap();
+        let other = Chain::new(base.path(), SigningKey::generate().unwrap().public());
+        let error = chain(base.path()).join(&other).unwrap_err();
+        assert!(matches!(error, ChainError::Begun { .. }), "{error}");
+        other.join(&chain(base.path())).unwrap();
+        other.join(&chain(base.path())).unwrap();
+        assert_eq!(other.next().unwrap().link.sequence, 2);
+        let file = other.path.join(LINE);
+        let good = crate::sys::fs::read_to_string(&file, MAX_STATE).unwrap();
+        let id = published_key().public().id();
+        for bad in [
+            "",
+            "{}",
+            &good.replace("line/v1", "line/v2"),
+            &good.replace(&id, &other.key_id),
+        ] {
+            crate::sys::fs::write_atomic(&file, bad.as_bytes(), 0o600).unwrap();
+            let error = other.next().unwrap_err();
+            assert!(
+                matches!(error, ChainError::Malformed { .. }),
+                "{bad}: {error}"
+            );
+        }
     }
 
     #[test]

@@ -32,9 +32,11 @@ pub mod image;
 pub mod incident;
 pub mod inquiry;
 pub mod json;
+pub mod key_place;
 pub mod news;
 pub mod ocsf;
 pub mod predicate;
+pub mod rotation;
 pub mod run;
 pub mod sarif;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::attested::{Attestation, Attested};
 use super::binding::BindingPredicate;
 use super::predicate::Predicate;
+use super::rotation::RotationPredicate;
 use super::run::{RunPredicate, RunReport};
 use super::seal::SealPredicate;
 use super::statement::{STATEMENT_TYPE, Statement};
@@ -17,6 +18,7 @@ use super::sweep::{SweepPredicate, SweepReport};
 use super::{Report, json};
 use crate::gate::decision::{Decision, SCHEMA as DECISION};
 use crate::gate::policy::PolicyPredicate;
+use crate::gate::revocations::RevocationsPredicate;
 use crate::gate::vsa::VsaPredicate;
 use crate::telemetry::{Line, SCHEMA as TELEMETRY};
 
@@ -82,6 +84,11 @@ fn all() -> Vec<(String, String)> {
         signed::<SealPredicate>("seal", "Seal of a job's evidence"),
         signed::<BindingPredicate>("binding", "Binding of a seal to an image"),
         signed::<PolicyPredicate>("trust-policy", "Signature of a trust policy"),
+        signed::<RevocationsPredicate>("revocations", "Signed list of revoked keys"),
+        signed::<RotationPredicate>(
+            "key-rotation",
+            "Rotation of a key, signed by the old one and the new one",
+        ),
         signed::<VsaPredicate>("verification-summary", "Signed decision of the gate"),
     ]
 }

@@ -1,4 +1,5 @@
-//! The report key: P-256, kept in a file that only its owner can read.
+//! The report key: P-256, kept in a file that only its owner can read, or handed over by the service
+//! manager ([`super::key_place`]).
 //!
 //! A key is named by the OpenSSH SHA-256 fingerprint of its public half (`SHA256:…`), the one form
 //! that every foreign verifier takes, and that `ssh-keygen -lf` prints.
@@ -23,6 +24,8 @@ use p256::pkcs8::{
 };
 use sha2::{Digest as _, Sha256};
 
+use super::key_place::Protection;
+use super::statement::sha256_hex;
 use crate::sys::{dir, fs};
 
 /// 16 KiB: more than any PEM file of one key.
@@ -34,6 +37,27 @@ pub enum KeyError {
     /// The system gave no randomness.
     #[error("the system has no randomness for a new key")]
     Entropy(#[source] p256::elliptic_curve::common::getrandom::Error),
+    /// The service manager handed nothing over under this name.
+    #[error(
+        "there is no credential `{name}` in `{}`: the unit needs `LoadCredentialEncrypted={name}:FILE`",
+        directory.display()
+    )]
+    CredentialMissing {
+        /// Its name.
+        name: String,
+        /// Where credentials are.
+        directory: PathBuf,
+    },
+    /// The file that should be the encrypted credential is none.
+    #[error(
+        "`{}` is no encrypted credential; `systemd-creds encrypt` makes one, and \
+         `signing_credential` names it",
+        path.display()
+    )]
+    CredentialPlain {
+        /// The file.
+        path: PathBuf,
+    },
     /// Something of that name is there.
     #[error(
         "`{}` exists already; a key is never written over: name another file or move this one",
@@ -46,6 +70,17 @@ pub enum KeyError {
     /// A file operation failed.
     #[error(transparent)]
     File(#[from] fs::FileError),
+    /// No service manager started this process with credentials.
+    #[error(
+        "the signing key is the credential `{name}`, and there are no credentials here: \
+         $CREDENTIALS_DIRECTORY is not an absolute path; the service of cordon has it by \
+         `LoadCredentialEncrypted={name}:FILE`, a command by \
+         `systemd-run --pipe --wait -p LoadCredentialEncrypted={name}:FILE cordon …`"
+    )]
+    NoCredentials {
+        /// The credential.
+        name: String,
+    },
     /// The path names no file.
     #[error("`{}` does not name a file", path.display())]
     NoFileName {
@@ -62,7 +97,8 @@ pub enum KeyError {
     },
     /// Users other than the owner can read the private key, so it may be theirs as well.
     #[error(
-        "`{}` can be read by others (mode {mode:04o}); if nobody has copied it, run `chmod 0400 {}`",
+        "`{}` can be read by others (mode {mode:04o}); if nobody has copied it, run \
+         `chmod {should:04o} {}`",
         path.display(), path.display()
     )]
     Readable {
@@ -70,6 +106,8 @@ pub enum KeyError {
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
+        /// The bits it should have.
+        should: u32,
     },
     /// Somebody else owns the private key.
     #[error(
@@ -92,7 +130,10 @@ pub enum KeyError {
 }
 
 /// A private key that signs evidence.
-pub struct SigningKey(ecdsa::SigningKey);
+pub struct SigningKey {
+    secret: ecdsa::SigningKey,
+    protection: Protection,
+}
 
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -107,8 +148,28 @@ impl SigningKey {
     /// There is none.
     pub fn generate() -> Result<Self, KeyError> {
         ecdsa::SigningKey::try_generate()
-            .map(Self)
+            .map(Self::in_file)
             .map_err(KeyError::Entropy)
+    }
+
+    /// A key of the class that is promised least of.
+    fn in_file(secret: ecdsa::SigningKey) -> Self {
+        Self {
+            secret,
+            protection: Protection::File,
+        }
+    }
+
+    /// The same key, kept in another way.
+    #[must_use]
+    pub fn kept(self, protection: Protection) -> Self {
+        Self { protection, ..self }
+    }
+
+    /// How it is kept, as evidence states it.
+    #[must_use]
+    pub fn protection(&self) -> Protection {
+        self.protection
     }
 
     /// Reads a private key, if nobody but its owner can.
@@ -120,7 +181,7 @@ impl SigningKey {
         std::str::from_utf8(&pem)
             .ok()
             .and_then(|pem| ecdsa::SigningKey::from_pkcs8_pem(pem).ok())
-            .map(Self)
+            .map(Self::in_file)
             .ok_or_else(|| KeyError::NotAKey {
                 path: path.into(),
                 expected: "private",
@@ -141,7 +202,7 @@ impl SigningKey {
                 return Err(KeyError::Exists { path });
             }
         }
-        let secret = self.0.to_pkcs8_pem(LineEnding::LF)?;
+        let secret = self.secret.to_pkcs8_pem(LineEnding::LF)?;
         let public = self.public().to_pem()?;
         dir.publish(name, secret.as_bytes(), 0o400)?;
         if let Err(error) = dir.publish(&public_name, public.as_bytes(), 0o644) {
@@ -155,7 +216,7 @@ impl SigningKey {
     /// The public half.
     #[must_use]
     pub fn public(&self) -> VerifyingKey {
-        VerifyingKey(*self.0.verifying_key())
+        VerifyingKey(*self.secret.verifying_key())
     }
 
     /// Signs: ASN.1 DER, deterministic (RFC 6979).
@@ -163,7 +224,7 @@ impl SigningKey {
     /// # Errors
     /// The library refuses.
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
-        let signature: DerSignature = self.0.try_sign(message).map_err(KeyError::Sign)?;
+        let signature: DerSignature = self.secret.try_sign(message).map_err(KeyError::Sign)?;
         Ok(signature.as_bytes().to_vec())
     }
 }
@@ -221,6 +282,14 @@ impl VerifyingKey {
         format!("SHA256:{}", STANDARD_NO_PAD.encode(hash.finalize()))
     }
 
+    /// 16 hexadecimal digits that stand for the fingerprint in names of files.
+    #[must_use]
+    pub fn short(self) -> String {
+        let mut hex = sha256_hex(self.id().as_bytes());
+        hex.truncate(16);
+        hex
+    }
+
     /// Whether this key made that DER signature over that message.
     #[must_use]
     pub fn accepts(self, message: &[u8], signature: &[u8]) -> bool {
@@ -229,16 +298,38 @@ impl VerifyingKey {
     }
 }
 
+/// Whether this can be the id of a key: `SHA256:` and 32 bytes in base64 without padding.
+#[must_use]
+pub fn is_fingerprint(text: &str) -> bool {
+    let digest = text.strip_prefix("SHA256:");
+    let bytes = digest.and_then(|digest| STANDARD_NO_PAD.decode(digest).ok());
+    bytes.is_some_and(|bytes| bytes.len() == 32)
+}
+
 fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let file = fs::open(path)?;
     let metadata = file
         .metadata()
         .map_err(fs::FileError::on("examine", path))?;
+    private(path, &metadata)?;
+    // Room for the largest file, so that the secret is not left behind in a buffer outgrown.
+    let room = usize::try_from(MAX_KEY_FILE).unwrap_or(usize::MAX);
+    let mut pem = Zeroizing::new(Vec::with_capacity(room));
+    file.take(MAX_KEY_FILE)
+        .read_to_end(&mut pem)
+        .map_err(fs::FileError::on("read", path))?;
+    Ok(pem)
+}
+
+/// Whether a key, or the directory of one, is its owner's alone.
+pub(super) fn private(path: &Path, metadata: &std::fs::Metadata) -> Result<(), KeyError> {
     let mode = metadata.mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(KeyError::Readable {
             path: path.into(),
             mode,
+            // A directory is of no use to its owner without the right to enter it.
+            should: if metadata.is_dir() { 0o500 } else { 0o400 },
         });
     }
     let owner = metadata.uid();
@@ -248,13 +339,7 @@ fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
             owner,
         });
     }
-    // Room for the largest file, so that the secret is not left behind in a buffer outgrown.
-    let room = usize::try_from(MAX_KEY_FILE).unwrap_or(usize::MAX);
-    let mut pem = Zeroizing::new(Vec::with_capacity(room));
-    file.take(MAX_KEY_FILE)
-        .read_to_end(&mut pem)
-        .map_err(fs::FileError::on("read", path))?;
-    Ok(pem)
+    Ok(())
 }
 
 fn file_name(path: &Path) -> Result<&str, KeyError> {
@@ -278,7 +363,7 @@ pub(crate) mod tests {
 
     /// A key for golden files. It is public, and so worth nothing.
     pub(crate) fn published_key() -> SigningKey {
-        SigningKey(ecdsa::SigningKey::from_slice(&[7; 32]).unwrap())
+        SigningKey::in_file(ecdsa::SigningKey::from_slice(&[7; 32]).unwrap())
     }
 
     fn set_mode(path: &Path, mode: u32) {

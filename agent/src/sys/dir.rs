@@ -2,7 +2,8 @@
 //! path it was opened under.
 //!
 //! **Invariants**: no symbolic link is followed, neither for the directory itself nor for a name
-//! in it; nothing that exists is written over, except by [`Directory::replace`].
+//! in it; nothing that exists is written over, except by [`Directory::replace`]
+//! and [`Directory::rename`].
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write as _};
@@ -227,6 +228,29 @@ impl Directory {
     pub fn remove(&self, name: &str) -> Result<(), FileError> {
         unlinkat(&self.handle, name, UnlinkatFlags::NoRemoveDir)
             .map_err(|errno| self.error("remove", name, errno))
+    }
+
+    /// Gives a file a second name that no other file has, on disk when this returns.
+    ///
+    /// # Errors
+    /// Something of that name exists (`AlreadyExists`), or there is no such file.
+    pub fn link_to(&self, from: &str, to: &str) -> Result<(), FileError> {
+        self.link(from, to)?;
+        self.handle
+            .sync_all()
+            .map_err(FileError::on("sync", &self.path))
+    }
+
+    /// Puts a file in the place of another, at once and whole, on disk when this returns.
+    ///
+    /// # Errors
+    /// It is not there, or may not be moved.
+    pub fn rename(&self, from: &str, to: &str) -> Result<(), FileError> {
+        renameat(&self.handle, from, &self.handle, to)
+            .map_err(|errno| self.error("rename into place", to, errno))?;
+        self.handle
+            .sync_all()
+            .map_err(FileError::on("sync", &self.path))
     }
 
     fn write_new(&self, name: &str, bytes: &[u8], mode: u32) -> Result<(), FileError> {

@@ -56,6 +56,8 @@ fn ask(files: &Files, target: &Image) {
             given: true,
         },
         state: None,
+        policy_key: None,
+        revocations: None,
     };
     let decision = decide(question, files);
     assert_ne!(decision.verdict, Verdict::Promote);

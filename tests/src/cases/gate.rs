@@ -52,7 +52,7 @@ pub(super) fn stories() -> Vec<Story> {
     ]
 }
 
-const IMAGE: &str = "registry.test/app@sha256:\
+pub(super) const IMAGE: &str = "registry.test/app@sha256:\
                      ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 const OTHER: &str = "sha256:00000000000000000000000000000000000000000000000000000000000000aa";
 
@@ -64,16 +64,16 @@ fn job(world: &World, arguments: &[&str], evidence: &Path) -> Result<Finished> {
     job.run()?.expect_status(0)
 }
 
-fn made(world: &World, name: &str) -> Result<PathBuf> {
+pub(super) fn made(world: &World, name: &str) -> Result<PathBuf> {
     let evidence = world.path(name);
     job(world, &["--subject", IMAGE], &evidence)?;
     Ok(evidence)
 }
 
 /// A policy that trusts the world's key, and its signature by another.
-struct Policy {
-    file: PathBuf,
-    public: PathBuf,
+pub(super) struct Policy {
+    pub(super) file: PathBuf,
+    pub(super) public: PathBuf,
 }
 
 fn policy(world: &World, more: &str) -> Result<Policy> {
@@ -100,18 +100,18 @@ fn policy(world: &World, more: &str) -> Result<Policy> {
     })
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut path = path.as_os_str().to_owned();
     path.push(suffix);
     path.into()
 }
 
-fn text(path: &Path) -> Result<&str> {
+pub(super) fn text(path: &Path) -> Result<&str> {
     path.to_str().context("a path that is no text")
 }
 
 /// Runs cordon, which must end with this status.
-fn cordon(world: &World, words: &[&str], status: i32) -> Result<Output> {
+pub(super) fn cordon(world: &World, words: &[&str], status: i32) -> Result<Output> {
     let output = world.cordon(words)?;
     ensure!(
         output.status.code() == Some(status),
@@ -125,7 +125,7 @@ fn cordon(world: &World, words: &[&str], status: i32) -> Result<Output> {
 }
 
 /// Asks the gate, whose status must be this one; returns its decision.
-fn gate(
+pub(super) fn gate(
     world: &World,
     policy: &Policy,
     evidence: &Path,
@@ -148,7 +148,7 @@ fn gate(
 }
 
 /// A field of a document; nothing where there is none.
-fn field<'v>(document: &'v Value, pointer: &str) -> &'v Value {
+pub(super) fn field<'v>(document: &'v Value, pointer: &str) -> &'v Value {
     document.pointer(pointer).unwrap_or(&Value::Null)
 }
 

@@ -19,6 +19,7 @@ mod downgrade;
 mod events;
 mod gate;
 mod harness;
+mod keys;
 mod lease;
 mod life;
 mod limits;
@@ -70,6 +71,7 @@ pub fn all() -> Vec<Story> {
         lsm::stories(),
         sweep::stories(),
         gate::stories(),
+        keys::stories(),
         refusals::stories(),
         downgrade::stories(),
         report::stories(),

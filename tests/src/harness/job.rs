@@ -47,6 +47,7 @@ pub struct Job<'w> {
     input: Option<OwnedFd>,
     user: Option<u32>,
     home: Option<PathBuf>,
+    variables: Vec<(String, OsString)>,
     patience: u32,
 }
 
@@ -72,6 +73,7 @@ impl<'w> Job<'w> {
             input: None,
             user: None,
             home: None,
+            variables: Vec::new(),
             patience: PATIENCE_SECONDS,
         }
     }
@@ -96,6 +98,13 @@ impl<'w> Job<'w> {
     pub fn subcommand(mut self, words: &[&str]) -> Self {
         self.subcommand = Some(words.iter().map(Into::into).collect());
         self.under_cordon(&[])
+    }
+
+    /// One more variable in the environment.
+    #[must_use]
+    pub fn variable(mut self, key: &str, value: impl Into<OsString>) -> Self {
+        self.variables.push((key.to_owned(), value.into()));
+        self
     }
 
     /// Another resolver for cordon to ask.
@@ -317,6 +326,7 @@ impl<'w> Job<'w> {
             command.arg("--user").arg(user.to_string());
         }
         command.envs(self.home.iter().map(|home| ("HOME", home)));
+        command.envs(self.variables.iter().map(|(key, value)| (key, value)));
         command.arg("--");
         command
     }
@@ -352,11 +362,12 @@ impl<'w> Job<'w> {
         let mut host = format!(
             "run_dir = \"{0}/run\"\n\
              state_dir = \"{0}/state\"\n\
-             profiles_dir = \"{0}/profiles.d\"\n\
-             signing_key = \"{1}\"\n",
+             profiles_dir = \"{0}/profiles.d\"\n",
             directory.display(),
-            key.display(),
         );
+        if !self.config.contains("signing_key") {
+            host += &format!("signing_key = \"{}\"\n", key.display());
+        }
         for (setting, value) in [
             ("cgroup_root", world.cgroup().root()),
             ("bpffs", world.bpffs().as_path()),

@@ -39,7 +39,7 @@ pub(super) const PROGRAMS: [Program; 4] = [
 pub(super) const KERNEL_PACKAGE: &str = "cordon-ebpf";
 
 /// Files of the source tree as they are: from, to. Mode 0644.
-pub(super) const FILES: [(&str, &str); 19] = [
+pub(super) const FILES: [(&str, &str); 22] = [
     (
         "packaging/systemd/cordon.service",
         "usr/lib/systemd/system/cordon.service",
@@ -65,6 +65,10 @@ pub(super) const FILES: [(&str, &str); 19] = [
         "usr/share/doc/cordon/examples/runner.service.d-cordon.conf",
     ),
     (
+        "packaging/examples/cordon.service.d-credential.conf",
+        "usr/share/doc/cordon/examples/cordon.service.d-credential.conf",
+    ),
+    (
         "packaging/examples/cordon.service.d-hardened.conf",
         "usr/share/doc/cordon/examples/cordon.service.d-hardened.conf",
     ),
@@ -76,7 +80,9 @@ pub(super) const FILES: [(&str, &str); 19] = [
         "usr/share/doc/cordon/docs/containers.md",
     ),
     ("docs/daemon.md", "usr/share/doc/cordon/docs/daemon.md"),
+    ("docs/events.md", "usr/share/doc/cordon/docs/events.md"),
     ("docs/metrics.md", "usr/share/doc/cordon/docs/metrics.md"),
+    ("docs/keys.md", "usr/share/doc/cordon/docs/keys.md"),
     ("docs/run.md", "usr/share/doc/cordon/docs/run.md"),
     (
         "docs/sweep-report.md",

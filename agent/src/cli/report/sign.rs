@@ -33,6 +33,7 @@ pub(super) fn sign(
         reports.push(AnyReport::parse(&fs::read(file, MAX_REPORT)?)?);
     }
     let key = SigningKey::load(key)?;
+    state_protection(&mut reports, &key);
     let written = match how {
         How::Signed => {
             let together = together(&reports)?;
@@ -44,6 +45,23 @@ pub(super) fn sign(
         }
     };
     Ok(output::data(&description(&written))?)
+}
+
+/// Has reports say how the key is kept that signs them now. A run report names the others by digest, so
+/// where there is one they stay as they are.
+fn state_protection(reports: &mut [AnyReport], key: &SigningKey) {
+    let is_run = |report: &AnyReport| matches!(report, AnyReport::Run(_));
+    if reports.iter().any(is_run) {
+        return;
+    }
+    for report in reports {
+        let platform = match report {
+            AnyReport::Egress(report) => &mut report.platform,
+            AnyReport::Sweep(report) => &mut report.platform,
+            AnyReport::Run(report) => &mut report.platform,
+        };
+        platform.key_protection = key.protection().to_string();
+    }
 }
 
 fn description(written: &Written) -> String {

@@ -50,20 +50,25 @@ impl Memory {
 
     /// Remembers what was decided, on disk when this returns.
     pub(super) fn keep(mut self, decision: &Decision) -> Result<(), Failure> {
-        let Some(seal) = &decision.seal else {
-            return Ok(());
-        };
+        let before = self.state.clone();
+        // A list that was signed by one who may is remembered whatever the evidence is worth.
+        if let Some(list) = &decision.revocations {
+            self.state.see_list(list);
+        }
         let passed = |name: &str| {
             let mut checks = decision.checks.iter();
             checks.any(|check| check.name == name && check.outcome == Outcome::Passed)
         };
-        if !GENUINE.iter().all(|name| passed(name)) {
-            return Ok(());
+        let genuine = GENUINE.iter().all(|name| passed(name));
+        if let Some(seal) = decision.seal.as_ref().filter(|_| genuine) {
+            self.state.see(seal);
+            if decision.verdict == Verdict::Promote {
+                self.state
+                    .promote(seal, &decision.target, decision.now.time);
+            }
         }
-        self.state.see(seal);
-        if decision.verdict == Verdict::Promote {
-            self.state
-                .promote(seal, &decision.target, decision.now.time);
+        if self.state == before {
+            return Ok(());
         }
         let text = json::pretty(&self.state)?;
         Ok(self.directory.replace(&self.name, text.as_bytes(), 0o600)?)

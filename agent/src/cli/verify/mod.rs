@@ -11,6 +11,7 @@ use super::{key, output};
 use crate::gate::decision::{Decision, Now, PolicyFacts};
 use crate::gate::parcel::{Opened, Store};
 use crate::gate::policy::{MAX_POLICY, Role, TrustPolicy};
+use crate::gate::revocations::{self, MAX_LIST, RevocationsPredicate};
 use crate::gate::source::ReadError;
 use crate::gate::state::StateError;
 use crate::gate::{Question, decide, text};
@@ -73,6 +74,9 @@ pub struct Args {
     /// Remember seals and promotions in this file, and refuse what does not fit to them
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
+    /// Signed list of revoked keys (`cordon key revoke`): nothing that they signed counts
+    #[arg(long, value_name = "FILE")]
+    revocations: Option<PathBuf>,
     /// Print the decision as JSON
     #[arg(long)]
     json: bool,
@@ -124,8 +128,15 @@ enum Failure {
     NoSubject,
     #[error("EVIDENCE is no image in a registry")]
     Remote(#[source] ImageError),
+    #[error(
+        "key {id} signed the policy, in which it has the role `{role}`: a policy is signed with a key \
+         that is kept apart from those it is about"
+    )]
+    PolicyKeyRole { id: String, role: Role },
     #[error("the policy's signature does not count")]
     PolicySignature(#[source] VerifyError),
+    #[error("key {id}, which is to sign the decision, is on the list of revoked keys")]
+    RevokedGateKey { id: String },
     #[error(transparent)]
     State(#[from] StateError),
     #[error("key {id} is no key of the policy with the role `gate`, so nobody would believe it")]
@@ -144,7 +155,9 @@ impl Failure {
             | Self::Remote(_)
             | Self::WrongGateKey { .. } => 2,
             Self::PolicyUnsigned { .. } => 3,
-            Self::PolicySignature(
+            Self::PolicyKeyRole { .. }
+            | Self::RevokedGateKey { .. }
+            | Self::PolicySignature(
                 VerifyError::Envelope(EnvelopeError::Untrusted { .. })
                 | VerifyError::OtherReport { .. },
             ) => 4,
@@ -178,19 +191,35 @@ impl Args {
 
     fn verify(&self) -> Result<u8, Failure> {
         let asked = self.asked()?;
-        let (policy, policy_facts) = self.policy()?;
-        let signer = self.signer(&policy)?;
-        let memory = self.state.as_deref().map(Memory::open).transpose()?;
+        let policy_key = self.policy_key.as_deref();
+        let policy_key = policy_key.map(VerifyingKey::load).transpose()?;
+        let (policy, policy_facts) = self.policy(policy_key)?;
         let now = Now {
             time: self.now.unwrap_or_else(Timestamp::now),
             given: self.now.is_some(),
         };
+        let list = self.revocations.as_deref();
+        let list = list.map(|path| fs::read(path, MAX_LIST)).transpose()?;
+        let signer = self.signer(&policy)?;
+        if let (Some(signer), Some(list)) = (&signer, &list) {
+            let by = revocations::signers(&policy, policy_key, now.time);
+            let id = signer.public().id();
+            // A list that does not count is a finding of the gate's, and promotes nothing.
+            if let Ok((list, _)) = RevocationsPredicate::open(list, &by)
+                && list.entry(&id).is_some()
+            {
+                return Err(Failure::RevokedGateKey { id });
+            }
+        }
+        let memory = self.state.as_deref().map(Memory::open).transpose()?;
         let question = Question {
             target: &asked.image,
             policy: &policy,
             policy_facts: &policy_facts,
             now,
             state: memory.as_ref().map(|memory| &memory.state),
+            policy_key,
+            revocations: list.as_deref(),
         };
         let decision = match &asked.remote {
             Some(remote) => self.decide_remote(question, remote)?,
@@ -258,14 +287,23 @@ impl Args {
         Ok(decision)
     }
 
-    fn policy(&self) -> Result<(TrustPolicy, PolicyFacts), Failure> {
+    fn policy(&self, key: Option<VerifyingKey>) -> Result<(TrustPolicy, PolicyFacts), Failure> {
         let bytes = fs::read(&self.policy, MAX_POLICY)?;
-        let signed_by = match &self.policy_key {
-            Some(path) => Some(check_policy(&self.policy, &bytes, path)?),
+        let signed_by = match key {
+            Some(key) => Some(check_policy(&self.policy, &bytes, key)?),
             None => None,
         };
         let source = self.policy.display().to_string();
         let policy = TrustPolicy::parse(&source, &bytes)?;
+        // A host that could sign the policy would say itself that it is to be believed.
+        let mut others = policy
+            .keys
+            .iter()
+            .filter(|trusted| trusted.role != Role::Policy);
+        if let Some(other) = others.find(|trusted| Some(trusted.key) == key) {
+            let (id, role) = (other.key.id(), other.role);
+            return Err(Failure::PolicyKeyRole { id, role });
+        }
         let facts = PolicyFacts {
             name: policy.name.clone(),
             source,
@@ -298,8 +336,7 @@ pub(super) fn signature_of(policy: &Path) -> PathBuf {
 }
 
 /// Checks a policy's signature; returns the id of the key that made it.
-fn check_policy(policy: &Path, bytes: &[u8], key: &Path) -> Result<String, Failure> {
-    let key = VerifyingKey::load(key)?;
+fn check_policy(policy: &Path, bytes: &[u8], key: VerifyingKey) -> Result<String, Failure> {
     let path = signature_of(policy);
     let bundle = match fs::read(&path, MAX_BUNDLE as u64) {
         Err(error) if error.source.kind() == io::ErrorKind::NotFound => {

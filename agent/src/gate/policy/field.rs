@@ -8,6 +8,7 @@ use toml::Spanned;
 use crate::policy::Mistake;
 use crate::policy::reader::{Reader, Table};
 use crate::report::image::Image;
+use crate::report::signer::is_fingerprint;
 
 /// A point in time, RFC 3339.
 pub(super) fn time(reader: &mut Reader, table: Table<'_>, key: &str) -> Option<Timestamp> {
@@ -22,7 +23,9 @@ pub(super) fn length(reader: &mut Reader, table: Table<'_>, key: &str) -> Option
     text(reader, table, key, "a length of time", help, parse_length)
 }
 
-pub(super) fn parse_length(text: &str) -> Option<SignedDuration> {
+/// Reads a length of time: `30s`, `10m`, `12h` or `7d`.
+#[must_use]
+pub fn parse_length(text: &str) -> Option<SignedDuration> {
     /// A hundred years: what is longer is a slip of the pen.
     const MOST: i64 = 100 * 366 * 86_400;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
@@ -79,6 +82,17 @@ pub(super) fn digests(
     let parse = |text: &str| Some(text.parse::<Image>().ok()?.digest.hex());
     let help = "write 64 hexadecimal digits";
     set(reader, table, key, ("a digest", help), parse)
+}
+
+/// Fingerprints of keys, as OpenSSH writes them.
+pub(super) fn fingerprints(
+    reader: &mut Reader,
+    table: Table<'_>,
+    key: &str,
+) -> Option<BTreeSet<String>> {
+    let parse = |text: &str| is_fingerprint(text).then(|| text.to_owned());
+    let help = "write it as `cordon key show` prints it: \"SHA256:\" and 43 characters";
+    set(reader, table, key, ("a fingerprint", help), parse)
 }
 
 /// Texts that are not empty.

@@ -5,9 +5,10 @@ use std::fmt;
 use jiff::Timestamp;
 
 use super::{TrustedKey, field};
+use crate::gate::revocations::{self, Reason};
 use crate::policy::Mistake;
 use crate::policy::reader::{Reader, Schema, Table};
-use crate::report::signer::VerifyingKey;
+use crate::report::signer::{KeyError, VerifyingKey};
 use crate::report::{binding, run, seal, statement, sweep};
 
 const KEY: Schema = Schema {
@@ -19,6 +20,7 @@ const KEY: Schema = Schema {
         "not_before",
         "not_after",
         "revoked_from",
+        "replaces",
         "hosts",
         "predicate_types",
     ],
@@ -47,8 +49,10 @@ pub enum KeyStatus {
     NotYet(Timestamp),
     /// Not any more: its time is over.
     Expired(Timestamp),
-    /// Nothing of it does.
+    /// Nothing of it does, by the policy.
     Revoked(Timestamp),
+    /// Nothing of it does, by the list of revoked keys.
+    Listed(Timestamp, Reason),
     /// It may not sign this type.
     WrongRole(Role),
 }
@@ -56,7 +60,9 @@ pub enum KeyStatus {
 impl Role {
     const WORDS: [&'static str; 4] = ["report", "gate", "policy", "other"];
 
-    fn parse(word: &str) -> Option<Self> {
+    /// The role of this word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
         Some(match word {
             "report" => Self::Report,
             "gate" => Self::Gate,
@@ -78,7 +84,7 @@ impl Role {
                 binding::PREDICATE_TYPE,
             ],
             Self::Gate => &[crate::gate::vsa::PREDICATE_TYPE],
-            Self::Policy => &[super::POLICY_PREDICATE_TYPE],
+            Self::Policy => &[super::POLICY_PREDICATE_TYPE, revocations::PREDICATE_TYPE],
             Self::Other => &[],
         }
     }
@@ -122,6 +128,48 @@ impl TrustedKey {
     pub fn counted_at(&self, time: Timestamp) -> bool {
         self.not_before.is_none_or(|from| time >= from)
             && self.not_after.is_none_or(|until| time <= until)
+    }
+
+    /// The table of a policy that says so, ready to paste.
+    ///
+    /// # Errors
+    /// The key has no PEM form.
+    pub fn table(&self) -> Result<String, KeyError> {
+        let Self {
+            role,
+            key,
+            not_before,
+            not_after,
+            revoked_from,
+            replaces,
+            hosts,
+            predicate_types,
+        } = self;
+        let (id, pem) = (key.id(), key.to_pem()?);
+        let mut text = format!(
+            "[[key]]\nrole = \"{role}\"\nfingerprint = \"{id}\"\npem = \"\"\"\n{pem}\"\"\"\n"
+        );
+        for (name, time) in [
+            ("not_before", not_before),
+            ("not_after", not_after),
+            ("revoked_from", revoked_from),
+        ] {
+            if let Some(time) = time {
+                text.extend([format!("{name} = \"{time}\"\n")]);
+            }
+        }
+        let types: Vec<_> = predicate_types.iter().cloned().collect();
+        for (name, list) in [
+            ("replaces", replaces),
+            ("hosts", hosts),
+            ("predicate_types", &types),
+        ] {
+            let words: Vec<_> = list.iter().map(|word| format!("{word:?}")).collect();
+            if !words.is_empty() {
+                text.extend([format!("{name} = [{}]\n", words.join(", "))]);
+            }
+        }
+        Ok(text)
     }
 
     /// Whether it may speak for a host.
@@ -168,6 +216,17 @@ pub(super) fn read(reader: &mut Reader, root: Table<'_>) -> Vec<TrustedKey> {
                 .help("one entry for each key: two roles in one key cannot be told apart");
             reader.push(&table.span(), mistake);
         }
+        if let Some(old) = key.replaces.iter().find(|old| **old == key.key.id()) {
+            let mistake = Mistake::new(format!("key `{old}` cannot replace itself"))
+                .help("`replaces` names the key that signed before: `cordon key rotate` prints it");
+            reader.push(&table.span(), mistake);
+        }
+        let taken = |old: &&String| keys.iter().any(|other| other.replaces.contains(*old));
+        if let Some(old) = key.replaces.iter().find(taken) {
+            let mistake = Mistake::new(format!("two keys replace `{old}`"))
+                .help("one chain of seals goes on in one key: a host has one key at a time");
+            reader.push(&table.span(), mistake);
+        }
         keys.push(key);
     }
     keys
@@ -196,10 +255,12 @@ fn read_key(reader: &mut Reader, table: Table<'_>) -> Option<TrustedKey> {
         reader.push(&id.span(), mistake);
     }
     let hosts = field::words(reader, table, "hosts").unwrap_or_default();
+    let replaces = field::fingerprints(reader, table, "replaces").unwrap_or_default();
     let trusted = TrustedKey {
         not_before: field::time(reader, table, "not_before"),
         not_after: field::time(reader, table, "not_after"),
         revoked_from: field::time(reader, table, "revoked_from"),
+        replaces: replaces.into_iter().collect(),
         hosts: hosts.into_iter().collect(),
         predicate_types: field::words(reader, table, "predicate_types").unwrap_or_default(),
         role: role?,

@@ -22,6 +22,7 @@ mod read;
 mod require;
 mod signature;
 
+pub use field::parse_length;
 pub use job::JobRules;
 pub use keys::{KeyStatus, Role};
 pub(crate) use require::is_relative;
@@ -45,6 +46,8 @@ pub struct TrustPolicy {
     pub run: RunRules,
     /// What is asked of jobs of CI systems; absent: none of them will do.
     pub job: Option<JobRules>,
+    /// Whether there must be a list of revoked keys.
+    pub revocations: Option<RevocationRule>,
     /// How much may be lost.
     pub allowed: Allowed,
     /// What is asked of the sweep for secrets.
@@ -66,6 +69,8 @@ pub struct TrustedKey {
     pub not_after: Option<Timestamp>,
     /// Since when none of its signatures counts, whatever time they claim.
     pub revoked_from: Option<Timestamp>,
+    /// Ids of the keys whose place it took, and whose chain of seals it goes on with.
+    pub replaces: Vec<String>,
     /// Names of hosts it may speak for, `*` is any text; empty: any.
     pub hosts: Vec<String>,
     /// Predicate types it may sign besides those of its role.
@@ -117,6 +122,13 @@ pub struct RunRules {
     pub max_denied: Option<u64>,
     /// Whether a destination may be among the denied and the allowed ones.
     pub denied_then_allowed: Answer,
+}
+
+/// What is asked of the list of revoked keys.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RevocationRule {
+    /// How long ago it may have been issued: until then the withholding of a newer one goes unnoticed.
+    pub max_age: SignedDuration,
 }
 
 /// Whether something is accepted.
@@ -193,6 +205,28 @@ impl Version {
 }
 
 impl TrustPolicy {
+    /// The ids of all keys that have one chain of seals with this one: those it replaces, those that
+    /// replace it, and so on.
+    #[must_use]
+    pub fn line(&self, key_id: &str) -> BTreeSet<String> {
+        let mut line = BTreeSet::from([key_id.to_owned()]);
+        // Each round adds one at least, or is the last one.
+        loop {
+            let before = line.len();
+            for key in &self.keys {
+                let id = key.key.id();
+                if line.contains(&id) {
+                    line.extend(key.replaces.iter().cloned());
+                } else if key.replaces.iter().any(|old| line.contains(old)) {
+                    line.insert(id);
+                }
+            }
+            if line.len() == before {
+                return line;
+            }
+        }
+    }
+
     /// Reads a policy from bytes; touches no file.
     ///
     /// # Errors

@@ -6,8 +6,8 @@ use jiff::SignedDuration;
 use toml::Spanned;
 
 use super::{
-    Allowed, Answer, ChainRule, EvidenceRules, RunRules, SweepRules, TrustPolicy, Version, field,
-    job, keys, require,
+    Allowed, Answer, ChainRule, EvidenceRules, RevocationRule, RunRules, SweepRules, TrustPolicy,
+    Version, field, job, keys, require,
 };
 use crate::policy::Mistake;
 use crate::policy::limits::Resource;
@@ -16,7 +16,16 @@ use crate::policy::reader::{Reader, Schema, Table, as_i64};
 pub(super) const ROOT: Schema = Schema {
     what: "a trust policy",
     keys: &[
-        "name", "expires", "key", "evidence", "run", "job", "allowed", "sweep", "require",
+        "name",
+        "expires",
+        "key",
+        "revocations",
+        "evidence",
+        "run",
+        "job",
+        "allowed",
+        "sweep",
+        "require",
     ],
     later: &[],
 };
@@ -45,6 +54,12 @@ const RUN: Schema = Schema {
     later: &[],
 };
 
+const REVOCATIONS: Schema = Schema {
+    what: "`[revocations]`",
+    keys: &["max_age"],
+    later: &[],
+};
+
 const ALLOWED: Schema = Schema {
     what: "`[allowed]`",
     keys: &["losses", "interruptions", "sweep_gaps", "attendance"],
@@ -70,6 +85,7 @@ pub(super) fn policy(reader: &mut Reader, root: Table<'_>) -> Option<TrustPolicy
         reader.push(&root.span(), mistake);
     }
     let expires = field::time(reader, root, "expires");
+    let revocations = revocations(reader, root);
     let evidence = evidence(reader, root);
     let run = run(reader, root);
     let job = job::read(reader, root);
@@ -80,6 +96,7 @@ pub(super) fn policy(reader: &mut Reader, root: Table<'_>) -> Option<TrustPolicy
         name: name?.to_owned(),
         expires,
         keys,
+        revocations,
         evidence: evidence?,
         run,
         job,
@@ -87,6 +104,13 @@ pub(super) fn policy(reader: &mut Reader, root: Table<'_>) -> Option<TrustPolicy
         sweep,
         require,
     })
+}
+
+fn revocations(reader: &mut Reader, root: Table<'_>) -> Option<RevocationRule> {
+    let table = reader.child(root, "revocations", &REVOCATIONS)?;
+    let max_age = field::length(reader, table, "max_age");
+    let max_age = reader.required(table, "max_age", "`max_age = \"2d\"`", max_age)?;
+    Some(RevocationRule { max_age })
 }
 
 fn evidence(reader: &mut Reader, root: Table<'_>) -> Option<EvidenceRules> {

@@ -76,6 +76,64 @@ fn all_mistakes_are_told_at_once() {
 }
 
 #[test]
+fn a_table_that_is_printed_is_read_back_as_it_was() {
+    let time = |text: &str| Some(text.parse().unwrap());
+    let other = SigningKey::generate().unwrap().public();
+    let key = TrustedKey {
+        role: Role::Report,
+        key: published_key().public(),
+        not_before: time("2026-11-22T08:00:00.123Z"),
+        not_after: time("2026-12-22T08:00:00Z"),
+        revoked_from: time("2026-12-01T08:00:00Z"),
+        replaces: vec![other.id()],
+        hosts: vec!["runner-*".to_owned()],
+        predicate_types: BTreeSet::from(["https://slsa.dev/provenance/v1".to_owned()]),
+    };
+    let text = "name = \"x\"\n[evidence]\nmax_age = \"1d\"\n".to_owned();
+    let read = parse(&(text + &key.table().unwrap())).unwrap();
+    assert_eq!(read.keys, [key]);
+}
+
+#[test]
+fn a_line_of_keys_is_found_from_each_of_them() {
+    let keys = [(); 4].map(|()| SigningKey::generate().unwrap());
+    let id = |at: usize| keys[at].public().id();
+    let after = |at: usize| format!("replaces = [\"{}\"]", id(at));
+    // The first one is not in the policy any more; the last one is of another host.
+    let text = policy(&keys[1], "report") + &after(0) + "\n";
+    let text = text + &trusted(&keys[2], "report", &after(1)) + &trusted(&keys[3], "report", "");
+    let read = parse(&text).unwrap();
+    let line = BTreeSet::from([id(0), id(1), id(2)]);
+    for at in 0..3 {
+        assert_eq!(read.line(&id(at)), line, "{at}");
+    }
+    assert_eq!(read.line(&id(3)), BTreeSet::from([id(3)]));
+    // Keys that replace each other are one line as well, and no endless one.
+    let text = policy(&keys[0], "report") + &after(1) + "\n";
+    let read = parse(&(text + &trusted(&keys[1], "report", &after(0)))).unwrap();
+    assert_eq!(read.line(&id(0)), read.line(&id(1)));
+}
+
+#[test]
+fn what_a_key_replaces_is_another_key_that_no_other_one_replaces() {
+    let one = policy(&published_key(), "report");
+    let own = format!("replaces = [\"{}\"]\n", published_key().public().id());
+    let own = messages(&(one.clone() + &own));
+    assert!(own[0].contains("cannot replace itself"), "{own:?}");
+    let other = SigningKey::generate().unwrap();
+    let old = SigningKey::generate().unwrap().public().id();
+    let replaces = format!("replaces = [\"{old}\"]\n");
+    let two = one.clone() + &replaces + &trusted(&other, "report", &replaces);
+    assert_eq!(messages(&two), [format!("two keys replace `{old}`")]);
+    let no_key = messages(&(one.clone() + "replaces = [\"SHA256:x\"]\n"));
+    assert!(no_key[0].contains("is not a fingerprint"), "{no_key:?}");
+    assert_eq!(
+        messages(&(one + "[revocations]\n")),
+        ["`[revocations]` needs `max_age`"]
+    );
+}
+
+#[test]
 fn a_policy_without_keys_or_with_one_twice_is_refused() {
     assert_eq!(
         messages("name = \"x\"\n[evidence]\nmax_age = \"1d\"\n"),
@@ -151,7 +209,7 @@ fn versions_are_numbers_in_order() {
 
 #[test]
 fn lengths_of_time_have_units() {
-    let seconds = |text| field::parse_length(text).map(|length| length.as_secs());
+    let seconds = |text| parse_length(text).map(|length| length.as_secs());
     assert_eq!(seconds("7d"), Some(7 * 86_400));
     assert_eq!(
         [seconds("90s"), seconds("2m"), seconds("3h")],

@@ -86,6 +86,56 @@ fn a_seal_is_good_for_one_image() {
     assert_eq!((decision.status, failed(&decision)), (6, vec!["replay"]));
 }
 
+/// The case of a key that took the place of another, whose third seal was the last one of its own.
+fn rotated(unbroken: bool) -> (Case, String) {
+    let old = SigningKey::generate().unwrap().public().id();
+    let mut case = after(3, unbroken);
+    case.policy.push_str(&format!("replaces = [\"{old}\"]\n"));
+    (case, old)
+}
+
+fn remember_of(case: &mut Case, key: &str, sequence: u64, seal: &str) {
+    let state = case.state.as_mut().unwrap();
+    let of_key = state.seen.entry(key.to_owned()).or_default();
+    of_key.insert(sequence, seal.to_owned());
+}
+
+#[test]
+fn the_chain_of_a_replaced_key_goes_on_in_the_new_one() {
+    let (mut case, old) = rotated(true);
+    assert_eq!(case.decide().status, 6);
+    remember_of(&mut case, &old, 3, &sha256_hex(b"2"));
+    assert_eq!(case.decide().status, 0, "{:#?}", case.decide());
+    // Only because the policy says so.
+    let replaces = format!("replaces = [\"{old}\"]\n");
+    case.policy = case.policy.replace(&replaces, "");
+    assert_eq!(case.decide().status, 6);
+    // And in the other direction: a job of the old key that ended after the new one had sealed.
+    let (new, mut case) = (SigningKey::generate().unwrap(), after(3, true));
+    let replaces = format!("replaces = [\"{}\"]", published_key().public().id());
+    case.policy.push_str(&trusted(&new, "report", &replaces));
+    remember_of(&mut case, &new.public().id(), 3, &sha256_hex(b"2"));
+    assert_eq!(case.decide().status, 0, "{:#?}", case.decide());
+}
+
+#[test]
+fn a_replaced_key_cannot_seal_beside_the_chain() {
+    for unbroken in [true, false] {
+        // The old key sealed another third one than the new key goes on with.
+        let (mut case, old) = rotated(unbroken);
+        remember_of(&mut case, &old, 3, &sha256_hex(b"other"));
+        assert_eq!(case.decide().status, 6);
+        // It does not help that the one that fits is known as well.
+        remember(&mut case, 3, &sha256_hex(b"2"));
+        assert_eq!(case.decide().status, 6);
+        // Or it sealed a fourth one.
+        let (mut case, old) = rotated(unbroken);
+        remember_of(&mut case, &old, 3, &sha256_hex(b"2"));
+        remember_of(&mut case, &old, 4, &sha256_hex(b"another"));
+        assert_eq!(case.decide().status, 6);
+    }
+}
+
 #[test]
 fn places_that_cannot_be_are_refused() {
     for (sequence, previous) in [(0, None), (2, None), (1, Some("00"))] {

@@ -17,8 +17,8 @@ use crate::report::chain::Chain;
 use crate::report::envelope::Bundle;
 use crate::report::image::Image;
 use crate::report::ocsf::{Context, Happening};
-use crate::report::signer::SigningKey;
 use crate::report::signer::tests::published_key;
+use crate::report::signer::{SigningKey, VerifyingKey};
 use crate::report::sink::{EvidenceDir, Sealing};
 use crate::report::statement::{Statement, Subject, sha256_hex};
 use crate::report::sweep::{SweepReport, fixture as sweep};
@@ -29,6 +29,7 @@ mod attended;
 mod chains;
 mod parcels;
 mod pieces;
+mod revoked;
 
 /// The image that was made.
 pub(super) const IMAGE: &str =
@@ -49,6 +50,8 @@ pub(super) struct Case {
     pub(super) target: String,
     pub(super) now: Timestamp,
     pub(super) state: Option<State>,
+    pub(super) policy_key: Option<VerifyingKey>,
+    pub(super) list: Option<Vec<u8>>,
 }
 
 /// What a job left.
@@ -162,6 +165,8 @@ impl Case {
             target: IMAGE.to_owned(),
             now: NOW.parse().unwrap(),
             state: None,
+            policy_key: None,
+            list: None,
         }
     }
 
@@ -189,6 +194,8 @@ impl Case {
                 given: true,
             },
             state: self.state.as_ref(),
+            policy_key: self.policy_key,
+            revocations: self.list.as_deref(),
         };
         decide(question, &self.files)
     }
@@ -361,6 +368,8 @@ fn what_cannot_be_read_is_undecided_and_hides_nothing() {
                 given: false,
             },
             state: None,
+            policy_key: None,
+            revocations: None,
         };
         decide(question, &Failing(case.files.clone(), name))
     };

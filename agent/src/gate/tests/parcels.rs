@@ -54,6 +54,8 @@ fn decided(case: &Case, list: &Value, memory: &Memory) -> Decision {
             given: true,
         },
         state: None,
+        policy_key: None,
+        revocations: None,
     };
     let sets = parcel.unpack();
     let decisions = sets

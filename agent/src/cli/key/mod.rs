@@ -5,18 +5,25 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{output, verify};
 use crate::config::Config;
-use crate::gate::policy::{MAX_POLICY, TrustPolicy};
+use crate::gate::policy::{MAX_POLICY, Role, TrustPolicy};
+use crate::gate::revocations::{Reason, RevocationsError};
 use crate::policy::Mistakes;
 use crate::report::envelope::Bundle;
 use crate::report::escape::escape;
+use crate::report::key_place::{KeyPlace, Protection};
+use crate::report::rotation::RotationError;
+use crate::report::rotation::steps::StepError;
 use crate::report::signer::{KeyError, SigningKey, VerifyingKey};
 use crate::report::statement::Statement;
 use crate::sys::dir::Directory;
 use crate::sys::fs::{self, FileError};
+
+mod revoke;
+mod rotate;
 
 /// Arguments of `cordon key`.
 #[derive(clap::Args, Debug)]
@@ -50,6 +57,63 @@ pub enum Command {
         #[arg(long, value_name = "KEY")]
         key: PathBuf,
     },
+    /// Make a new key, and have the old one vouch for it
+    ///
+    /// The new key takes the place of the old one in its file, at once and whole; killed at any moment,
+    /// there is one of them, and rotating again finishes. The old one is kept beside it for evidence
+    /// that is bound later. The chain of seals goes on. Prints what the trust policy needs.
+    Rotate {
+        /// Private key to replace (PEM); the configured `signing_key` if not given
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+        /// How long evidence of the old key is to count: `30s`, `10m`, `12h` or `7d`
+        #[arg(long, value_name = "TIME", default_value = "30d", value_parser = rotate::overlap)]
+        overlap: SignedDuration,
+    },
+    /// Remove old private keys whose overlap is over
+    Prune {
+        /// The key in force (PEM); the configured `signing_key` if not given
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+    },
+    /// Print the `[[key]]` tables of a public key, or of a rotation, for a trust policy
+    Table {
+        /// Public key (PEM); with `--known`, the statement of a rotation
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The old public key (PEM), which is trusted: both signatures of the rotation are checked
+        #[arg(long, value_name = "PUB")]
+        known: Option<PathBuf>,
+        /// What the key may sign: report, gate, policy or other
+        #[arg(long, value_name = "ROLE", default_value = "report", value_parser = rotate::role,
+              conflicts_with = "known")]
+        role: Role,
+    },
+    /// Put keys on the signed list of revoked keys
+    ///
+    /// Makes the list, or the next one: its number grows, no entry is ever removed. Without a key the
+    /// list is issued anew, for gates whose policy says how old it may be. Gates read it with
+    /// `cordon verify --revocations FILE`.
+    Revoke {
+        /// Keys to revoke: fingerprints (`SHA256:…`), or files of public keys (PEM)
+        #[arg(value_name = "KEY")]
+        keys: Vec<String>,
+        /// The list: a bundle, which is replaced
+        #[arg(long, value_name = "FILE")]
+        list: PathBuf,
+        /// Private key of the role `policy` (PEM), which signs the list
+        #[arg(long, value_name = "KEY")]
+        key: PathBuf,
+        /// Public key (PEM) that signed the list so far, if another one did
+        #[arg(long, value_name = "PUB")]
+        signed_by: Option<PathBuf>,
+        /// Why
+        #[arg(long, value_name = "WHY", default_value = "compromised")]
+        reason: Reason,
+        /// The same in words
+        #[arg(long, value_name = "TEXT")]
+        note: Option<String>,
+    },
     /// Show a key's fingerprint and how it is protected
     ///
     /// The fingerprint is the key id in signed evidence, and what
@@ -63,8 +127,32 @@ pub enum Command {
 
 #[derive(Debug, thiserror::Error)]
 enum Failure {
+    #[error("another cordon works in `{}`; wait until it has ended", path.display())]
+    Busy { path: PathBuf },
+    #[error(
+        "the signing key is the credential `{place}`, which is no file that can be written: name a file \
+         (`--out FILE`, on a file system in memory), and encrypt it with `systemd-creds encrypt`"
+    )]
+    Credential { place: KeyPlace },
+    #[error(
+        "`{text}` is no fingerprint: `SHA256:` and 43 characters, as `cordon key show` prints it"
+    )]
+    NoFingerprint { text: String },
+    #[error("a key of the rotation is not the one of its fingerprint")]
+    NoTable,
     #[error(transparent)]
     Key(#[from] KeyError),
+    #[error("the list of revoked keys cannot be gone on with")]
+    Revocations(#[from] RevocationsError),
+    #[error(
+        "key {id} is to sign the list and to be on it, which no gate would believe: sign it with the \
+         key that takes its place (`--signed-by` names this one), and revoke this one there"
+    )]
+    RevokesItself { id: String },
+    #[error(transparent)]
+    Rotation(#[from] RotationError),
+    #[error(transparent)]
+    Step(#[from] StepError),
     #[error(transparent)]
     Config(#[from] Mistakes),
     #[error("the statement cannot be written as JSON")]
@@ -83,6 +171,21 @@ impl Args {
             Command::Generate { out } => generate(out, config),
             Command::SignPolicy { policy, key } => sign_policy(&policy, &key),
             Command::Show { file } => show(&file),
+            Command::Rotate { key, overlap } => rotate::rotate(key, overlap, config),
+            Command::Prune { key } => rotate::prune(key, config),
+            Command::Table { file, known, role } => rotate::table(&file, known.as_deref(), role),
+            Command::Revoke {
+                keys,
+                list,
+                key,
+                signed_by,
+                reason,
+                note,
+            } => {
+                let keys = &keys;
+                let entries = revoke::Entries { keys, reason, note };
+                revoke::revoke(&list, &key, signed_by.as_deref(), &entries)
+            }
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,
@@ -100,7 +203,7 @@ fn generate(out: Option<PathBuf>, config: Option<&Path>) -> Result<(), Failure> 
     let public = key.save(&path)?;
     output::data(&description(
         key.public(),
-        &format!("file `{}` (mode 0400, not encrypted)", path.display()),
+        &format!("{}: {}", Protection::File, Protection::File.words()),
         Some(&public),
     ))?;
     Ok(())
@@ -108,7 +211,10 @@ fn generate(out: Option<PathBuf>, config: Option<&Path>) -> Result<(), Failure> 
 
 /// Where the key is when the command line does not say: the host settings' `signing_key`.
 fn default_path(config: Option<&Path>) -> Result<PathBuf, Failure> {
-    Ok(Config::load(config)?.host.signing_key())
+    match Config::load(config)?.host.signing_key() {
+        KeyPlace::File(path) => Ok(path),
+        place @ KeyPlace::Credential { .. } => Err(Failure::Credential { place }),
+    }
 }
 
 fn sign_policy(path: &Path, key: &Path) -> Result<(), Failure> {
@@ -149,7 +255,7 @@ fn show(path: &Path) -> Result<(), Failure> {
         Err(KeyError::File(error)) => return Err(KeyError::File(error).into()),
         Err(_) => description(
             SigningKey::load(path)?.public(),
-            "file (only its owner can read it, not encrypted)",
+            &format!("{}: {}", Protection::File, Protection::File.words()),
             None,
         ),
     };
