@@ -23,10 +23,12 @@ use crate::sys::sensitive::Slots;
 
 mod containers;
 mod leases;
+mod together;
 
 pub use self::containers::ContainerMaps;
 use self::leases::LeaseTables;
 pub use self::leases::Leases;
+use self::together::{Change, together};
 
 /// Names of all maps that are pinned.
 pub const NAMES: [&str; 17] = [
@@ -285,27 +287,19 @@ impl Maps {
             .map_err(failed("create", "CAPTURES"))?;
         let slots = slots(&captures)?;
 
-        self.captures
-            .insert(job, &captures, 0)
-            .map_err(failed("publish", "CAPTURES"))?;
-        self.nets
-            .insert(job, &nets, 0)
-            .map_err(failed("publish", "NETS"))?;
-        self.names
-            .insert(job, &names, 0)
-            .map_err(failed("publish", "NAMES"))?;
-        self.held
-            .insert(job, &held, 0)
-            .map_err(failed("publish", "HELD"))?;
-        self.leases
-            .insert(job, &leases, 0)
-            .map_err(failed("publish", "LEASES"))?;
-        self.flows
-            .insert(job, &flows, 0)
-            .map_err(failed("publish", "FLOWS"))?;
-        self.records
-            .insert(job, &ring, 0)
-            .map_err(failed("publish", "RECORDS"))?;
+        // Nothing finds them before the job's own entry is there, so their order is of no matter. When this is over,
+        // each is in its table or has failed; after an error all are withdrawn.
+        for (map, outcome) in together(vec![
+            Change::new("CAPTURES", || self.captures.insert(job, &captures, 0)),
+            Change::new("NETS", || self.nets.insert(job, &nets, 0)),
+            Change::new("NAMES", || self.names.insert(job, &names, 0)),
+            Change::new("HELD", || self.held.insert(job, &held, 0)),
+            Change::new("LEASES", || self.leases.insert(job, &leases, 0)),
+            Change::new("FLOWS", || self.flows.insert(job, &flows, 0)),
+            Change::new("RECORDS", || self.records.insert(job, &ring, 0)),
+        ]) {
+            outcome.map_err(failed("publish", map))?;
+        }
         self.losses
             .insert(job, Wire(Losses::default()), 0)
             .map_err(failed("publish", "LOSSES"))?;
@@ -615,16 +609,16 @@ impl Maps {
                 .iter()
                 .map(|key| ("RESOLVERS", self.resolvers.remove(key))),
         );
-        results.extend([
-            ("NETS", self.nets.remove(&job)),
-            ("NAMES", self.names.remove(&job)),
-            ("HELD", self.held.remove(&job)),
-            ("LEASES", self.leases.remove(&job)),
-            ("FLOWS", self.flows.remove(&job)),
-            ("RECORDS", self.records.remove(&job)),
-            ("CAPTURES", self.captures.remove(&job)),
-            ("LOSSES", self.losses.remove(&job)),
-        ]);
+        results.push(("LOSSES", self.losses.remove(&job)));
+        results.extend(together(vec![
+            Change::new("NETS", || self.nets.remove(&job)),
+            Change::new("NAMES", || self.names.remove(&job)),
+            Change::new("HELD", || self.held.remove(&job)),
+            Change::new("LEASES", || self.leases.remove(&job)),
+            Change::new("FLOWS", || self.flows.remove(&job)),
+            Change::new("RECORDS", || self.records.remove(&job)),
+            Change::new("CAPTURES", || self.captures.remove(&job)),
+        ]));
         let errors: Vec<MapsError> = results
             .into_iter()
             .filter_map(|(map, result)| result.err().map(|error| (map, error)))
