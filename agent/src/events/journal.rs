@@ -473,7 +473,7 @@ mod tests {
         let journal = begin(&path, LIMIT);
         taken_over(&journal, 2);
         journal.flush();
-        let text = std::fs::read_to_string(&path).unwrap();
+        let text = fs::read_to_string(&path, LIMIT).unwrap();
         fs::write_existing(&path, text.replacen("\"h\"", "\"H\"", 1).as_bytes()).unwrap();
         assert!(matches!(adopt(&path), Err(JournalError::Damaged { .. })));
         assert!(matches!(journal.close(), Err(JournalError::Damaged { .. })));
@@ -486,7 +486,7 @@ mod tests {
         let journal = begin(&path, LIMIT);
         taken_over(&journal, 2);
         journal.flush();
-        let first = std::fs::read_to_string(&path).unwrap();
+        let first = fs::read_to_string(&path, LIMIT).unwrap();
         let line = first.lines().next().unwrap();
         let file = OpenOptions::new().write(true).open(&path).unwrap();
         file.set_len(line.len() as u64 + 1).unwrap();

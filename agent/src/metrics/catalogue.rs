@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn the_table_in_the_documents_is_the_list() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
-        let text = std::fs::read_to_string(&path).unwrap();
+        let text = crate::sys::fs::read_to_string(&path, 1 << 20).unwrap();
         let mut table =
             String::from("| name | type | labels | meaning |\n| --- | --- | --- | --- |\n");
         for family in FAMILIES {
@@ -193,21 +193,20 @@ mod tests {
                 .iter()
                 .map(|label| format!("`{label}`"))
                 .collect();
-            table += &format!(
-                "| `{}` | {} | {} | {} |\n",
-                family.name,
-                family.kind.word(),
-                labels.join(", "),
-                family.help
-            );
+            let (name, kind, help) = (family.name, family.kind.word(), family.help);
+            let labels = labels.join(", ");
+            table += &[
+                "| `", name, "` | ", kind, " | ", &labels, " | ", help, " |\n",
+            ]
+            .concat();
         }
         let (before, rest) = text.split_once("<!-- families -->\n").unwrap();
         let (_, after) = rest.split_once("<!-- end of families -->").unwrap();
         let current = format!("{before}<!-- families -->\n{table}<!-- end of families -->{after}");
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(&path, &current).unwrap();
+            crate::sys::fs::write_atomic(&path, current.as_bytes(), 0o644).unwrap();
         }
-        let text = std::fs::read_to_string(&path).unwrap();
+        let text = crate::sys::fs::read_to_string(&path, 1 << 20).unwrap();
         assert_eq!(
             text, current,
             "docs/metrics.md is not current: UPDATE_GOLDEN=1 writes it"
@@ -218,7 +217,7 @@ mod tests {
     #[test]
     fn every_value_of_a_label_is_documented() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
-        let text = std::fs::read_to_string(&path).unwrap();
+        let text = crate::sys::fs::read_to_string(&path, 1 << 20).unwrap();
         let sets: [&[&str]; 8] = [
             &VERDICTS,
             &SOURCES,

@@ -214,7 +214,7 @@ pub(crate) mod tests {
                     }
                 };
                 labels.push((label.to_owned(), value));
-                rest = &after[end + 1..];
+                rest = after.get(end..).unwrap().strip_prefix('"').unwrap();
             }
             let rest = rest.strip_prefix('}').unwrap_or(rest);
             let number = rest.strip_prefix(' ').unwrap().parse().unwrap();

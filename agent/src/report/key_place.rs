@@ -352,8 +352,8 @@ mod tests {
     proptest! {
         #[test]
         fn headers_are_read_totally(bytes in any::<Vec<u8>>(), text in "[A-Za-z0-9+/=\n]{0,200}") {
-            let _ = Protection::of_header(&bytes);
-            let _ = Protection::of_header(text.as_bytes());
+            let _any: Option<Protection> = Protection::of_header(&bytes);
+            let _any: Option<Protection> = Protection::of_header(text.as_bytes());
         }
 
         #[test]

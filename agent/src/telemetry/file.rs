@@ -178,8 +178,12 @@ mod tests {
 
     use super::*;
 
+    fn put(path: &Path, bytes: &[u8]) {
+        crate::sys::fs::write_atomic(path, bytes, 0o600).unwrap();
+    }
+
     fn read(path: &Path) -> String {
-        std::fs::read_to_string(path).unwrap()
+        crate::sys::fs::read_to_string(path, 2 << 20).unwrap()
     }
 
     #[test]
@@ -196,7 +200,7 @@ mod tests {
             append(&path, "{}\n").unwrap();
         }
         assert_eq!(read(&path), "{}\n[]\n{}\n{}\n{}\n");
-        std::fs::write(&path, "torn").unwrap();
+        put(&path, "torn".as_bytes());
         assert_eq!(mend(&path).unwrap(), 4);
         assert_eq!(read(&path), "");
     }
@@ -206,11 +210,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("telemetry.ndjson");
         let other = directory.path().join("other");
-        std::fs::write(&other, "kept").unwrap();
+        put(&other, "kept".as_bytes());
         symlink(&other, &path).unwrap();
         append(&path, "{}\n").unwrap_err();
         assert_eq!(read(&other), "kept");
-        std::fs::write(&other, vec![b'x'; LARGEST + 1]).unwrap();
+        put(&other, &vec![b'x'; LARGEST + 1]);
         assert!(matches!(
             append(&other, "{}\n"),
             Err(TelemetryError::Irregular(_))

@@ -132,14 +132,24 @@ fn one(environment: &Environment, flows: u32, folder: &Path) -> Result<Row> {
     ensure!(output.status.success(), "sealing failed");
     let sealed = serde_json::from_slice(&output.stdout)?;
     let evidence = folder.join("evidence");
-    let words: [OsString; 7] = [
+    let sign = ["key", "sign-policy"].map(OsString::from);
+    let sign = [&[environment.cordon()?.into()], sign.as_slice()].concat();
+    let policy = folder.join("policy.toml");
+    let by = ["--key".into(), folder.join("policy.pem").into()];
+    took(
+        environment,
+        &[sign.as_slice(), &[policy.clone().into()], &by].concat(),
+    )?;
+    let words: [OsString; 9] = [
         environment.cordon()?.into(),
         "verify".into(),
         evidence.clone().into(),
         "--subject".into(),
         format!("sha256:{IMAGE}").into(),
         "--policy".into(),
-        folder.join("policy.toml").into(),
+        policy.into(),
+        "--policy-key".into(),
+        folder.join("policy.pem.pub").into(),
     ];
     let verified = took(environment, &words)?;
     let names = files(&evidence)?.into_iter();
@@ -214,6 +224,7 @@ pub fn seal(args: &Args) -> Result<ExitCode> {
     fs::create_dir_all(folder)?;
     let key = SigningKey::generate()?;
     fs::write(folder.join("policy.toml"), policy(&key)?)?;
+    SigningKey::generate()?.save(&folder.join("policy.pem"))?;
     let egress = egress(*flows)?;
     let mut sweep: SweepReport = serde_json::from_str(SWEEP)?;
     sweep.job = Some(egress.job.clone());

@@ -90,7 +90,7 @@ fn a_seal_is_good_for_one_image() {
 fn rotated(unbroken: bool) -> (Case, String) {
     let old = SigningKey::generate().unwrap().public().id();
     let mut case = after(3, unbroken);
-    case.policy.push_str(&format!("replaces = [\"{old}\"]\n"));
+    case.policy += &["replaces = [\"", &old, "\"]\n"].concat();
     (case, old)
 }
 

@@ -126,7 +126,7 @@ impl Job {
             journal.at(time, &happening);
         }
         let mut kept = journal.close().unwrap().unwrap();
-        kept.facts.lines += self.missing_events;
+        kept.facts.lines = kept.facts.lines.saturating_add(self.missing_events);
         kept
     }
 

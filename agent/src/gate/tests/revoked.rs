@@ -155,12 +155,13 @@ fn withholding_the_newest_list_does_not_help() {
 fn a_gate_that_remembers_takes_no_older_list_no_other_one_and_not_none() {
     let (mut case, owner) = case();
     let now = list(5, Vec::new(), ISSUED);
-    let mut state = State::default();
-    state.revocations = Some(SeenList {
-        number: 5,
-        sha256: now.list.sha256.clone(),
+    case.state = Some(State {
+        revocations: Some(SeenList {
+            number: 5,
+            sha256: now.list.sha256.clone(),
+        }),
+        ..State::default()
     });
-    case.state = Some(state);
     case.list = Some(signed(now, &owner));
     assert_eq!(case.decide().status, 0, "{:#?}", case.decide());
     case.list = Some(signed(list(4, Vec::new(), ISSUED), &owner));

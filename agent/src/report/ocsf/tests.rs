@@ -57,6 +57,10 @@ fn question(verdict: NameVerdict) -> Question {
     }
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "one event of each kind, one after the other"
+)]
 /// A chained file of all kinds of events, in which the job has chosen this text where it can.
 fn file(text: &str) -> (Vec<u8>, Head) {
     let limits = fixture::report().limits.unwrap();

@@ -497,7 +497,7 @@ mod tests {
         let late = time("2026-11-23T08:00:01Z");
         assert_eq!(
             prune(&place.key(), late).unwrap(),
-            [rotated.retired.clone()]
+            std::slice::from_ref(&rotated.retired)
         );
         assert!(!rotated.retired.exists());
         // What verifies its evidence stays, and so does the key in force.
