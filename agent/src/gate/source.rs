@@ -59,17 +59,23 @@ pub trait Source {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Files(pub BTreeMap<String, Vec<u8>>);
 
+impl Files {
+    fn find(&self, name: &str, limit: u64) -> Result<&Vec<u8>, ReadError> {
+        let bytes = self.0.get(name).ok_or(ReadError::Missing)?;
+        if bytes.len() as u64 > limit {
+            return Err(too_large(limit));
+        }
+        Ok(bytes)
+    }
+}
+
 impl Source for Files {
     fn names(&self) -> Vec<String> {
         self.0.keys().cloned().collect()
     }
 
     fn read(&self, name: &str, limit: u64) -> Result<Vec<u8>, ReadError> {
-        let bytes = self.0.get(name).ok_or(ReadError::Missing)?;
-        if bytes.len() as u64 > limit {
-            return Err(too_large(limit));
-        }
-        Ok(bytes.clone())
+        self.find(name, limit).cloned()
     }
 
     fn stream(
@@ -78,13 +84,9 @@ impl Source for Files {
         limit: u64,
         take: &mut dyn FnMut(&[u8]),
     ) -> Result<u64, ReadError> {
-        let bytes = self.0.get(name).ok_or(ReadError::Missing)?;
-        let length = bytes.len() as u64;
-        if length > limit {
-            return Err(too_large(limit));
-        }
+        let bytes = self.find(name, limit)?;
         take(bytes);
-        Ok(length)
+        Ok(bytes.len() as u64)
     }
 }
 

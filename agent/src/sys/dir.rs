@@ -163,10 +163,17 @@ impl Directory {
     /// # Errors
     /// Something of that name exists (`AlreadyExists`), or a step failed; then there is no file.
     pub fn publish(&self, name: &str, bytes: &[u8], mode: u32) -> Result<(), FileError> {
+        self.publish_by(name, |temporary| self.write_new(temporary, bytes, mode))
+    }
+
+    /// Gives what is written under a name of its own the name it is meant to have, if that is free.
+    fn publish_by(
+        &self,
+        name: &str,
+        write: impl FnOnce(&str) -> Result<(), FileError>,
+    ) -> Result<(), FileError> {
         let temporary = format!(".{name}.new-{}", std::process::id());
-        let written = self
-            .write_new(&temporary, bytes, mode)
-            .and_then(|()| self.link(&temporary, name));
+        let written = write(&temporary).and_then(|()| self.link(&temporary, name));
         // Its content is under its own name by now, or failed; either way this one has had its use,
         // and a file that was never made cannot be removed.
         let removed = self.remove(&temporary);
@@ -187,17 +194,7 @@ impl Directory {
         from: &mut impl Read,
         mode: u32,
     ) -> Result<(), FileError> {
-        let temporary = format!(".{name}.new-{}", std::process::id());
-        let written = self
-            .copy_new(&temporary, from, mode)
-            .and_then(|()| self.link(&temporary, name));
-        // As above.
-        let removed = self.remove(&temporary);
-        written?;
-        removed?;
-        self.handle
-            .sync_all()
-            .map_err(FileError::on("sync", &self.path))
+        self.publish_by(name, |temporary| self.copy_new(temporary, from, mode))
     }
 
     /// Writes a file whole or not at all, on disk when this returns, in place of what has its name.

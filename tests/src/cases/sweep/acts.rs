@@ -29,7 +29,10 @@ pub(super) fn stopped(environment: &Environment, before: &str) -> Result<()> {
             cidr(&format!("{EVIL_V4}/32"), "9000", "udp")
         );
         let profile = world.profile("sends", &rule)?;
-        let steps = serde_json::to_string(&[Step::udp(at(EVIL_V4, 9000))])?;
+        let send = Step::udp(at(EVIL_V4, 9000));
+        // Again later: woken too early on a busy machine, it may not send yet, harmless or not.
+        let steps = [send.clone(), Step::Sleep { ms: 1000 }, send];
+        let steps = serde_json::to_string(&steps)?;
         let own = environment.own.display();
         let text = format!("{before}{variable} {own} client '{steps}'\n");
         run(world, &profile, &text)
