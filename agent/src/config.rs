@@ -20,7 +20,7 @@ use crate::report::key_place::{CREDENTIAL, KeyPlace, is_name};
 /// Where the settings are when no other file is named.
 pub const DEFAULT_PATH: &str = "/etc/cordon/config.toml";
 
-/// MiB: some 200,000 events.
+/// MiB: some 150,000 events.
 const EVENTS_MIB: u16 = 128;
 /// MiB: what verifiers read of one file ([`crate::gate::source::MAX_FILE`]).
 const MAX_EVENTS_MIB: u16 = 256;
