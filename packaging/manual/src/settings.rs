@@ -108,7 +108,7 @@ pub(crate) const TABLES: &[Table] = &[
             },
             Key {
                 name: "signing_key",
-                value: "\"/var/lib/cordon/keys/report.pem\"",
+                value: "\"credential:report-key\"",
                 default: Default::Otherwise,
                 about: "The private key that signs evidence: a file (PEM), or `\"credential:NAME\"`, what the service manager decrypts and hands over with `LoadCredentialEncrypted=NAME:FILE`. Without it, `keys/report.pem` below `state_dir`, which the first job makes if it is not there.",
             },
