@@ -14,13 +14,12 @@ use super::record::{Keeper, Record, Stage, Start};
 use super::run::{self, Job, Ran, RunError, Tell, Terms};
 use super::sealing::Sealed;
 use super::watch::{Questions, Watch};
-use super::{sealing, sweeping};
+use super::{journaling, sealing, sweeping};
 use crate::dns::Bound;
 use crate::enforce::{self, Enforced, Host, Place};
-use crate::events::journal::Journal;
 use crate::events::ring::Pump;
 use crate::policy::Mode;
-use crate::report::ocsf::{Context, Happening};
+use crate::report::ocsf::Happening;
 use crate::sandbox::Limited;
 use crate::secrets::ledger::Occasion;
 
@@ -55,7 +54,7 @@ impl Armed {
         let pump = Pump::new(ring, pace).map_err(run::unwatchable)?;
         let leases = Arc::clone(&enforced.maps.leases);
         let (mut watch, log) = Watch::new(pump, leases, place.cgroup.name());
-        watch.journal = journal(terms, host, place)?;
+        watch.journal = journaling::begin(terms, host, place)?;
         let limits = &terms.policy.limits;
         let rates = &terms.config.estimate;
         let mut limiting = Limiting::pin(limits, rates, host.controllers(), place)?;
@@ -132,9 +131,7 @@ impl Armed {
             .map_err(RunError::Watch)?;
         let mut report = run::report(job, host, &self.enforced, place, &watch.ledger, dns, ran)?;
         watch.conclude(&mut report, tell);
-        let outcome = ran.outcome;
-        watch.journal.now(&Happening::Ended { outcome });
-        let events = sealing::events(&watch.journal, &mut report);
+        let events = journaling::end(Ok(watch.journal.clone()), &mut report);
         let sweep = run::sweep_report(job, host, place, watch, &report)?;
         let by = (&*terms.config, &*terms.key);
         let made = &terms.subjects;
@@ -146,23 +143,6 @@ impl Armed {
             events.as_ref(),
         )?)
     }
-}
-
-/// Where the job's single events are kept, if they are.
-fn journal(terms: &Terms, host: &Host, place: &Place) -> Result<Journal, RunError> {
-    let limit = terms.config.host.events_bytes();
-    if limit == 0 {
-        return Ok(Journal::default());
-    }
-    let context = Context {
-        job: place.id.clone(),
-        host: sealing::host_name(),
-        policy: terms.policy.name.clone(),
-    };
-    Journal::begin(host.events_of(&place.id), context, limit).map_err(|error| RunError::Start {
-        what: "its events could not be written down",
-        source: io::Error::other(enforce::chain(&error)),
-    })
 }
 
 /// A mode, as reports spell it.

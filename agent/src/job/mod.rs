@@ -10,6 +10,7 @@ pub mod attended;
 pub mod closing;
 pub mod coverage;
 pub mod id;
+mod journaling;
 pub mod life;
 pub mod limiting;
 pub mod namespaces;

@@ -22,18 +22,17 @@ use super::narrowing::{self, Effective};
 use super::record::{Keeper, Record, Stage};
 use super::run::{self, Job, Ran, RunError, Tell};
 use super::sealing::{self, Sealed};
-use super::sweeping;
 use super::watch::Watch;
+use super::{journaling, sweeping};
 use crate::cgroup::Cgroup;
 use crate::config::Config;
 use crate::dns::{Bound, Counts};
 use crate::enforce::{EnforceError, Host, Orphan, Place, chain};
 use crate::engine;
-use crate::events::journal::{Journal, JournalError};
 use crate::events::ledger::{Ledger, News};
 use crate::events::ring::Pump;
 use crate::policy::{Engine, Mode, Policy, Ruleset, compile};
-use crate::report::ocsf::{Context, Happening};
+use crate::report::ocsf::Happening;
 use crate::report::rotation::steps::retired;
 use crate::report::signer::{SigningKey, VerifyingKey};
 use crate::report::sink::{BUNDLE_NAME, EvidenceDir};
@@ -322,17 +321,8 @@ async fn end<M: Master>(
             (report, Cleared::Orphan(orphan))
         }
     };
-    let outcome = report.job.outcome;
-    let events = match journal(host, config, &id, &taken.policy) {
-        Ok(journal) => {
-            journal.now(&Happening::Ended { outcome });
-            sealing::events(&journal, &mut report)
-        }
-        Err(error) => {
-            sealing::without_events(&chain(&error), &mut report);
-            None
-        }
-    };
+    let journal = journaling::adopt(host, config, &id, &taken.policy);
+    let events = journaling::end(journal, &mut report);
     let record = taken.record.as_ref();
     let subjects = record.map_or_else(Vec::new, |record| record.subjects.clone());
     let (by, reports) = ((config, key), (report, sweep));
@@ -611,7 +601,7 @@ async fn take_over<M: Master>(
     let pace = sweeping::pace(&taken.policy.secrets);
     let pump = Pump::new(ring, pace).map_err(run::unwatchable)?;
     let (mut watch, log) = Watch::new(pump, Arc::clone(&enforced.maps.leases), place.cgroup.name());
-    watch.journal = journal_or_none(host, config, &place.id, &taken.policy);
+    watch.journal = journaling::adopt_or_none(host, config, &place.id, &taken.policy);
     let slots = enforced.maps.slots.take();
     watch.sweeping = Some(run::sweeping(config, taken.policy.secrets.clone(), slots)?);
     let kept = taken
@@ -696,33 +686,6 @@ async fn take_over<M: Master>(
     watch.conclude(&mut report, tell);
     let sweep = run::sweep_report(&job, host, place, &watch, &report)?;
     Ok(Some((report, sweep)))
-}
-
-/// The single events that the cordon that was killed had written down, to go on with.
-fn journal(
-    host: &Host,
-    config: &Config,
-    id: &str,
-    policy: &Policy,
-) -> Result<Journal, JournalError> {
-    let limit = config.host.events_bytes();
-    if limit == 0 {
-        return Ok(Journal::default());
-    }
-    let context = Context {
-        job: id.to_owned(),
-        host: sealing::host_name(),
-        policy: policy.name.clone(),
-    };
-    Journal::adopt(host.events_of(id), context, limit)
-}
-
-/// The same; a job goes on without it too, and its evidence will say so.
-fn journal_or_none(host: &Host, config: &Config, id: &str, policy: &Policy) -> Journal {
-    journal(host, config, id, policy).unwrap_or_else(|error| {
-        tracing::warn!(error = %chain(&error), "a job's events are not gone on with");
-        Journal::default()
-    })
 }
 
 fn no_ring() -> RunError {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::config::Config;
 use crate::enforce::chain;
-use crate::events::journal::{Journal, Kept};
+use crate::events::journal::Kept;
 use crate::report::Report;
 use crate::report::chain::Chain;
 use crate::report::signer::SigningKey;
@@ -77,32 +77,6 @@ pub(super) fn seal(
 
 fn tell(file: &Path, line: &telemetry::Line) -> Result<(), TelemetryError> {
     telemetry::file::append(file, &line.to_text()?)
-}
-
-/// Ends a job's journal, and says in its report what is missing from it. Evidence is not lost for it.
-pub(super) fn events(journal: &Journal, report: &mut Report) -> Option<Kept> {
-    let spot = match journal.close() {
-        Ok(None) => return None,
-        Ok(Some(kept)) if kept.facts.dropped == 0 => return Some(kept),
-        Ok(Some(kept)) => {
-            let (lines, dropped) = (kept.facts.lines, kept.facts.dropped);
-            report.coverage.blind_spots.push(format!(
-                "Single events are listed up to the first {lines}; {dropped} more are only in the counts of \
-                 this report: the host keeps no more of a job, or could not write them."
-            ));
-            return Some(kept);
-        }
-        Err(error) => chain(&error),
-    };
-    without_events(&spot, report);
-    None
-}
-
-/// Says in a report that there are no single events, and why.
-pub(super) fn without_events(why: &str, report: &mut Report) {
-    report.coverage.blind_spots.push(format!(
-        "Single events are not listed: {why}. The counts of this report are whole all the same."
-    ));
 }
 
 /// What the host calls itself; empty where it does not say.

@@ -1,4 +1,4 @@
-//! Telemetry: one line of JSON for each job that is over, for whoever ships logs. Pure; [`file`] writes it.
+//! Telemetry: one line of JSON for each job that is over, for whoever ships logs. Pure; [`mod@file`] writes it.
 //!
 //! The types here are the line, field for field. It is no evidence, for nobody signs it; it names the seal that is. It
 //! has no byte of a secret, and lists are cut at [`LISTED`] with the rest counted, so that a line is small whatever a
