@@ -212,6 +212,8 @@ fn reloaded(environment: &Environment) -> Result<()> {
     let script = "cordon job start || exit 70\nsteps\ncordon job finish\n";
     let second = other.runner("acme/open", &tried, script)?.run()?;
     second.expect_status(0)?;
+    // A job is over for the daemon some time after its last process.
+    let second = service.evidence_of("acme/open")?;
     fs::write(&go, "")?;
     first.wait()?.expect_status(0)?;
     let verify = |evidence: &Evidence, key: &Path, status: i32| -> Result<()> {
@@ -223,10 +225,7 @@ fn reloaded(environment: &Environment) -> Result<()> {
         )?;
         Ok(())
     };
-    let (first, second) = (
-        service.evidence_of("acme/app")?,
-        service.evidence_of("acme/open")?,
-    );
+    let first = service.evidence_of("acme/app")?;
     verify(&first, &old, 0)?;
     verify(&second, &world.public_key()?, 0)?;
     ensure!(verify(&second, &old, 0).is_err(), "the old key signed it");
