@@ -279,20 +279,22 @@ class Release(Evidence):
         image.write_bytes(b"an image")
         digest = hashlib.sha256(image.read_bytes()).hexdigest()
         self.cordon_ok("bind", self.good, "--subject", f"registry.test/app@sha256:{digest}", "--key", self.key)
-        policy = self.good / "policy.toml"
-        pem = self.public.read_text()
-        shown = self.cordon_ok("key", "show", self.public)
+        policy, vsa = self.good / "policy.toml", self.good / "vsa.sigstore.json"
+        host, other = (self.key, self.public), (self.work / "other.pem", self.other_public)
+        # Who signs a policy has no role in it; the host's key signs what is judged here.
+        (policy_key, policy_public), (gate_key, gate_public) = (host, other) if self.kind is POLICY else (other, host)
+        pem = gate_public.read_text()
+        shown = self.cordon_ok("key", "show", gate_public)
         identity = next(word for word in shown.split() if word.startswith("SHA256:"))
         policy.write_text(
             f'name = "release"\n[[key]]\nrole = "gate"\nfingerprint = "{identity}"\npem = """\n{pem}"""\n'
             '[evidence]\nmax_age = "1d"\n'
         )
-        self.cordon_ok("key", "sign-policy", policy, "--key", self.key)
+        self.cordon_ok("key", "sign-policy", policy, "--key", policy_key)
         # The only key of this policy may not sign evidence, so that the decision is one against it.
-        vsa = ("--vsa-key", self.key, "--vsa", self.good / "vsa.sigstore.json")
-        keys = ("--policy", policy, "--policy-key", self.public)
-        decided = run(self.cordon, "verify", self.good, "--subject", digest, "--json", *keys, *vsa)
-        if decided.returncode != 4:
+        keys = ("--policy", policy, "--policy-key", policy_public, "--vsa-key", gate_key, "--vsa", vsa)
+        decided = run(self.cordon, "verify", self.good, "--subject", digest, "--json", *keys)
+        if decided.returncode != 4 or not vsa.exists():
             sys.exit(f"`cordon verify` ended with {decided.returncode}: {last_line(decided.stderr)}")
         self.decided = decided.stdout
 
