@@ -507,7 +507,7 @@ fn table(jobs: &[JobStatus]) -> String {
 fn shown(line: &str) -> String {
     match serde_json::from_str::<Line>(line) {
         // Its text is escaped where it is made.
-        Ok(Line { at, text }) => format!("{at} {text}\n"),
+        Ok(Line { at, text, .. }) => format!("{at} {text}\n"),
         Err(_) => format!("{}\n", escape(line)),
     }
 }

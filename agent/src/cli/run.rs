@@ -16,10 +16,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::config::Config;
+use crate::daemon::command;
 use crate::dns::BindError;
 use crate::enforce::{self, chain, kernel};
 use crate::events::ledger::News;
-use crate::job::run::{Ended, Request, RunError, Terms, run};
+use crate::job::run::{Ended, Request, RunError, Start, Terms, run};
 use crate::policy::{Library, Mode, Policy, compile};
 use crate::report::Outcome;
 use crate::report::chain::Chain;
@@ -173,6 +174,34 @@ impl Args {
             code: PERMISSION,
             text: chain(&error),
         })?;
+        let mode = policy.mode;
+        let failed = |error: RunError| Failure {
+            code: code_of(&error),
+            text: chain(&error),
+        };
+        if command::suits(&policy)
+            && let Some(daemon) = command::find(&config).map_err(failed)?
+        {
+            let evidence = evidence.as_deref().map(EvidenceDir::prepare).transpose();
+            let request = command::Request {
+                start: Start {
+                    command: &command,
+                    account: account.as_ref(),
+                    sandbox: &policy.sandbox,
+                    config: &config,
+                },
+                policy: &policy,
+                ruleset: &ruleset,
+                subjects: subject.iter().map(ToString::to_string).collect(),
+                evidence: evidence.map_err(|error| Failure::usage(chain(&error)))?,
+            };
+            let mut say = |text: &str| {
+                if !quiet {
+                    eprintln!("cordon: {text}");
+                }
+            };
+            return command::run(&daemon, &request, &mut say).map_err(failed);
+        }
         let key = signing_key(&config.host.signing_key())?;
         // A chain that gives no numbers is found out now, and not when the job has run.
         Chain::new(&config.host.state_dir, key.public())
@@ -181,7 +210,6 @@ impl Args {
         let evidence = evidence.unwrap_or_else(|| default_evidence(&config));
         let evidence =
             EvidenceDir::prepare(&evidence).map_err(|error| Failure::usage(chain(&error)))?;
-        let mode = policy.mode;
         let request = Request {
             command,
             account,
@@ -200,10 +228,7 @@ impl Args {
                 eprintln!("cordon: {}", describe(&news, mode));
             }
         };
-        run(&request, &mut tell).map_err(|error| Failure {
-            code: code_of(&error),
-            text: chain(&error),
-        })
+        run(&request, &mut tell).map_err(failed)
     }
 }
 
@@ -248,6 +273,7 @@ pub(super) fn code_of(error: &RunError) -> u8 {
         RunError::Inherited(InheritedError::Stream(_)) | RunError::Sandbox(_) => USAGE,
         RunError::Enforce(error) if is_permission(error) => PERMISSION,
         RunError::Enforce(_)
+        | RunError::Daemon(_)
         | RunError::Listener(_)
         | RunError::Upstream(_)
         | RunError::Enter(_)
@@ -285,7 +311,7 @@ fn conclude(ended: &Ended) -> (u8, bool) {
         },
         summary.denied.saturating_add(summary.names_denied),
         summary.allowed,
-        ended.written.directory.display(),
+        ended.evidence.display(),
     );
     if let Some(sweep) = &ended.sweep {
         eprintln!("cordon: {}", line(sweep));

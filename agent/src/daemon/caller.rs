@@ -56,6 +56,10 @@ pub enum Action<'a> {
     Watch(Target<'a>),
     /// To start a job.
     Start,
+    /// To start a command as a job, under a policy of its own.
+    Command,
+    /// To say how the command of a job ended.
+    Ended,
     /// To say that a job is over.
     Finish(Target<'a>),
     /// To say that its own job is about to be over.
@@ -162,6 +166,8 @@ impl Action<'_> {
             Self::Own => "ask who it is",
             Self::Watch(_) => "look at this job",
             Self::Start => "start jobs",
+            Self::Command => "start commands as jobs",
+            Self::Ended => "say how this job ended",
             Self::Finish(_) => "end this job",
             Self::Announce(_) => "announce the end of this job",
             Self::Attach(_) => "put processes into this job",
@@ -241,7 +247,7 @@ mod tests {
     }
 
     fn any_action(own: bool) -> impl Strategy<Value = (u8, bool)> {
-        (0u8..11, Just(own))
+        (0u8..13, Just(own))
     }
 
     fn action(number: u8, target: Target<'_>) -> Action<'_> {
@@ -256,6 +262,8 @@ mod tests {
             7 => Action::Attach(target),
             8 => Action::End,
             9 => Action::Narrow(target),
+            10 => Action::Command,
+            11 => Action::Ended,
             _ => Action::Reload,
         }
     }

@@ -21,6 +21,9 @@ pub struct Line {
     pub at: Timestamp,
     /// In words, as `cordon run` has them; what comes from the job is escaped.
     pub text: String,
+    /// It is how the job ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub over: bool,
 }
 
 /// The lines of one job.
@@ -43,9 +46,19 @@ impl Default for Feed {
 impl Feed {
     /// Tells a line.
     pub fn tell(&self, text: String) {
+        self.add(text, false);
+    }
+
+    /// Tells how the job ended.
+    pub fn tell_end(&self, text: String) {
+        self.add(text, true);
+    }
+
+    fn add(&self, text: String, over: bool) {
         let line = Line {
             at: Timestamp::now(),
             text,
+            over,
         };
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.len() >= KEPT {

@@ -10,7 +10,7 @@ use cordon_secrets::Outcome;
 use jiff::Timestamp;
 use tokio::sync::{Notify, oneshot};
 
-use super::api::types::{Processes, StartRequest, State};
+use super::api::types::{CommandRequest, Entrance, Processes, StartRequest, State};
 use super::feed::Feed;
 use super::peer::Peer;
 use super::settings::{Settings, SettingsError};
@@ -20,14 +20,14 @@ use crate::attribution::{Living as _, Proc};
 use crate::cgroup::Cgroup;
 use crate::enforce::chain;
 use crate::events::ledger::News;
-use crate::job::attended::{self, Begun, Order, Orders, Over, Whose};
+use crate::job::attended::{self, Begun, Commanded, Order, Orders, Over, Whose};
 use crate::job::id::JobId;
 use crate::job::record::{Record, Worker};
 use crate::job::run::{RunError, Terms};
 use crate::job::sealing::Sealed;
 use crate::job::{narrowing, resume};
 use crate::metrics::{Ended, Metrics};
-use crate::policy::{self, Mode, Policy, Ruleset, compile};
+use crate::policy::{self, Engine, Mode, Policy, Ruleset, compile};
 use crate::report::attendance::{Asker, Attendance, Identity, Narrowing};
 use crate::report::image::Image;
 use crate::report::news::describe;
@@ -150,20 +150,90 @@ impl Jobs {
                 tracing::warn!(unit, "a runner could not be told of its job");
             }
         }
-        let begun = self.launch(launch)?;
-        match begun.await {
-            Ok(Begun { moved, evidence }) => {
-                self.enforced(&id, moved, evidence);
-                Ok(id)
-            }
-            Err(_ended) => {
-                self.until_over(&id).await;
-                let table = self.table();
-                let error = table.get(&id).and_then(|entry| entry.error.clone());
-                let why = error.unwrap_or_else(|| "its thread ended".to_owned());
-                Err(StartError::Failed(why))
-            }
+        self.begin(launch).await?;
+        Ok(id)
+    }
+
+    /// Starts a job whose command somebody else starts: root of the host, by `cordon run`.
+    ///
+    /// # Errors
+    /// What was asked for cannot be, or could not be enforced; then it did not start.
+    pub async fn start_command(
+        self: &Arc<Self>,
+        settings: &Settings,
+        peer: &Peer,
+        request: CommandRequest,
+    ) -> Result<Entrance, StartError> {
+        let CommandRequest {
+            version: _,
+            policy,
+            ruleset_digest,
+            command,
+            arguments,
+            as_root,
+            subjects,
+            lsm,
+            around,
+        } = request;
+        let wrong = |error: &dyn std::fmt::Display| StartError::Request(error.to_string());
+        let policy = policy.load().ok_or_else(|| wrong(&"`policy` is none"))?;
+        if policy.engine != Engine::Deny {
+            let why =
+                "a job with a container engine is its own daemon; `cordon run` asks nobody for it";
+            return Err(wrong(&why));
         }
+        let ruleset = compile(&policy).map_err(|error| wrong(&error))?;
+        if ruleset.digest.to_string() != ruleset_digest {
+            return Err(wrong(
+                &"the policy makes another ruleset here; are both of the same version? Restart the daemon: \
+                  `systemctl restart cordon`",
+            ));
+        }
+        let subjects = made(&subjects)?;
+        let id = JobId::random().map_err(io::Error::other)?.to_string();
+        let terms = self.terms(settings, &id, (policy, ruleset), subjects, None)?;
+        let whose = Whose::Command(Box::new(Commanded {
+            id: id.clone(),
+            by: peer.process,
+            command,
+            arguments,
+            as_root,
+            lsm,
+            around,
+        }));
+        let launch = Launch {
+            entry: entry(&id, None, &terms),
+            terms,
+            whose,
+            attendance: Attendance::default(),
+        };
+        let Begun {
+            cgroup,
+            limited,
+            evidence,
+            ..
+        } = self.begin(launch).await?;
+        Ok(Entrance {
+            id,
+            evidence,
+            cgroup,
+            limited,
+        })
+    }
+
+    /// Launches a job, and waits until it is enforced.
+    async fn begin(self: &Arc<Self>, launch: Launch) -> Result<Begun, StartError> {
+        let id = launch.entry.id.clone();
+        let begun = self.launch(launch)?;
+        if let Ok(begun) = begun.await {
+            self.enforced(&id, begun.moved, begun.evidence.clone());
+            return Ok(begun);
+        }
+        self.until_over(&id).await;
+        let table = self.table();
+        let error = table.get(&id).and_then(|entry| entry.error.clone());
+        let why = error.unwrap_or_else(|| "its thread ended".to_owned());
+        Err(StartError::Failed(why))
     }
 
     /// Until its thread has said why it ended: who waits for a job can hear sooner that there is none.
@@ -194,11 +264,7 @@ impl Jobs {
         } = request;
         let wrong = |error: &dyn std::fmt::Display| StartError::Request(error.to_string());
         identity.check().map_err(|error| wrong(&error))?;
-        let subjects = subjects.iter().map(|text| {
-            let image: Image = text.parse().map_err(|error| wrong(&error))?;
-            Ok(Subject::from(&image))
-        });
-        let subjects = subjects.collect::<Result<Vec<_>, StartError>>()?;
+        let subjects = made(&subjects)?;
         let (profiles, standing, grant, unit) = match unit {
             Some((unit, cgroup)) => {
                 let grants = &settings.config.grants;
@@ -270,7 +336,8 @@ impl Jobs {
             narrowed,
             ..Attendance::default()
         };
-        let terms = self.terms(settings, &id, policy, ruleset, subjects, &attendance)?;
+        let of = (policy, ruleset);
+        let terms = self.terms(settings, &id, of, subjects, Some(&attendance))?;
         let entry = Entry {
             identity,
             grant,
@@ -305,7 +372,8 @@ impl Jobs {
             runner: Some(unit.to_owned()),
             ..Attendance::default()
         };
-        let terms = self.terms(settings, &id, policy, ruleset, Vec::new(), &attendance)?;
+        let of = (policy, ruleset);
+        let terms = self.terms(settings, &id, of, Vec::new(), Some(&attendance))?;
         let entry = entry(&id, Some(unit.to_owned()), &terms);
         self.launch(Launch {
             entry,
@@ -382,10 +450,9 @@ impl Jobs {
         &self,
         settings: &Settings,
         id: &str,
-        policy: Policy,
-        ruleset: Ruleset,
+        (policy, ruleset): (Policy, Ruleset),
         subjects: Vec<Subject>,
-        attendance: &Attendance,
+        attendance: Option<&Attendance>,
     ) -> Result<Terms, StartError> {
         let now = Timestamp::now().strftime("%Y%m%dT%H%M%S");
         let state = &settings.config.host.state_dir;
@@ -397,7 +464,7 @@ impl Jobs {
             evidence: EvidenceDir::prepare(&directory)?,
             key: self.key(),
             subjects,
-            attendance: Some(attendance.clone()),
+            attendance: attendance.cloned(),
         })
     }
 
@@ -489,7 +556,7 @@ impl Jobs {
                     if let Some(error) = &entry.telemetry_error {
                         entry
                             .feed
-                            .tell(format!("no line of telemetry was written: {error}"));
+                            .tell_end(format!("no line of telemetry was written: {error}"));
                     }
                     let denied = report
                         .summary
@@ -501,7 +568,7 @@ impl Jobs {
                         .insert(written.directory)
                         .display()
                         .to_string();
-                    entry.feed.tell(format!(
+                    entry.feed.tell_end(format!(
                         "{denied} denied, {allowed} allowed; evidence in `{evidence}`"
                     ));
                     tracing::info!(job = id, denied, allowed, evidence, "sealed");
@@ -510,7 +577,7 @@ impl Jobs {
                 Err(error) => {
                     tracing::error!(job = id, error, "failed");
                     entry.state = State::Failed;
-                    entry.feed.tell(format!("failed: {error}"));
+                    entry.feed.tell_end(format!("failed: {error}"));
                     entry.error = Some(error);
                 }
             }
@@ -520,6 +587,17 @@ impl Jobs {
         self.changed.notify_waiters();
         self.changed.notify_one();
     }
+}
+
+/// What a job makes, as it was said.
+fn made(subjects: &[String]) -> Result<Vec<Subject>, StartError> {
+    let subjects = subjects.iter().map(|text| {
+        let image: Image = text
+            .parse()
+            .map_err(|error| StartError::Request(format!("{error}")))?;
+        Ok(Subject::from(&image))
+    });
+    subjects.collect()
 }
 
 fn ended(over: Result<Over, RunError>) -> Result<Option<Box<Sealed>>, String> {

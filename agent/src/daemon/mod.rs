@@ -17,6 +17,7 @@
 pub mod api;
 pub mod caller;
 pub mod client;
+pub mod command;
 pub mod feed;
 pub mod jobs;
 pub mod peer;

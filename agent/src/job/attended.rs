@@ -17,16 +17,15 @@ use tokio::sync::{mpsc, oneshot};
 use super::armed::Armed;
 use super::attach::{AttachError, attach};
 use super::coverage::Surroundings;
-use super::life::{Ending, Life, Master, Wish};
+use super::life::{CommandEnd, Ending, Life, Master, Wish};
 use super::narrowing::Narrow;
-use super::record::Worker;
+use super::record::{Keeper, Worker};
 use super::run::{self, Job, Ran, RunError, Tell, Terms};
 use super::sealing::Sealed;
 use super::watch::{Watch, Workers};
 use crate::cgroup::Cgroup;
 use crate::dns::Bound;
 use crate::enforce::{Host, Place};
-use crate::report::Outcome;
 use crate::report::attendance::{Attendance, Kind, Narrowing};
 use crate::sandbox::Limited;
 use crate::secrets::ledger::Occasion;
@@ -55,6 +54,8 @@ pub enum Whose {
         /// The worker.
         worker: Worker,
     },
+    /// A command's that `cordon run` starts.
+    Command(Box<Commanded>),
     /// Nobody's yet: they are moved into it one after another.
     Open {
         /// The job's name.
@@ -64,6 +65,25 @@ pub enum Whose {
     },
 }
 
+/// A command that somebody else starts and waits for.
+#[derive(Clone, Debug)]
+pub struct Commanded {
+    /// The job's name.
+    pub id: String,
+    /// Who starts it.
+    pub by: Worker,
+    /// First word of the command.
+    pub command: String,
+    /// How many arguments follow.
+    pub arguments: usize,
+    /// Whether it runs as root.
+    pub as_root: bool,
+    /// Whether who starts it counts on the kernel's LSM programs.
+    pub lsm: bool,
+    /// What is put around it.
+    pub around: Surroundings,
+}
+
 /// What the daemon tells a job.
 #[derive(Debug)]
 pub enum Order {
@@ -71,6 +91,8 @@ pub enum Order {
     End,
     /// It is over.
     Finish,
+    /// Who waited for its command says how that ended.
+    Ended(CommandEnd),
     /// Let it go on without this daemon.
     Leave,
     /// From inside: it is about to be over. By whom is for the report.
@@ -118,6 +140,8 @@ pub struct Inbox {
     announced: Option<(String, u64)>,
     /// Workers of this runner that became jobs.
     started: BTreeSet<u32>,
+    /// How the command ended, by who waited for it.
+    ended: Option<CommandEnd>,
 }
 
 impl Orders {
@@ -130,6 +154,7 @@ impl Orders {
             attendance: Arc::new(Mutex::new(attendance)),
             announced: None,
             started: BTreeSet::new(),
+            ended: None,
         };
         (Self { sender }, inbox)
     }
@@ -148,6 +173,7 @@ impl Master for Inbox {
             None | Some(Order::Leave) => Wish::Leave,
             Some(Order::End) => Wish::End,
             Some(Order::Finish) => Wish::Finish,
+            Some(Order::Ended(end)) => Wish::Ended(Box::new(end)),
             Some(Order::Announce { by }) => Wish::Announced { by },
             Some(Order::Started { worker }) => {
                 self.started.insert(worker);
@@ -178,6 +204,14 @@ impl Master for Inbox {
 
     fn narrowed(&mut self, narrowing: Narrowing) {
         self.with(|attendance| attendance.narrowed.push(narrowing));
+    }
+
+    fn ended(&mut self, end: CommandEnd) {
+        self.ended = Some(end);
+    }
+
+    fn end(&self) -> Option<&CommandEnd> {
+        self.ended.as_ref()
     }
 
     fn conclude(&mut self, life: &Life, watch: &Watch) -> Option<Attendance> {
@@ -243,6 +277,10 @@ impl Inbox {
 /// A job that is enforced now.
 #[derive(Clone, Debug)]
 pub struct Begun {
+    /// Where its command starts, and how.
+    pub cgroup: PathBuf,
+    /// What its first process must do about limits.
+    pub limited: Limited,
     /// Processes that were moved into it.
     pub moved: u64,
     /// Where its evidence will be.
@@ -285,6 +323,7 @@ async fn run_job(
     let mut place = match whose {
         Whose::Unit { unit, .. } => host.place_of_unit(unit)?,
         Whose::Worker { id, .. } | Whose::Open { id, .. } => host.place(id)?,
+        Whose::Command(command) => host.place(&command.id)?,
     };
     place.parent = whose.parent();
     // On the heap: it is the whole life of a job.
@@ -320,11 +359,7 @@ async fn in_place(
     begun: oneshot::Sender<Begun>,
     tell: Tell<'_>,
 ) -> Result<Over, RunError> {
-    let mut job = Job {
-        command: whose.words(),
-        as_root: false,
-        ..terms.job()
-    };
+    let mut job = whose.job(terms);
     let mut armed = Armed::new(terms, &job, host, place, whose.bind()?)?;
     let (around, life) = whose.look(armed.enforced.lsm)?;
     job.around = around;
@@ -334,18 +369,28 @@ async fn in_place(
     if let Whose::Unit { worker, .. } = whose {
         armed.watch.workers = worker.clone().map(Workers::of);
     }
+    if let Whose::Command(command) = whose {
+        armed.record.keeper = Keeper::Daemon;
+        armed.record.waits = Some(command.by);
+    }
     armed.serve(terms, &job, host, place)?;
     let moved = match whose {
         Whose::Worker { from, worker, .. } => {
             let limited = armed.limited();
             bring(host, place, &limited, from, worker.pid).map_err(entered)?
         }
-        Whose::Unit { .. } | Whose::Open { .. } => 0,
+        Whose::Unit { .. } | Whose::Open { .. } | Whose::Command(_) => 0,
     };
     inbox.with(|attendance| attendance.moved = moved);
     let started = Timestamp::now();
     let evidence = terms.evidence.path().to_owned();
-    if begun.send(Begun { moved, evidence }).is_err() {
+    let enforced = Begun {
+        moved,
+        evidence,
+        cgroup: place.cgroup.path().to_owned(),
+        limited: armed.limited(),
+    };
+    if begun.send(enforced).is_err() {
         tracing::debug!("who asked for a job did not wait for it");
     }
     let watch = &mut armed.watch;
@@ -379,6 +424,9 @@ async fn end(
     started: Timestamp,
     tell: Tell<'_>,
 ) -> Result<Over, RunError> {
+    if let Some(CommandEnd::NotEntered { why }) = inbox.end() {
+        return Err(RunError::Enter(io::Error::other(why.clone())));
+    }
     let watch = &mut armed.watch;
     let there = place.cgroup.path().exists();
     if there {
@@ -391,14 +439,16 @@ async fn end(
         Life::Unit => 0,
         _ => host.kill(place).map_err(RunError::Survivors)?,
     };
-    job.attendance = inbox.conclude(life, watch);
+    let attendance = inbox.conclude(life, watch);
+    // A command line of the host is nothing that was attended.
+    job.attendance = job.attendance.is_some().then_some(attendance).flatten();
     let effective = watch.narrowed.take();
     let job = &match &effective {
         Some(effective) => effective.of(job),
         None => job.clone(),
     };
     let ran = Ran {
-        outcome: Outcome::Finished,
+        outcome: life.outcome(inbox.end()),
         not_started: None,
         started,
         finished: Timestamp::now(),
@@ -482,12 +532,30 @@ impl Whose {
         match self {
             Self::Worker { from, .. } => from.id(),
             Self::Open { from, .. } => from.as_ref().map_or(0, Cgroup::id),
-            Self::Unit { .. } => 0,
+            Self::Unit { .. } | Self::Command(_) => 0,
+        }
+    }
+
+    /// What is known of it before it begins.
+    fn job<'a>(&self, terms: &'a Terms) -> Job<'a> {
+        let job = Job {
+            command: self.words(),
+            as_root: false,
+            ..terms.job()
+        };
+        match self {
+            Self::Command(command) => Job {
+                arguments: command.arguments,
+                as_root: command.as_root,
+                ..job
+            },
+            _ => job,
         }
     }
 
     fn words(&self) -> String {
         match self {
+            Self::Command(command) => command.command.clone(),
             Self::Unit { unit, .. } => unit.clone(),
             Self::Worker { worker, .. } => {
                 process::program(worker.pid).unwrap_or_else(|| "unknown".to_owned())
@@ -500,6 +568,7 @@ impl Whose {
     fn bind(&self) -> Result<Bound, RunError> {
         let network = match self {
             Self::Worker { worker, .. } => Some(process::network(worker.pid)?),
+            Self::Command(command) => Some(process::network(command.by.pid)?),
             Self::Unit { .. } | Self::Open { .. } => None,
         };
         match network {
@@ -519,6 +588,18 @@ impl Whose {
                 let powers = process::powers(worker.pid).map_err(RunError::Enter)?;
                 let process = worker.hold().ok_or_else(|| entered(AttachError::Gone))?;
                 Ok((Surroundings::attended(&powers, lsm), Life::Worker(process)))
+            }
+            Self::Command(command) => {
+                if command.lsm != lsm {
+                    return Err(RunError::Start {
+                        what: "whether the kernel judges with LSM programs changed meanwhile; start it again",
+                        source: io::Error::other("who starts it made another sandbox"),
+                    });
+                }
+                let waits = command.by.hold();
+                let waits = waits
+                    .ok_or_else(|| RunError::Enter(io::Error::other("who asked for it is gone")))?;
+                Ok((command.around.clone(), Life::Command(Some(waits))))
             }
             // Whoever will be in it: nothing is promised.
             Self::Unit { .. } => Ok((Surroundings::attended(&process::UNKNOWN, lsm), Life::Unit)),

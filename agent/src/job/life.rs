@@ -2,12 +2,15 @@
 
 use std::io;
 
+use nix::sys::signal::Signal;
+
 use super::attended::Attach;
 use super::narrowing::Narrow;
 use super::watch::{Watch, ends};
 use crate::cgroup::Cgroup;
-use crate::report::Attendance;
 use crate::report::attendance::Narrowing;
+use crate::report::{Attendance, Outcome};
+use crate::sandbox::link::Init;
 use crate::sys::pidfd::Process;
 use crate::sys::signals::Signals;
 
@@ -25,12 +28,26 @@ pub enum Wish {
         /// Who.
         by: String,
     },
+    /// Who waited for its command says how it ended.
+    Ended(Box<CommandEnd>),
     /// A process is to be moved into it.
     Attach(Box<Attach>),
     /// Its policy is to become narrower.
     Narrow(Box<Narrow>),
     /// It was dealt with.
     Nothing,
+}
+
+/// How the command of a job ended, whose init is somebody else's child.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum CommandEnd {
+    /// It ran, or could not be executed.
+    Ran(Outcome),
+    /// No process of it ever was in the job.
+    NotEntered {
+        /// Why.
+        why: String,
+    },
 }
 
 /// Who has a say in a running job.
@@ -46,6 +63,14 @@ pub trait Master {
 
     /// The job narrowed its policy.
     fn narrowed(&mut self, _narrowing: Narrowing) {}
+
+    /// Who waited for the command said how it ended.
+    fn ended(&mut self, _end: CommandEnd) {}
+
+    /// How the command ended, if somebody said so.
+    fn end(&self) -> Option<&CommandEnd> {
+        None
+    }
 
     /// What is to be said of who asked for the job and of its end. `None`: what was said before.
     fn conclude(&mut self, _life: &Life, _watch: &Watch) -> Option<Attendance> {
@@ -76,6 +101,31 @@ pub enum Ending {
     Left,
 }
 
+/// Who passes on to a command what it is asked.
+pub trait Asked {
+    /// Asks it to end.
+    ///
+    /// # Errors
+    /// It cannot be asked. Being gone is none.
+    fn ask_to_end(&self) -> io::Result<()>;
+}
+
+impl Asked for Init {
+    fn ask_to_end(&self) -> io::Result<()> {
+        self.signal(Signal::SIGTERM)
+    }
+}
+
+impl Asked for Process {
+    /// `cordon run` passes it on.
+    fn ask_to_end(&self) -> io::Result<()> {
+        match self.end() {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            asked => asked,
+        }
+    }
+}
+
 /// What a job lives as long as.
 #[derive(Debug)]
 pub enum Life {
@@ -83,6 +133,8 @@ pub enum Life {
     Processes,
     /// As long as this process.
     Worker(Process),
+    /// Until whoever waits for its command says how that ended; without them, until no process of it is left.
+    Command(Option<Process>),
     /// As long as its cgroup is there: whoever made it removes it, and it may be empty for a while.
     Unit,
     /// Until it is said to be over.
@@ -98,10 +150,33 @@ impl Life {
         match self {
             Self::Processes => Ok(!cgroup.is_populated().map_err(io::Error::other)?),
             Self::Worker(worker) => worker.has_ended(),
+            Self::Command(waits) => {
+                let waits = waits.as_ref().map_or(Ok(true), Process::has_ended)?;
+                Ok(waits && !cgroup.is_populated().map_err(io::Error::other)?)
+            }
             // Another one of the same name is another one.
             Self::Unit => Ok(Cgroup::open(cgroup.path()).is_ok_and(|now| now != *cgroup)
                 || !cgroup.path().exists()),
             Self::Open => Ok(false),
+        }
+    }
+
+    /// How its command ended, as far as that is known.
+    #[must_use]
+    pub fn outcome(&self, end: Option<&CommandEnd>) -> Outcome {
+        match (self, end) {
+            (Self::Command(_), Some(CommandEnd::Ran(outcome))) => *outcome,
+            (Self::Command(_) | Self::Processes, _) => Outcome::Unknown,
+            (Self::Worker(_) | Self::Unit | Self::Open, _) => Outcome::Finished,
+        }
+    }
+
+    /// Who can ask the command to end.
+    #[must_use]
+    pub fn asked(&self) -> Option<&dyn Asked> {
+        match self {
+            Self::Command(Some(waits)) => Some(waits),
+            _ => None,
         }
     }
 }

@@ -9,10 +9,10 @@ use std::io;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use nix::sys::signal::Signal;
 use nix::unistd::{SysconfVar, sysconf};
 use serde::{Deserialize, Serialize};
 
+use super::life::Asked;
 use super::run::Tell;
 use crate::attribution::Proc;
 use crate::cgroup::controllers::Controllers;
@@ -30,7 +30,6 @@ use crate::policy::LimitsPolicy;
 use crate::policy::limits::Resource;
 use crate::report::{Layer, Report};
 use crate::sandbox::Limited;
-use crate::sandbox::link::Init;
 use crate::sys::clock::BootTime;
 
 /// How long a command has to end by itself when its time is over.
@@ -200,7 +199,7 @@ impl Limiting {
     /// It cannot be ended.
     pub fn end(
         limiting: Option<&mut Self>,
-        init: Option<&Init>,
+        asked: Option<&dyn Asked>,
         place: &Place,
         tell: Tell<'_>,
     ) -> io::Result<()> {
@@ -220,9 +219,9 @@ impl Limiting {
             };
             tell(limiting.news(&met));
             limiting.met.insert(met.kind, met);
-            if let Some(init) = init {
+            if let Some(asked) = asked {
                 limiting.time = Time::Asked(BootTime::now()?.0);
-                return init.signal(Signal::SIGTERM);
+                return asked.ask_to_end();
             }
         }
         limiting.time = Time::Over;

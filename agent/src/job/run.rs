@@ -26,11 +26,11 @@ use crate::enforce::{self, Enforced, Host, Place, object};
 use crate::engine::{self, EngineError, Mediated, Noted};
 use crate::events::ledger::{Ledger, News};
 use crate::limits::LimitsError;
-use crate::policy::{Engine, Policy, Ruleset, SecretsPolicy};
+use crate::policy::{Engine, Policy, Ruleset, SandboxPolicy, SecretsPolicy};
 use crate::report::build::{Facts, build};
 use crate::report::key_place::{self, KeyPlace};
 use crate::report::signer::SigningKey;
-use crate::report::sink::{EvidenceDir, SinkError, Written};
+use crate::report::sink::{EvidenceDir, SinkError};
 use crate::report::statement::Subject;
 use crate::report::sweep::SweepReport;
 use crate::report::{Attendance, Coverage, Interruption, JobFacts, Outcome, Platform, Report};
@@ -93,7 +93,7 @@ pub struct Ended {
     /// The report of the secret sweep.
     pub sweep: Option<SweepReport>,
     /// Where they lie.
-    pub written: Written,
+    pub evidence: PathBuf,
     /// What could not be cleared away afterwards.
     pub leftovers: Option<enforce::EnforceError>,
 }
@@ -107,6 +107,9 @@ pub enum RunError {
     /// Enforcement could not be established or proved.
     #[error("the job was not started: it could not be enforced")]
     Enforce(#[from] enforce::EnforceError),
+    /// The daemon of this host did not take it.
+    #[error("the job was not started: the daemon did not take it")]
+    Daemon(#[source] Box<dyn std::error::Error>),
     /// The job's DNS could not be set up.
     #[error("the job was not started: its DNS listener could not be set up")]
     Listener(#[from] dns::BindError),
@@ -177,7 +180,7 @@ pub(super) fn shield() -> Result<(), RunError> {
 }
 
 /// One job, one thread.
-pub(super) fn runtime() -> Result<tokio::runtime::Runtime, RunError> {
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, RunError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -187,7 +190,7 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, RunError> {
         })
 }
 
-pub(super) fn no_signals(source: io::Error) -> RunError {
+pub(crate) fn no_signals(source: io::Error) -> RunError {
     RunError::Start {
         what: "signals cannot be collected",
         source,
@@ -216,15 +219,21 @@ pub(super) struct Job<'a> {
 }
 
 impl Request {
+    fn start(&self) -> Start<'_> {
+        Start {
+            command: &self.command,
+            account: self.account.as_ref(),
+            sandbox: &self.terms.policy.sandbox,
+            config: &self.terms.config,
+        }
+    }
+
     fn job(&self) -> Job<'_> {
         let program = self.command.first();
         Job {
             command: program.map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
             arguments: self.command.len().saturating_sub(1),
-            as_root: self
-                .account
-                .as_ref()
-                .map_or_else(privilege::is_root, Account::is_root),
+            as_root: self.start().as_root(),
             ..self.terms.job()
         }
     }
@@ -282,7 +291,7 @@ async fn run_placed(
     let terms = &request.terms;
     let mut job = request.job();
     let mut armed = Armed::new(terms, &job, host, place, Bound::bind()?)?;
-    let mut plan = plan(request, place, &armed.enforced)?;
+    let mut plan = plan(&request.start(), place.cgroup.path(), armed.enforced.lsm)?;
     plan.limited = armed.limited();
     let mut engine = mediate(request, host, place)?;
     armed.watch.containers = engine.as_mut().and_then(|engine| engine.waiting.take());
@@ -318,7 +327,7 @@ async fn run_placed(
         not_started,
         report,
         sweep,
-        written,
+        evidence: written.directory,
         leftovers: None,
     })
 }
@@ -409,29 +418,51 @@ pub(super) struct Ran {
     pub(super) survivors: u64,
 }
 
-/// How the command starts. Only a job that is enforced has such a plan.
-fn plan(request: &Request, place: &Place, enforced: &Enforced) -> Result<Plan, RunError> {
+/// A command, who runs it, and what its sandbox depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Start<'a> {
+    /// Program and arguments.
+    pub command: &'a [OsString],
+    /// Who runs it; `None` is the caller.
+    pub account: Option<&'a Account>,
+    /// What its profiles take away.
+    pub sandbox: &'a SandboxPolicy,
+    /// Host settings.
+    pub config: &'a Config,
+}
+
+impl Start<'_> {
+    /// Whether the command runs as root.
+    #[must_use]
+    pub fn as_root(&self) -> bool {
+        self.account
+            .map_or_else(privilege::is_root, Account::is_root)
+    }
+}
+
+/// How a command starts in this cgroup. Only a job that is enforced is released by such a plan.
+pub(crate) fn plan(start: &Start<'_>, cgroup: &Path, lsm: bool) -> Result<Plan, RunError> {
     let judges = Judges {
-        lsm: enforced.lsm,
-        any_unix: request.terms.config.host.unix_sockets == UnixSockets::Any,
-        root: request.job().as_root,
+        lsm,
+        any_unix: start.config.host.unix_sockets == UnixSockets::Any,
+        root: start.as_root(),
     };
-    let account = request.account.clone();
+    let account = start.account.cloned();
     let homes = homes(account.as_ref());
-    let start = std::env::current_dir().map_err(|source| RunError::Start {
+    let directory = std::env::current_dir().map_err(|source| RunError::Start {
         what: "the working directory cannot be found",
         source,
     })?;
     let whose = Whose {
         homes: &homes,
-        start: &start,
+        start: &directory,
     };
-    let confined = Confined::new(&request.terms.policy.sandbox, whose)?;
+    let confined = Confined::new(start.sandbox, whose)?;
     let mut plan = Plan {
         confined,
-        ..Plan::new(place.cgroup.path(), account, judges)?
+        ..Plan::new(cgroup, account, judges)?
     };
-    if let KeyPlace::Credential { .. } = request.terms.config.host.signing_key() {
+    if let KeyPlace::Credential { .. } = start.config.host.signing_key() {
         // The key that signs is in there, and a job of root could read it.
         plan.hidden.extend(
             std::env::var_os(key_place::DIRECTORY).map(|directory| Mount {
@@ -495,13 +526,13 @@ async fn release(
     })
 }
 
-fn start_init(plan: &Plan, command: &[OsString]) -> Result<Init, RunError> {
+pub(crate) fn start_init(plan: &Plan, command: &[OsString]) -> Result<Init, RunError> {
     let (child, pipe) = spawn::start_init(plan, command).map_err(RunError::Enter)?;
     Init::new(child, pipe).map_err(RunError::Enter)
 }
 
 /// Waits until the command runs. Returns why it cannot be executed, if it cannot.
-async fn first_message(init: &mut Init) -> Result<Option<io::Error>, RunError> {
+pub(crate) async fn first_message(init: &mut Init) -> Result<Option<io::Error>, RunError> {
     match init.next().await.map_err(RunError::Enter)? {
         Some(Message::Started) => Ok(None),
         Some(Message::NotExecuted { errno }) => Ok(Some(io::Error::from_raw_os_error(errno))),

@@ -177,7 +177,7 @@ impl Watch {
                 }
                 turn = self.turn(&mut rhythm, host, place, tell) => {
                     if turn? == Turn::TimeOver {
-                        Limiting::end(self.limiting.as_mut(), Some(init), place, tell)?;
+                        Limiting::end(self.limiting.as_mut(), Some(&*init), place, tell)?;
                     }
                 }
             }
@@ -215,6 +215,10 @@ impl Watch {
                     }
                     Wish::Leave => return Ok(Ending::Left),
                     Wish::Finish => return Ok(Ending::Over),
+                    Wish::Ended(end) => {
+                        master.ended(*end);
+                        return Ok(Ending::Over);
+                    }
                     Wish::Announced { by } => {
                         // What was started before is in records that may lie there still.
                         self.pump.hurry();
@@ -231,7 +235,7 @@ impl Watch {
                 },
                 turn = self.turn(&mut rhythm, host, place, tell) => {
                     if turn? == Turn::TimeOver {
-                        Limiting::end(self.limiting.as_mut(), None, place, tell)?;
+                        Limiting::end(self.limiting.as_mut(), life.asked(), place, tell)?;
                     }
                 }
             }
@@ -557,7 +561,7 @@ fn let_go(namespaces: Option<&mut Namespaces>, host: &mut Host, place: &Place) {
     }
 }
 
-fn outcome(status: std::process::ExitStatus) -> Outcome {
+pub(crate) fn outcome(status: std::process::ExitStatus) -> Outcome {
     match (status.code(), status.signal()) {
         (Some(code), _) => Outcome::Exited { code },
         (None, Some(signal)) => Outcome::Signalled { signal },
@@ -573,7 +577,7 @@ pub(super) fn ends(signal: Signal) -> bool {
 
 /// Passes a signal on to the command. What a terminal sent, the command has already: both are in
 /// the terminal's foreground. Who asks twice to end, and is not the terminal, means the whole job.
-fn forward(
+pub(crate) fn forward(
     received: Received,
     init: &Init,
     cgroup: &Cgroup,

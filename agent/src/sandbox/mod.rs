@@ -50,7 +50,7 @@ pub struct Plan {
 }
 
 /// Limits that init has a part in.
-#[derive(Clone, Debug, Default, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Limited {
     /// Cgroups of v1 that the job's processes are in as well.
     pub groups: Vec<PathBuf>,

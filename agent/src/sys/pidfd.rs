@@ -82,6 +82,14 @@ impl Process {
         self.signal(libc::SIGKILL)
     }
 
+    /// Asks it to end.
+    ///
+    /// # Errors
+    /// As [`kill`](Self::kill).
+    pub fn end(&self) -> io::Result<()> {
+        self.signal(libc::SIGTERM)
+    }
+
     /// Lets it go on after it was stopped.
     ///
     /// # Errors

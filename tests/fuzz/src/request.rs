@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use cordon::admission::identity::{self, Variables};
-use cordon::daemon::api::types::{NarrowRequest, StartRequest};
+use cordon::daemon::api::types::{CommandRequest, EndedRequest, NarrowRequest, StartRequest};
 use cordon::policy::narrow::narrow;
 use cordon::policy::{DomainName, Palette, Policy, Ruleset, compile};
 use libfuzzer_sys::fuzz_target;
@@ -53,6 +53,12 @@ fuzz_target!(|bytes: &[u8]| {
     }
     if let Ok(request) = NarrowRequest::parse(bytes) {
         narrowed(&request);
+    }
+    let _ended = EndedRequest::parse(bytes);
+    if let Ok(request) = CommandRequest::parse(bytes)
+        && let Some(policy) = request.policy.load()
+    {
+        let _ruleset = compile(&policy);
     }
     let text = String::from_utf8_lossy(bytes);
     let (lines, payload) = text.split_once("\n\n").unwrap_or((&text, ""));

@@ -97,6 +97,13 @@ impl<'w> Service<'w> {
             .run()
     }
 
+    /// A command under a profile of the host, by `cordon run`.
+    pub fn command(&self, profile: &str) -> Result<Job<'w>> {
+        ensure!(self.daemon.is_some(), "the daemon was stopped");
+        let job = self.world.job().settings_from(&self.settings);
+        Ok(job.profile(profile))
+    }
+
     /// Makes the unit of a runner, as a service manager does, and waits until the daemon knows it.
     pub fn unit(&self, name: &str) -> Result<Unit<'_, 'w>> {
         let path = self.world.cgroup().root().join("cordon.slice").join(name);

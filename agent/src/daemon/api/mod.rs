@@ -18,7 +18,9 @@ use hyper::body::{Bytes, Frame};
 use serde::Serialize;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use self::types::{Done, JobStatus, NarrowRequest, Own, Problem, StartRequest};
+use self::types::{
+    CommandRequest, Done, EndedRequest, JobStatus, NarrowRequest, Own, Problem, StartRequest,
+};
 use super::Daemon;
 use super::caller::{Action, Caller, Target};
 use super::feed::Line;
@@ -27,6 +29,7 @@ use super::peer::Peer;
 use crate::attribution::{Living as _, Proc};
 use crate::enforce::{chain, unit_id};
 use crate::job::attended::Order;
+use crate::job::life::CommandEnd;
 use crate::job::narrowing::{Narrow, NarrowError};
 use crate::report::attendance::Kind;
 use crate::report::escape::escape;
@@ -35,7 +38,7 @@ use crate::report::escape::escape;
 pub const OPENAPI: &str = include_str!("openapi.json");
 
 /// Every path with its methods, as in [`OPENAPI`].
-pub const ROUTES: [(&str, &str); 12] = [
+pub const ROUTES: [(&str, &str); 14] = [
     ("get", "/openapi.json"),
     ("get", "/v1/status"),
     ("get", "/v1/self"),
@@ -47,11 +50,15 @@ pub const ROUTES: [(&str, &str); 12] = [
     ("post", "/v1/jobs/{id}/attach"),
     ("post", "/v1/jobs/{id}/narrow"),
     ("post", "/v1/jobs/{id}/end"),
+    ("post", "/v1/jobs/{id}/ended"),
+    ("post", "/v1/commands"),
     ("post", "/v1/reload"),
 ];
 
 /// Bytes of a request's body.
 const BODY_BYTES: usize = 64 << 10;
+/// Bytes of a command's request: its policy has as many rules as a ruleset can have. Only root may send them.
+const COMMAND_BYTES: usize = 64 << 20;
 /// Lines that may wait for a watcher who reads slowly.
 const LINES: usize = 64;
 
@@ -104,6 +111,8 @@ pub fn router(daemon: Arc<Daemon>, peer: Peer, watching: Arc<Watching>) -> Route
         .route("/v1/jobs/{id}/attach", post(attach))
         .route("/v1/jobs/{id}/narrow", post(narrow))
         .route("/v1/jobs/{id}/end", post(end))
+        .route("/v1/jobs/{id}/ended", post(ended))
+        .route("/v1/commands", post(command))
         .route("/v1/reload", post(reload))
         .fallback(async || {
             Failure(
@@ -247,22 +256,74 @@ async fn start(State(session): State<Session>, body: Bytes) -> Result<Response, 
         )
     })?;
     let started = session.daemon.start(&session.peer, &caller, request).await;
-    let id = started.map_err(|error| {
-        let status = match &error {
-            StartError::Refused(_) => StatusCode::FORBIDDEN,
-            StartError::Request(_) => StatusCode::BAD_REQUEST,
-            StartError::Settings(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            StartError::Runner(_) => StatusCode::CONFLICT,
-            StartError::Evidence(_) | StartError::Failed(_) | StartError::Io(_) => {
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
-        };
-        let error = chain(&error);
-        tracing::warn!(%caller, error, "job not started");
-        Failure(status, error)
-    })?;
+    let id = started.map_err(|error| not_started(&caller, &error))?;
     let status = session.find(&id).ok_or_else(|| no_job(&id))?;
     Ok((StatusCode::CREATED, axum::Json(status)).into_response())
+}
+
+fn not_started(caller: &Caller, error: &StartError) -> Failure {
+    let status = match error {
+        StartError::Refused(_) => StatusCode::FORBIDDEN,
+        StartError::Request(_) => StatusCode::BAD_REQUEST,
+        StartError::Settings(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        StartError::Runner(_) => StatusCode::CONFLICT,
+        StartError::Evidence(_) | StartError::Failed(_) | StartError::Io(_) => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
+    };
+    let error = chain(error);
+    tracing::warn!(%caller, error, "job not started");
+    Failure(status, error)
+}
+
+/// A job whose command the caller starts. Who may not ask for one has not a byte of it read.
+async fn command(State(session): State<Session>, body: Body) -> Result<Response, Failure> {
+    let caller = session.judge(&Action::Command)?;
+    let bad = |error: &dyn std::fmt::Display| {
+        Failure(
+            StatusCode::BAD_REQUEST,
+            format!("the request is not what `/openapi.json` describes: {error}"),
+        )
+    };
+    let body = axum::body::to_bytes(body, COMMAND_BYTES).await;
+    let request = CommandRequest::parse(&body.map_err(|error| bad(&error))?);
+    let request = request.map_err(|error| bad(&error))?;
+    let settings = session.daemon.settings();
+    let jobs = &session.daemon.jobs;
+    let started = jobs.start_command(&settings, &session.peer, request).await;
+    let entrance = started.map_err(|error| not_started(&caller, &error))?;
+    Ok((StatusCode::CREATED, axum::Json(entrance)).into_response())
+}
+
+/// Who started the command of a job says how it ended.
+async fn ended(
+    State(session): State<Session>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Answer<Done> {
+    session.judge(&Action::Ended)?;
+    let request = EndedRequest::parse(&body).map_err(|error| {
+        Failure(
+            StatusCode::BAD_REQUEST,
+            format!("the request is not what `/openapi.json` describes: {error}"),
+        )
+    })?;
+    if session.find(&id).is_none() {
+        return Err(no_job(&id));
+    }
+    let end = match request {
+        EndedRequest {
+            outcome: Some(outcome),
+            ..
+        } => CommandEnd::Ran(outcome),
+        EndedRequest { not_entered, .. } => CommandEnd::NotEntered {
+            why: not_entered.unwrap_or_default(),
+        },
+    };
+    if !session.order(&id, Order::Ended(end)) {
+        return Err(over(&id));
+    }
+    Ok(done("the job is being sealed"))
 }
 
 async fn job(State(session): State<Session>, Path(id): Path<String>) -> Answer<JobStatus> {

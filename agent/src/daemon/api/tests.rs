@@ -5,12 +5,16 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::types::{
-    DaemonStatus, Done, JobStatus, NarrowRequest, Own, Problem, RunnerStatus, StartRequest, State,
+    CommandRequest, DaemonStatus, Done, EndedRequest, Entrance, JobStatus, NarrowRequest, Own,
+    Problem, RunnerStatus, StartRequest, State,
 };
 use super::{OPENAPI, ROUTES};
 use crate::daemon::feed::Line;
-use crate::policy::Mode;
+use crate::job::coverage::Surroundings;
+use crate::policy::{Mode, Policy, compile};
+use crate::report::Outcome;
 use crate::report::attendance::Identity;
+use crate::sandbox::Limited;
 
 fn described() -> Value {
     serde_json::from_str(OPENAPI).unwrap()
@@ -90,6 +94,21 @@ fn job() -> JobStatus {
     }
 }
 
+fn command() -> CommandRequest {
+    let policy = Policy::deny_all();
+    CommandRequest {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        policy: (&policy).into(),
+        ruleset_digest: compile(&policy).unwrap().digest.to_string(),
+        command: "make".to_owned(),
+        arguments: 1,
+        as_root: false,
+        subjects: Vec::new(),
+        lsm: true,
+        around: Surroundings::unknown(),
+    }
+}
+
 fn runner() -> RunnerStatus {
     RunnerStatus {
         unit: "r.service".to_owned(),
@@ -130,8 +149,22 @@ fn every_type_is_described_as_it_is() {
     let line = Line {
         at: jiff::Timestamp::UNIX_EPOCH,
         text: String::new(),
+        over: true,
     };
     is_whole("Line", &value(&line));
+    is_whole("CommandRequest", &value(&command()));
+    let entrance = Entrance {
+        id: String::new(),
+        evidence: "/var".into(),
+        cgroup: "/sys".into(),
+        limited: Limited::default(),
+    };
+    is_whole("Entrance", &value(&entrance));
+    let ended = EndedRequest {
+        outcome: Some(Outcome::NotStarted),
+        not_entered: Some(String::new()),
+    };
+    is_whole("EndedRequest", &value(&ended));
     let own = Own {
         caller: String::new(),
         job: Some(job()),
@@ -201,4 +234,36 @@ fn what_is_not_described_is_not_taken() {
     }
     let none = StartRequest::parse(b"{}").unwrap();
     assert_eq!(none, StartRequest::default());
+}
+
+#[test]
+fn a_command_of_another_version_is_told_so_before_anything_else_of_it_is_read() {
+    let text = serde_json::to_string(&command()).unwrap();
+    assert_eq!(CommandRequest::parse(text.as_bytes()).unwrap(), command());
+    let error = CommandRequest::parse(b"{\"version\": \"0.0.0\", \"later\": 1}").unwrap_err();
+    assert!(error.to_string().contains("another version"), "{error}");
+    for bad in ["{}", "[]", "{\"version\": 1}"] {
+        CommandRequest::parse(bad.as_bytes()).unwrap_err();
+    }
+}
+
+#[test]
+fn a_command_ends_in_one_way() {
+    for good in [
+        r#"{"outcome": {"kind": "exited", "code": 3}}"#,
+        r#"{"outcome": {"kind": "signalled", "signal": 9}}"#,
+        r#"{"outcome": {"kind": "notStarted"}}"#,
+        r#"{"notEntered": "no room"}"#,
+    ] {
+        EndedRequest::parse(good.as_bytes()).unwrap();
+    }
+    for bad in [
+        "{}",
+        "[]",
+        r#"{"outcome": {"kind": "unknown"}}"#,
+        r#"{"outcome": {"kind": "finished"}}"#,
+        r#"{"outcome": {"kind": "notStarted"}, "notEntered": "both"}"#,
+    ] {
+        EndedRequest::parse(bad.as_bytes()).unwrap_err();
+    }
 }

@@ -8,8 +8,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::job::coverage::Surroundings;
+use crate::job::record::StoredPolicy;
 use crate::policy::Mode;
+use crate::report::Outcome;
 use crate::report::attendance::Identity;
+use crate::sandbox::Limited;
 
 /// `POST /v1/jobs`: asks for a job.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -36,6 +40,95 @@ impl StartRequest {
     pub fn parse(bytes: &[u8]) -> serde_json::Result<Self> {
         let keys: Map<String, Value> = serde_json::from_slice(bytes)?;
         Self::deserialize(Value::Object(keys))
+    }
+}
+
+/// `POST /v1/commands`: asks for a job whose command the caller starts itself. It is between programs of one
+/// version, and from root of the host alone: policy and surroundings are taken as they are.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CommandRequest {
+    /// Version of cordon that asks.
+    pub version: String,
+    /// What the job may do, as records have it.
+    pub policy: StoredPolicy,
+    /// BLAKE3 of the ruleset that the caller made of it, hex.
+    pub ruleset_digest: String,
+    /// First word of the command.
+    pub command: String,
+    /// How many arguments follow.
+    pub arguments: usize,
+    /// Whether it runs as root.
+    pub as_root: bool,
+    /// Images the job makes, by their sha256.
+    pub subjects: Vec<String>,
+    /// Whether the caller counts on the kernel's LSM programs.
+    pub lsm: bool,
+    /// What the caller puts around the command.
+    pub around: Surroundings,
+}
+
+impl CommandRequest {
+    /// Reads one; as [`StartRequest::parse`]. Another version is told before what it may write otherwise.
+    ///
+    /// # Errors
+    /// It is not an object with these keys, or another version's.
+    pub fn parse(bytes: &[u8]) -> serde_json::Result<Self> {
+        let keys: Map<String, Value> = serde_json::from_slice(bytes)?;
+        let version = keys.get("version").and_then(Value::as_str);
+        let ours = env!("CARGO_PKG_VERSION");
+        if version.is_some_and(|version| version != ours) {
+            return Err(serde::de::Error::custom(format!(
+                "the daemon is cordon {ours} and who asks is another version; restart it: `systemctl restart cordon`"
+            )));
+        }
+        Self::deserialize(Value::Object(keys))
+    }
+}
+
+/// Where a command starts that the caller starts itself: the job is enforced.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Entrance {
+    /// Name of the job.
+    pub id: String,
+    /// Where its evidence will be.
+    pub evidence: PathBuf,
+    /// Its cgroup, in which the first process must be from its start on.
+    pub cgroup: PathBuf,
+    /// What the first process must do about limits.
+    pub limited: Limited,
+}
+
+/// `POST /v1/jobs/{id}/ended`: how the command of a job ended, by who waited for it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EndedRequest {
+    /// How.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub outcome: Option<Outcome>,
+    /// Why it never was in the job: there is no outcome then, and no evidence.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub not_entered: Option<String>,
+}
+
+impl EndedRequest {
+    /// Reads one; as [`StartRequest::parse`].
+    ///
+    /// # Errors
+    /// It is not an object with one of these keys, or an outcome that no command has.
+    pub fn parse(bytes: &[u8]) -> serde_json::Result<Self> {
+        let keys: Map<String, Value> = serde_json::from_slice(bytes)?;
+        let request = Self::deserialize(Value::Object(keys))?;
+        let of_a_command = |outcome| !matches!(outcome, Outcome::Unknown | Outcome::Finished);
+        if request.outcome.is_some() == request.not_entered.is_some()
+            || !request.outcome.is_none_or(of_a_command)
+        {
+            return Err(serde::de::Error::custom(
+                "either `outcome`, of a command that ended, or `notEntered`",
+            ));
+        }
+        Ok(request)
     }
 }
 

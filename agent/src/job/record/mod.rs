@@ -103,6 +103,9 @@ pub struct Record {
     /// What it lives as long as, if it is not one command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<Worker>,
+    /// Who waits for its command, if that is not who watches it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<Worker>,
 }
 
 /// Who goes on with a job whose cordon was killed.
@@ -288,6 +291,7 @@ impl Record {
             attendance: None,
             keeper: Keeper::Anyone,
             worker: None,
+            waits: None,
         })
     }
 
@@ -376,10 +380,11 @@ impl Record {
         if self.is_unit() {
             return Life::Unit;
         }
-        match self.worker {
+        match (self.worker, self.waits) {
             // A worker that is gone: what it left behind is what there is.
-            Some(worker) => worker.hold().map_or(Life::Processes, Life::Worker),
-            None => Life::Open,
+            (Some(worker), _) => worker.hold().map_or(Life::Processes, Life::Worker),
+            (None, Some(waits)) => Life::Command(waits.hold()),
+            (None, None) => Life::Open,
         }
     }
 
@@ -472,7 +477,9 @@ impl From<&Policy> for StoredPolicy {
 }
 
 impl StoredPolicy {
-    fn load(&self) -> Option<Policy> {
+    /// The policy. `None`: this is none.
+    #[must_use]
+    pub fn load(&self) -> Option<Policy> {
         let Self {
             name,
             mode,

@@ -148,3 +148,10 @@ fn half_a_record_and_one_of_another_version_are_refused() {
     let other = Record::parse(other.as_bytes());
     assert!(matches!(other, Err(RecordError::Version { found: 2 })));
 }
+
+/// A policy goes to the daemon in this form, too.
+#[test]
+fn a_policy_is_the_same_afterwards() {
+    let (policy, record) = record();
+    assert_eq!(record.policy.load(), Some(policy));
+}

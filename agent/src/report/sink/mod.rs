@@ -297,6 +297,34 @@ impl EvidenceDir {
         Ok(self.written(&pieces, Some(seal), key))
     }
 
+    /// Copies the evidence of a job that was sealed elsewhere, in the order in which it was written.
+    ///
+    /// # Errors
+    /// There is evidence here, or a file cannot be copied; what was copied stays, without the seal.
+    pub fn copy_of(&self, sealed: &Path) -> Result<(), SinkError> {
+        self.check_vacant()?;
+        let from = Directory::open(sealed)?;
+        for name in NAMES {
+            if !from.contains(name)? {
+                continue;
+            }
+            let copied = self
+                .directory
+                .publish_copy(name, &mut from.open_file(name)?, 0o644);
+            match copied {
+                Err(error) if error.source.kind() == io::ErrorKind::AlreadyExists => {
+                    return Err(self.occupied(name));
+                }
+                other => other?,
+            }
+        }
+        if !self.directory.is_at_its_path()? {
+            let path = self.path().into();
+            return Err(SinkError::Moved { path });
+        }
+        Ok(())
+    }
+
     fn publish_all(
         &self,
         pieces: &Pieces,

@@ -9,6 +9,7 @@ use crate::harness::service::Service;
 use crate::harness::world::World;
 use crate::runner::Story;
 
+mod commands;
 mod hooks;
 mod life;
 mod metrics;
@@ -40,6 +41,7 @@ pub(super) const UNIT: &str = "actions.runner.acme-1.service";
 pub(super) fn stories() -> Vec<Story> {
     [
         runners::stories(),
+        commands::stories(),
         hooks::stories(),
         life::stories(),
         socket::stories(),

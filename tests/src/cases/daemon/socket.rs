@@ -156,6 +156,14 @@ fn others(environment: &Environment) -> Result<()> {
     for words in [
         &["-X", "POST", "-d", "{}", "http://x/v1/jobs"][..],
         &["-X", "POST", "http://x/v1/reload"],
+        &["-X", "POST", "-d", "{}", "http://x/v1/commands"],
+        &[
+            "-X",
+            "POST",
+            "-d",
+            "{}",
+            "http://x/v1/jobs/0123456789ab/ended",
+        ],
         &["-X", "POST", "http://x/v1/jobs/0123456789ab/end"],
         &["-X", "POST", "http://x/v1/jobs/0123456789ab/finish"],
         &["-X", "POST", "http://x/v1/jobs/0123456789ab/attach"],

@@ -14,35 +14,37 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::attended::Inbox;
-use super::coverage::Surroundings;
 use super::life::{Ending, Life, Master};
 use super::limiting::Limiting;
 use super::namespaces::Namespaces;
 use super::narrowing::{self, Effective};
 use super::record::{Keeper, Record, Stage};
-use super::run::{self, Job, Ran, RunError, Tell};
+use super::run::{self, RunError, Tell};
 use super::sealing::{self, Sealed};
-use super::watch::Watch;
+use super::watch::{Questions, Watch};
 use super::{journaling, sweeping};
 use crate::cgroup::Cgroup;
 use crate::config::Config;
 use crate::dns::{Bound, Counts};
-use crate::enforce::{EnforceError, Host, Orphan, Place, chain};
-use crate::engine;
+use crate::enforce::{EnforceError, Enforced, Host, Orphan, Place, chain};
 use crate::events::ledger::{Ledger, News};
 use crate::events::ring::Pump;
-use crate::policy::{Engine, Mode, Policy, Ruleset, compile};
+use crate::policy::{Mode, Policy, Ruleset};
 use crate::report::ocsf::Happening;
 use crate::report::rotation::steps::retired;
 use crate::report::signer::{SigningKey, VerifyingKey};
-use crate::report::sink::{BUNDLE_NAME, EvidenceDir};
+use crate::report::sink::BUNDLE_NAME;
 use crate::report::statement::REPORT_NAME;
 use crate::report::sweep::SweepReport;
 use crate::report::verify::verify;
-use crate::report::{Attendance, Coverage, Interruption, Layer, Outcome, Report, seal};
+use crate::report::{Coverage, Report, seal};
 use crate::secrets::ledger::Occasion;
 use crate::sys::signals::Signals;
 use crate::sys::{fs, netns, privilege};
+
+mod taken;
+
+use taken::Taken;
 
 /// Largest piece of earlier evidence that is looked at.
 const EVIDENCE_LIMIT: u64 = 64 << 20;
@@ -404,177 +406,6 @@ fn keys_of(config: &Config, key: &SigningKey) -> Vec<VerifyingKey> {
     [key.public()].into_iter().chain(retired).collect()
 }
 
-/// A job that is being taken over, with all that can be said of it.
-struct Taken {
-    record: Option<Box<Record>>,
-    policy: Policy,
-    ruleset: Arc<Ruleset>,
-    /// Whether policy and ruleset are those of the job.
-    known: bool,
-    interruptions: Vec<Interruption>,
-    last_seen: Option<Timestamp>,
-    effects: Vec<String>,
-    outcome: Outcome,
-}
-
-impl Taken {
-    /// What is known of the end of a job that was watched to its end.
-    fn concluded(&mut self, life: &Life, attendance: Option<Attendance>) {
-        if !matches!(life, Life::Processes) {
-            self.outcome = Outcome::Finished;
-        }
-        if let (Some(record), Some(attendance)) = (&mut self.record, attendance) {
-            record.attendance = Some(attendance);
-        }
-    }
-
-    fn new(known: Known, last_seen: Option<Timestamp>) -> Result<Self, RunError> {
-        let mut effects = vec![
-            "The command's exit status is unknown: who waited for it was killed.".to_owned(),
-            "What the kernel refused and let pass is counted exactly, also in this time.".to_owned(),
-            "Names the job asked for before this time, and processes that were recorded before it, \
-             are not listed: they were in the memory of the cordon that was killed."
-                .to_owned(),
-        ];
-        let unknown = || -> Result<_, RunError> {
-            let policy = Policy {
-                name: "unknown".to_owned(),
-                ..Policy::deny_all()
-            };
-            let ruleset = compile(&policy).map(Arc::new);
-            let ruleset = ruleset.map_err(|error| RunError::Report(error.into()))?;
-            Ok((policy, ruleset))
-        };
-        let (record, known, rules) = match known {
-            Known::All(all) => {
-                let (record, policy, ruleset) = *all;
-                (Some(Box::new(record)), true, Ok((policy, ruleset)))
-            }
-            Known::Little(record, why) => {
-                effects.push(format!(
-                    "What the job was allowed is not known: {why}. The kernel enforced it all the \
-                     same. Rules are not listed, and of the ruleset's digest only what the kernel \
-                     keeps."
-                ));
-                (record, false, unknown())
-            }
-            Known::Nothing => (None, false, unknown()),
-        };
-        let (policy, ruleset) = rules?;
-        Ok(Self {
-            interruptions: record
-                .as_ref()
-                .map_or_else(Vec::new, |record| record.interruptions.clone()),
-            record,
-            policy,
-            ruleset,
-            known,
-            last_seen,
-            effects,
-            outcome: Outcome::Unknown,
-        })
-    }
-
-    /// Where its evidence goes: where it was meant to, or else beside all other evidence.
-    fn evidence_dir(&mut self, id: &str, config: &Config) -> Result<EvidenceDir, RunError> {
-        let meant = self.record.as_ref().map(|record| record.evidence.clone());
-        if let Some(meant) = &meant {
-            match EvidenceDir::prepare(meant) {
-                Ok(evidence) => return Ok(evidence),
-                Err(error) => self.effects.push(format!(
-                    "This evidence is not where it was meant to be: {}",
-                    chain(&error)
-                )),
-            }
-        }
-        let now = Timestamp::now().strftime("%Y%m%dT%H%M%S");
-        let name = format!("{now}-job-{id}");
-        let path = config.host.state_dir.join("evidence").join(name);
-        Ok(EvidenceDir::prepare(&path)?)
-    }
-
-    /// Why a job has no cgroup any more.
-    fn where_it_went(&self) -> &'static str {
-        let restarted = self
-            .record
-            .as_ref()
-            .is_some_and(|record| !record.is_of_this_boot());
-        if restarted {
-            "the host was restarted while it ran; the kernel's tables went with it"
-        } else {
-            "its cgroup is gone, and the kernel's tables with it"
-        }
-    }
-
-    /// Ends the interruption: from now on there is a cordon again.
-    fn interrupted(&mut self) -> Timestamp {
-        let to = Timestamp::now();
-        self.interruptions.push(Interruption {
-            // Times of files are coarser than the clock: not before the job began.
-            from: self.last_seen.take().map(|seen| {
-                let started = self.record.as_ref().map_or(seen, |record| record.started);
-                seen.max(started).min(to)
-            }),
-            to,
-            effects: std::mem::take(&mut self.effects),
-        });
-        to
-    }
-
-    fn job(&self, config: &Config) -> Job<'_> {
-        let record = self.record.as_ref();
-        Job {
-            policy: &self.policy,
-            ruleset: &self.ruleset,
-            dns: record.map_or_else(|| config.dns.clone(), |record| record.dns()),
-            command: record.map_or_else(|| "unknown".to_owned(), |record| record.command.clone()),
-            arguments: record.map_or(0, |record| record.arguments),
-            as_root: record.is_none_or(|record| record.as_root),
-            around: record.map_or_else(Surroundings::unknown, |record| record.around.clone()),
-            interruptions: self.interruptions.clone(),
-            attendance: record.and_then(|record| record.attendance.clone()),
-        }
-    }
-
-    fn ran(&self, survivors: usize) -> Ran {
-        let finished = Timestamp::now();
-        Ran {
-            outcome: self.outcome,
-            not_started: None,
-            started: self
-                .record
-                .as_ref()
-                .map_or(finished, |record| record.started),
-            finished,
-            survivors: survivors as u64,
-        }
-    }
-
-    /// Removes what a container engine has of the job. Its processes are gone, and nothing of it starts.
-    fn clear_engine(&self, host: &Host, config: &Config, place: &Place) {
-        if self.policy.engine == Engine::Deny {
-            return;
-        }
-        match engine::clean(host, config, place) {
-            Ok(noted) => {
-                for what in noted.left {
-                    tracing::warn!(what, "the container engine keeps it");
-                }
-            }
-            Err(error) => {
-                tracing::warn!(error = %chain(&error), "the container engine keeps what it has of the job");
-            }
-        }
-    }
-
-    fn layers(&self) -> (Vec<Layer>, Vec<String>) {
-        let record = self.record.as_ref();
-        record.map_or_else(Default::default, |record| {
-            (record.layers.clone(), record.proof.clone())
-        })
-    }
-}
-
 /// Goes on with a job of which all is known, or else ends it and reads the kernel's tables.
 ///
 /// `None`: it was left to another cordon.
@@ -627,21 +458,7 @@ async fn take_over<M: Master>(
             )
         }
         Some(Watching { master, life }) => {
-            let bound = taken
-                .record
-                .as_ref()
-                .and_then(|record| listen(record.netns, &place.cgroup));
-            let job = taken.job(config);
-            // The sockets of the cordon that was killed are gone, whatever namespace they were in.
-            let maps = &mut host.kernel.maps;
-            maps.forget_resolvers(place.cgroup.id());
-            if let Some(bound) = bound {
-                run::direct_dns(host, place, &bound)?;
-                let home = bound.netns();
-                let resolution = run::resolution(host, place, &job, &enforced, log)?;
-                let listener = bound.serve(resolution)?;
-                watch.namespaces = Some(Namespaces::new(place.cgroup.id(), home, listener));
-            }
+            answer_again(host, place, taken, config, &enforced, log, &mut watch)?;
             taken.effects.push(if watch.namespaces.is_some() {
                 "DNS questions in this time got no answer.".to_owned()
             } else {
@@ -670,7 +487,8 @@ async fn take_over<M: Master>(
                 Life::Unit => 0,
                 _ => host.kill(place).map_err(RunError::Survivors)?,
             };
-            taken.concluded(&life, master.conclude(&life, &watch));
+            let attendance = master.conclude(&life, &watch);
+            taken.concluded(life.outcome(master.end()), attendance);
             if let Some(Effective { policy, ruleset }) = watch.narrowed.take() {
                 (taken.policy, taken.ruleset) = (policy, ruleset);
             }
@@ -686,6 +504,34 @@ async fn take_over<M: Master>(
     watch.conclude(&mut report, tell);
     let sweep = run::sweep_report(&job, host, place, &watch, &report)?;
     Ok(Some((report, sweep)))
+}
+
+/// Answers the job's DNS questions again, if there can be a listener where it is.
+fn answer_again(
+    host: &mut Host,
+    place: &Place,
+    taken: &Taken,
+    config: &Config,
+    enforced: &Enforced,
+    log: Questions,
+    watch: &mut Watch,
+) -> Result<(), RunError> {
+    let bound = taken
+        .record
+        .as_ref()
+        .and_then(|record| listen(record.netns, &place.cgroup));
+    let job = taken.job(config);
+    // The sockets of the cordon that was killed are gone, whatever namespace they were in.
+    let maps = &mut host.kernel.maps;
+    maps.forget_resolvers(place.cgroup.id());
+    if let Some(bound) = bound {
+        run::direct_dns(host, place, &bound)?;
+        let home = bound.netns();
+        let resolution = run::resolution(host, place, &job, enforced, log)?;
+        let listener = bound.serve(resolution)?;
+        watch.namespaces = Some(Namespaces::new(place.cgroup.id(), home, listener));
+    }
+    Ok(())
 }
 
 fn no_ring() -> RunError {
