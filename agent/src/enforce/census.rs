@@ -65,7 +65,7 @@ impl Orphan {
 }
 
 /// All jobs of a root.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Census {
     /// Jobs whose lock somebody holds.
     pub(super) living: Vec<String>,

@@ -19,7 +19,7 @@ pub mod upgrade;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use aya::maps::{Map, MapData};
@@ -174,6 +174,18 @@ impl Host {
     /// Anything that enforces is missing, or is not what it should be while jobs run. Nothing of a
     /// failed start is left behind.
     pub fn open(config: &HostConfig) -> Result<Self, EnforceError> {
+        Self::open_and(config, true)
+    }
+
+    /// The same for a job of a daemon, which has counted the jobs and keeps the programs there: none is counted.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn join(config: &HostConfig) -> Result<Self, EnforceError> {
+        Self::open_and(config, false)
+    }
+
+    fn open_and(config: &HostConfig, counted: bool) -> Result<Self, EnforceError> {
         let layout = own_layout()?;
         let hierarchy = Hierarchy::find()?;
         let root = hierarchy.root(config.cgroup_root.as_deref())?;
@@ -190,14 +202,15 @@ impl Host {
             slice.id(),
             &layout.digest(),
         )?;
-        let mut census = Census::take(&slice, &run_dir, &records)?;
-        let opened = open_kernel(&root, &slice, &pins, &layout, &mut census);
+        let count = || Census::take(&slice, &run_dir, &records);
+        let mut census = counted.then(count).transpose()?;
+        let opened = open_kernel(&root, &slice, &pins, layout, (&mut census, &count));
         if opened.is_err() && slice.children().is_ok_and(|jobs| jobs.is_empty()) {
             // The error that stopped the start is the one to report; an empty slice stays harmless.
             drop(slice.remove());
         }
         let kernel = opened?;
-        let Census { living, orphans } = census;
+        let Census { living, orphans } = census.unwrap_or_default();
         Ok(Self {
             root,
             controllers,
@@ -627,8 +640,14 @@ impl Place {
 }
 
 /// The layout of the object in this executable.
-fn own_layout() -> Result<Layout, KernelError> {
-    Ok(Layout::of(object::bytes().ok_or(KernelError::NoObject)?)?)
+fn own_layout() -> Result<&'static Layout, KernelError> {
+    // It stays the same, and to read it takes a job of the daemon's longer than anything else it does alone.
+    static OWN: OnceLock<Layout> = OnceLock::new();
+    if let Some(known) = OWN.get() {
+        return Ok(known);
+    }
+    let found = Layout::of(object::bytes().ok_or(KernelError::NoObject)?)?;
+    Ok(OWN.get_or_init(|| found))
 }
 
 /// What a look at the pins of this layout came to.
@@ -662,7 +681,10 @@ fn open_kernel(
     slice: &Cgroup,
     pins: &Pins,
     layout: &Layout,
-    census: &mut Census,
+    (census, count): (
+        &mut Option<Census>,
+        &dyn Fn() -> Result<Census, EnforceError>,
+    ),
 ) -> Result<Kernel, EnforceError> {
     let others = pins.others(root.cgroup.id())?;
     let mut differs = match look(root, pins, layout)? {
@@ -677,6 +699,10 @@ fn open_kernel(
             return Ok(kernel::adopt(root, pins)?);
         }
         Looked::Unusable(differs) => differs,
+    };
+    let census = match census {
+        Some(census) => census,
+        None => census.insert(count()?),
     };
     if !census.living.is_empty() {
         // Programs are never taken down while a job lives.

@@ -1,5 +1,7 @@
 //! The BPF object inside this executable.
 
+use std::sync::OnceLock;
+
 use sha2::{Digest as _, Sha256};
 
 /// The object, as built from `ebpf/`; empty when the build found no BPF toolchain.
@@ -14,7 +16,8 @@ pub fn bytes() -> Option<&'static [u8]> {
 /// SHA-256 of the object, hex.
 #[must_use]
 pub fn sha256() -> String {
-    hex(&Sha256::digest(OBJECT))
+    static KNOWN: OnceLock<String> = OnceLock::new();
+    KNOWN.get_or_init(|| hex(&Sha256::digest(OBJECT))).clone()
 }
 
 /// Lower-case hex.

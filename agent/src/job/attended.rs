@@ -317,9 +317,7 @@ async fn run_job(
     begun: oneshot::Sender<Begun>,
     tell: Tell<'_>,
 ) -> Result<Over, RunError> {
-    let mut host = Host::open(&terms.config.host)?;
-    // They are the daemon's to take over, and not this job's.
-    drop(host.take_orphans());
+    let mut host = Host::join(&terms.config.host)?;
     let mut place = match whose {
         Whose::Unit { unit, .. } => host.place_of_unit(unit)?,
         Whose::Worker { id, .. } | Whose::Open { id, .. } => host.place(id)?,

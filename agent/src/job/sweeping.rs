@@ -220,6 +220,11 @@ impl Sweeping {
         Ok(alarm)
     }
 
+    /// Gives memory back that was not used lately.
+    pub fn rest(&mut self) {
+        self.sweeper.rest();
+    }
+
     /// Sweeps processes that wait and of which no record came.
     ///
     /// # Errors

@@ -508,6 +508,7 @@ fn look_after(
         place.cgroup.kill().map_err(io::Error::other)?;
         return Ok(());
     }
+    sweeping.rest();
     if sweeping.is_due() {
         sweeping.begin(Occasion::Interval, host, place)?;
     }

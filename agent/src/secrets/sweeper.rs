@@ -160,7 +160,9 @@ impl Sweeper {
     pub fn exec(&mut self, subject: Subject<'_>, capture: &Capture, sink: Sink<'_>) {
         self.ledger.noticed(subject.process);
         self.ledger.execs.seen = self.ledger.execs.seen.saturating_add(1);
-        let whole = capture.is_whole();
+        // What cannot be looked at counts as not copied, and is read from the process.
+        let there = self.slots.as_mut().is_some_and(Slots::open);
+        let whole = there && capture.is_whole();
         if whole || capture.copied > 0 {
             self.scan_capture(subject, capture, sink);
         }
@@ -202,6 +204,13 @@ impl Sweeper {
             for slot in used(capture) {
                 slots.release(*slot);
             }
+        }
+    }
+
+    /// Gives memory back that nobody used since this was asked last.
+    pub fn rest(&mut self) {
+        if let Some(slots) = &mut self.slots {
+            slots.rest();
         }
     }
 

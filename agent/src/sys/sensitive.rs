@@ -4,7 +4,7 @@
 
 use std::mem::offset_of;
 use std::num::NonZeroUsize;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::{fmt, io};
@@ -111,9 +111,12 @@ impl Drop for Locked {
     }
 }
 
-/// A job's slots, into which the kernel copies what processes are started with.
+/// A job's slots, into which the kernel copies what processes are started with. They are mapped while they are
+/// used: a host has many jobs, and few of them start programs at the same time.
 pub struct Slots {
-    mapping: Mapping,
+    array: OwnedFd,
+    mapping: Option<Mapping>,
+    used: bool,
 }
 
 // Of what is in there, nothing.
@@ -124,27 +127,42 @@ impl fmt::Debug for Slots {
 }
 
 impl Slots {
-    /// Maps the array of this descriptor.
+    /// The slots of this array, which can be mapped.
     ///
     /// # Errors
     /// It is no such array, or the kernel refuses.
-    pub fn map(array: impl AsFd) -> io::Result<Self> {
-        let bytes = NonZeroUsize::MIN.saturating_mul(
-            NonZeroUsize::new(size_of::<Slot>().saturating_mul(SLOTS as usize))
-                .unwrap_or(NonZeroUsize::MIN),
-        );
-        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: a new mapping where the kernel likes it.
-        let start = unsafe { mmap(None, bytes, access, MapFlags::MAP_SHARED, array, 0) }?;
-        let mapping = Mapping { start, bytes };
-        // SAFETY: the whole of a mapping of this process; no byte changes.
-        unsafe {
-            madvise(start, bytes.get(), MmapAdvise::MADV_DONTDUMP)?;
-        }
-        Ok(Self { mapping })
+    pub fn new(array: impl AsFd) -> io::Result<Self> {
+        let array = array.as_fd().try_clone_to_owned()?;
+        map(&array)?;
+        Ok(Self {
+            array,
+            mapping: None,
+            used: false,
+        })
     }
 
-    /// The data of a slot that a record gave to the agent. `None` for a number that no slot has.
+    /// Maps them, if they are not. `false`: the kernel refuses, and what is in them cannot be read.
+    #[must_use]
+    pub fn open(&mut self) -> bool {
+        self.used = true;
+        if self.mapping.is_none() {
+            match map(&self.array) {
+                Ok(mapping) => self.mapping = Some(mapping),
+                Err(error) => tracing::error!(%error, "copies of environments cannot be read"),
+            }
+        }
+        self.mapping.is_some()
+    }
+
+    /// Takes the mapping down if nobody used it since this was asked last.
+    pub fn rest(&mut self) {
+        if !std::mem::take(&mut self.used) {
+            self.mapping = None;
+        }
+    }
+
+    /// The data of a slot that a record gave to the agent, once they are [open](Self::open). `None` for a number that
+    /// no slot has.
     ///
     /// Until [`release`](Self::release) the kernel leaves it alone.
     pub fn data(&self, index: u16) -> Option<&[u8]> {
@@ -156,6 +174,9 @@ impl Slots {
 
     /// Zeroes a slot and gives it back to the kernel.
     pub fn release(&mut self, index: u16) {
+        if !self.open() {
+            return;
+        }
         let (Some(state), Some(data)) = (self.state_of(index), self.data_of(index)) else {
             return;
         };
@@ -170,15 +191,34 @@ impl Slots {
 
     fn state_of(&self, index: u16) -> Option<*mut u64> {
         let at = offset(index)?.checked_add(offset_of!(Slot, state))?;
+        let start = self.mapping.as_ref()?.start;
         // SAFETY: inside the mapping, which is an array of so many slots.
-        Some(unsafe { self.mapping.start.as_ptr().byte_add(at) }.cast())
+        Some(unsafe { start.as_ptr().byte_add(at) }.cast())
     }
 
     fn data_of(&self, index: u16) -> Option<*mut u8> {
         let at = offset(index)?.checked_add(offset_of!(Slot, data))?;
+        let start = self.mapping.as_ref()?.start;
         // SAFETY: inside the mapping, which is an array of so many slots.
-        Some(unsafe { self.mapping.start.as_ptr().byte_add(at) }.cast())
+        Some(unsafe { start.as_ptr().byte_add(at) }.cast())
     }
+}
+
+/// Maps the slots of an array.
+fn map(array: impl AsFd) -> io::Result<Mapping> {
+    let bytes = NonZeroUsize::MIN.saturating_mul(
+        NonZeroUsize::new(size_of::<Slot>().saturating_mul(SLOTS as usize))
+            .unwrap_or(NonZeroUsize::MIN),
+    );
+    let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    // SAFETY: a new mapping where the kernel likes it.
+    let start = unsafe { mmap(None, bytes, access, MapFlags::MAP_SHARED, array, 0) }?;
+    let mapping = Mapping { start, bytes };
+    for advice in [MmapAdvise::MADV_DONTDUMP, MmapAdvise::MADV_DONTFORK] {
+        // SAFETY: the whole of a mapping of this process; no byte changes.
+        unsafe { madvise(start, bytes.get(), advice)? };
+    }
+    Ok(mapping)
 }
 
 /// Where a slot begins. `None` for a number that none has.

@@ -9,7 +9,7 @@
 use std::ffi::{CString, OsString};
 use std::fmt;
 use std::fs::File;
-use std::io::{self, PipeReader, Write as _};
+use std::io::{self, PipeReader, Read as _, Write as _};
 use std::net::SocketAddrV4;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, RawFd};
 use std::os::unix::process::CommandExt as _;
@@ -339,7 +339,7 @@ impl fmt::Display for Transport {
     }
 }
 
-// The child reports through the error that `spawn` hands back: one number, no exec.
+// What the child comes to: one number.
 const REACHED: i32 = 200_000;
 const REFUSED: i32 = 300_000;
 const NO_SOCKET: i32 = 400_000;
@@ -351,9 +351,6 @@ const NO_SOCKET: i32 = 400_000;
 pub fn attempt(cgroup: &Path, transport: Transport, to: SocketAddrV4) -> io::Result<Attempt> {
     match number_inside(cgroup, move || Ok(try_address(transport, to)))? {
         REACHED => Ok(Attempt::Reached),
-        code if code > NO_SOCKET => {
-            Err(io::Error::from_raw_os_error(code.saturating_sub(NO_SOCKET)))
-        }
         code => Ok(Attempt::Refused(code.saturating_sub(REFUSED))),
     }
 }
@@ -367,33 +364,51 @@ pub fn is_bpf_refused(cgroup: &Path) -> io::Result<bool> {
     number_inside(cgroup, asked).map(|code| code != REACHED)
 }
 
-/// The number, [`REACHED`] or more, that a process inside `cgroup` comes to.
-fn number_inside(
-    cgroup: &Path,
-    act: impl Fn() -> io::Result<i32> + Send + Sync + 'static,
-) -> io::Result<i32> {
-    let procs = open_procs(cgroup).map_err(io::Error::other)?;
-    let mut command = Command::new("/proc/self/exe");
-    let code = move || -> io::Result<i32> {
-        (&procs).write_all(b"0")?;
-        act()
-    };
-    // SAFETY: as in `Entry::apply`; the closure always fails, so nothing is executed.
-    unsafe { command.pre_exec(move || Err(io::Error::from_raw_os_error(code()?))) };
-    match command.spawn() {
-        Ok(mut child) => {
-            child.kill()?;
-            child.wait()?;
-            Err(io::Error::other("the probe ran on"))
+/// The number that a process comes to which is in `cgroup` from its first instruction on. Moving a process there
+/// would wait until every processor has let go of the lock that all forks take.
+fn number_inside(cgroup: &Path, act: impl Fn() -> io::Result<i32>) -> io::Result<i32> {
+    // The constant of `libc` overflows.
+    const INTO_CGROUP: u64 = 0x2_0000_0000;
+    let directory = File::open(cgroup)?;
+    let (mut told, mut link) = io::pipe()?;
+    // SAFETY: plain numbers, for which zero means nothing is asked for.
+    let mut asked: libc::clone_args = unsafe { std::mem::zeroed() };
+    asked.flags = INTO_CGROUP;
+    asked.exit_signal = u64::try_from(libc::SIGCHLD).map_err(io::Error::other)?;
+    asked.cgroup = u64::try_from(directory.as_raw_fd()).map_err(io::Error::other)?;
+    let size = size_of::<libc::clone_args>();
+    // SAFETY: a process of its own with a copy of this memory, as by fork. In the child only this thread exists: it
+    // makes system calls, takes no lock, allocates nothing, and ends without running anything that waits for an end.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const asked, size) };
+    match pid {
+        0 => {
+            let number = act().unwrap_or_else(|error| {
+                NO_SOCKET.saturating_add(error.raw_os_error().unwrap_or(libc::EIO))
+            });
+            let said = link.write_all(&number.to_ne_bytes());
+            // SAFETY: it does not return.
+            unsafe { libc::_exit(i32::from(said.is_err())) }
         }
-        Err(error) => match error.raw_os_error() {
-            Some(code) if code >= REACHED => Ok(code),
-            _ => Err(error),
-        },
+        1.. => {
+            // The child's end is the only other one: without it, its death is the end of the pipe.
+            drop(link);
+            let mut number = [0; 4];
+            let read = told.read_exact(&mut number);
+            let pid = i32::try_from(pid).map_err(io::Error::other)?;
+            nix::sys::wait::waitpid(Pid::from_raw(pid), None)?;
+            read?;
+            match i32::from_ne_bytes(number) {
+                code if code > NO_SOCKET => {
+                    Err(io::Error::from_raw_os_error(code.saturating_sub(NO_SOCKET)))
+                }
+                code => Ok(code),
+            }
+        }
+        _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// Between fork and exec: makes a socket and uses it once.
+/// In the child: makes a socket and uses it once.
 fn try_address(transport: Transport, to: SocketAddrV4) -> i32 {
     let kind = match transport {
         Transport::Tcp => SockType::Stream,

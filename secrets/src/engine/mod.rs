@@ -5,7 +5,7 @@
 //! memory (`survey`). Only units (`units`) in which something was seen are looked at closely
 //! (`inspect`), if they are not known.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use blake3::Hasher;
 
@@ -48,7 +48,7 @@ pub struct Engine {
     /// What it finds, as a digest: of its rules, its known values and its key.
     id: [u8; 16],
     rules: Rules,
-    targets: Targets,
+    targets: Arc<Targets>,
     known: Option<Search>,
 }
 
@@ -75,12 +75,20 @@ pub struct Withheld {
     pub rule: Rule,
 }
 
+/// What is looked for by these rules.
+fn targets(rules: &Rules, formats: Vec<Format>) -> Targets {
+    let words = generic::RULES.into_iter().any(|rule| rules.has(rule));
+    Targets::new(formats, if words { Words::Told } else { Words::Ignored })
+}
+
 impl Engine {
     /// An engine with these rules, that looks for these known values too.
     ///
     /// # Errors
     /// The known values were registered under another key.
     pub fn new(key: &FingerprintKey, known: &KnownSet, rules: &Rules) -> Result<Self, BuildError> {
+        // They depend on the rules alone, and a host has an engine for each job.
+        static ALL: OnceLock<Arc<Targets>> = OnceLock::new();
         let id = key.id();
         if !known.is_empty() && known.key() != id {
             return Err(BuildError::OtherKey {
@@ -88,16 +96,31 @@ impl Engine {
                 known: known.key(),
             });
         }
-        Ok(Self::with_formats(key, known, rules, rules.formats()))
+        let make = || Arc::new(targets(rules, rules.formats()));
+        let targets = if *rules == Rules::all() {
+            Arc::clone(ALL.get_or_init(make))
+        } else {
+            make()
+        };
+        Ok(Self::with_targets(key, known, rules, targets))
     }
 
+    #[cfg(test)]
     fn with_formats(
         key: &FingerprintKey,
         known: &KnownSet,
         rules: &Rules,
         formats: Vec<Format>,
     ) -> Self {
-        let words = generic::RULES.into_iter().any(|rule| rules.has(rule));
+        Self::with_targets(key, known, rules, Arc::new(targets(rules, formats)))
+    }
+
+    fn with_targets(
+        key: &FingerprintKey,
+        known: &KnownSet,
+        rules: &Rules,
+        targets: Arc<Targets>,
+    ) -> Self {
         let known = if rules.has(known::RULE) {
             known.digests()
         } else {
@@ -119,7 +142,7 @@ impl Engine {
             key: key_id,
             id,
             rules: rules.clone(),
-            targets: Targets::new(formats, if words { Words::Told } else { Words::Ignored }),
+            targets,
             known: Search::new(key, known),
         }
     }

@@ -635,7 +635,7 @@ impl Maps {
 
 /// A job's slots, in this process' memory.
 fn slots(captures: &MapData) -> Result<Slots, MapsError> {
-    Slots::map(captures.fd())
+    Slots::new(captures.fd())
         .map_err(MapError::IoError)
         .map_err(failed("map", "CAPTURES"))
 }
