@@ -279,6 +279,8 @@ async fn run_job(
     begun: oneshot::Sender<Begun>,
     tell: Tell<'_>,
 ) -> Result<Over, RunError> {
+    // The daemon read its key when it started, and a TPM may be gone since.
+    terms.key.prove()?;
     let mut host = Host::open(&terms.config.host)?;
     // They are the daemon's to take over, and not this job's.
     drop(host.take_orphans());

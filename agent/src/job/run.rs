@@ -29,7 +29,7 @@ use crate::limits::LimitsError;
 use crate::policy::{Engine, Policy, Ruleset, SecretsPolicy};
 use crate::report::build::{Facts, build};
 use crate::report::key_place::{self, KeyPlace};
-use crate::report::signer::SigningKey;
+use crate::report::signer::{KeyError, SigningKey};
 use crate::report::sink::{EvidenceDir, SinkError, Written};
 use crate::report::statement::Subject;
 use crate::report::sweep::SweepReport;
@@ -107,6 +107,9 @@ pub enum RunError {
     /// Enforcement could not be established or proved.
     #[error("the job was not started: it could not be enforced")]
     Enforce(#[from] enforce::EnforceError),
+    /// Nothing could sign its evidence.
+    #[error("the job was not started: its evidence could not be signed")]
+    Key(#[from] KeyError),
     /// The job's DNS could not be set up.
     #[error("the job was not started: its DNS listener could not be set up")]
     Listener(#[from] dns::BindError),
