@@ -445,6 +445,19 @@ fn plan(request: &Request, place: &Place, enforced: &Enforced) -> Result<Plan, R
         plan.environment
             .push((key_place::DIRECTORY.to_owned(), None));
     }
+    if request.terms.key.is_in_tpm() {
+        // Whoever has both can ask for signatures: a job of root would.
+        let host = &request.terms.config.host;
+        let places = [
+            Some(host.tpm.clone()),
+            host.signing_key().file().map(Path::to_owned),
+        ];
+        let places = places.into_iter().flatten();
+        plan.hidden.extend(places.map(|place| Mount {
+            at: place.canonicalize().unwrap_or(place),
+            what: Cover::Null,
+        }));
+    }
     Ok(plan)
 }
 

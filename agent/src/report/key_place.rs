@@ -81,6 +81,24 @@ impl fmt::Display for Protection {
 }
 
 impl Protection {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::InTpm,
+        Self::HostAndTpm,
+        Self::Tpm,
+        Self::Host,
+        Self::Credential,
+        Self::Null,
+        Self::File,
+    ];
+
+    /// The one of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|class| class.to_string() == name)
+    }
+
     /// What it comes to, for whoever owns the host.
     #[must_use]
     pub fn words(self) -> &'static str {

@@ -390,15 +390,24 @@ pub(super) mod tests {
     use super::*;
 
     /// A public area with these attributes, on this curve.
-    pub(in crate::tpm) fn public(attributes: u32, curve: u16) -> Vec<u8> {
+    fn public(attributes: u32, curve: u16) -> Vec<u8> {
+        area(attributes, curve, (&[1; 32], &[2; 31]))
+    }
+
+    /// One of a key that cordon makes, with this point.
+    pub(in crate::tpm) fn of_point(x: &[u8], y: &[u8]) -> Vec<u8> {
+        area(KEY, NIST_P256, (x, y))
+    }
+
+    fn area(attributes: u32, curve: u16, (x, y): (&[u8], &[u8])) -> Vec<u8> {
         let area = template(attributes)
             .u16(NULL)
             .u16(ECDSA)
             .u16(SHA256)
             .u16(curve)
             .u16(NULL)
-            .sized(&[1; 32])
-            .sized(&[2; 31]);
+            .sized(x)
+            .sized(y);
         Writer::default().sized(&area.0).0
     }
 
