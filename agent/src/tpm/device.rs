@@ -85,7 +85,7 @@ impl Device {
         let mut pause = PAUSE;
         for _ in 0..TRIES {
             let bytes = self.exchange(command).map_err(unreachable(&self.path))?;
-            let answer = Answer::parse(bytes, command).ok_or_else(|| self.strange())?;
+            let answer = Answer::parse(&bytes, command).ok_or_else(|| self.strange())?;
             if !wire::is_busy(answer.code) {
                 return match wire::refusal(answer.code, command.name, &self.path) {
                     None => Ok(answer),

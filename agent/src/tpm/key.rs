@@ -98,7 +98,7 @@ impl Key {
         let forged = || TpmError::Forged {
             device: self.device.clone(),
         };
-        let signature = Signature::from_scalars(r, s).map_err(|_: ecdsa::Error| forged())?;
+        let signature = Signature::from_scalars(r, s).ok().ok_or_else(forged)?;
         let signature = signature.normalize_s();
         if self.public.verify(message, &signature).is_err() {
             return Err(forged());

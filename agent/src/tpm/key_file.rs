@@ -35,12 +35,14 @@ impl KeyFile {
     /// Reads one.
     pub(super) fn parse(text: &str) -> Result<Self, TpmError> {
         let malformed = "it is malformed";
-        let (label, bytes) = pem::decode_vec(text.trim_ascii().as_bytes())
-            .map_err(|_: pem::Error| unusable(malformed))?;
+        let decoded = pem::decode_vec(text.trim_ascii().as_bytes()).ok();
+        let (label, bytes) = decoded.ok_or_else(|| unusable(malformed))?;
         if label != LABEL {
             return Err(unusable("its label is another"));
         }
-        let outer = AnyRef::from_der(&bytes).map_err(|_: der::Error| unusable(malformed))?;
+        let outer = AnyRef::from_der(&bytes)
+            .ok()
+            .ok_or_else(|| unusable(malformed))?;
         Self::read(outer).unwrap_or_else(|_: der::Error| Err(unusable(malformed)))
     }
 
@@ -86,10 +88,9 @@ impl KeyFile {
 
     /// The file.
     pub(super) fn to_pem(&self) -> Result<String, TpmError> {
-        let failed = |_: der::Error| unusable("it cannot be written");
-        let der = self.to_der().map_err(failed)?;
-        pem::encode_string(LABEL, LineEnding::LF, &der)
-            .map_err(|_: pem::Error| unusable("it cannot be written"))
+        let der = self.to_der().ok();
+        der.and_then(|der| pem::encode_string(LABEL, LineEnding::LF, &der).ok())
+            .ok_or_else(|| unusable("it cannot be written"))
     }
 
     fn to_der(&self) -> Result<Vec<u8>, der::Error> {

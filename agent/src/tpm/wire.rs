@@ -234,8 +234,8 @@ pub(super) fn length(answer: &[u8]) -> Option<usize> {
 
 impl Answer {
     /// Reads what was answered to a command; nothing if it is no answer to it.
-    pub(super) fn parse(bytes: Vec<u8>, command: &Command) -> Option<Self> {
-        let mut reader = Reader(&bytes);
+    pub(super) fn parse(bytes: &[u8], command: &Command) -> Option<Self> {
+        let mut reader = Reader(bytes);
         let tag = reader.u16()?;
         let length = usize::try_from(reader.u32()?).ok()?;
         let code = reader.u32()?;
@@ -492,7 +492,7 @@ pub(super) mod tests {
             answer = answer.bytes(&bytes);
             for command in [Command::create(1), Command::load(1, &[], &[])] {
                 for bytes in [&bytes, &answer.0] {
-                    if let Some(read) = Answer::parse(bytes.clone(), &command) {
+                    if let Some(read) = Answer::parse(bytes, &command) {
                         let _any = (read.handle(), read.created(), read.signature());
                     }
                 }
