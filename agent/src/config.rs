@@ -5,6 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use toml::Spanned;
+
 use crate::admission::{self, Grants, read_grants, read_runners};
 use crate::dns::WildcardLimits;
 use crate::engine::settings::{self, EngineSettings};
@@ -15,7 +17,9 @@ use crate::policy::reader::{Reader, Schema, Table};
 use crate::policy::{
     DnsPolicy, Mistake, Mistakes, Upstream, library, read_ca, read_line, read_upstream,
 };
-use crate::report::key_place::{CREDENTIAL, KeyPlace, is_name};
+use crate::report::key_place::{CREDENTIAL, KeyPlace, TPM, is_name};
+use crate::report::signer::{KeyError, SigningKey};
+use crate::tpm;
 
 /// Where the settings are when no other file is named.
 pub const DEFAULT_PATH: &str = "/etc/cordon/config.toml";
@@ -51,6 +55,7 @@ const HOST: Schema = Schema {
         "profiles_dir",
         "signing_key",
         "signing_credential",
+        "tpm",
         "unix_sockets",
         "events_mib",
     ],
@@ -150,6 +155,8 @@ pub struct HostConfig {
     pub profiles_dir: PathBuf,
     /// The key reports are signed with; `None` is `keys/report.pem` below `state_dir`.
     pub signing_key: Option<KeyPlace>,
+    /// The TPM that has it, if one has: a device, or the socket of an emulator.
+    pub tpm: PathBuf,
     /// Which Unix sockets jobs may use where nothing in the kernel can tell them apart.
     pub unix_sockets: UnixSockets,
     /// How many MiB of single events are kept of a job; 0 for none.
@@ -175,6 +182,14 @@ impl HostConfig {
             Some(place) => place.clone(),
             None => KeyPlace::File(self.state_dir.join("keys/report.pem")),
         }
+    }
+
+    /// That key, which signs.
+    ///
+    /// # Errors
+    /// It cannot be read, or its TPM not used.
+    pub fn load_key(&self) -> Result<SigningKey, KeyError> {
+        self.signing_key().load(&self.tpm)
     }
 
     /// Most bytes of a job's single events.
@@ -205,6 +220,7 @@ impl Default for HostConfig {
             state_dir: "/var/lib/cordon".into(),
             profiles_dir: "/etc/cordon/profiles.d".into(),
             signing_key: None,
+            tpm: tpm::DEVICE.into(),
             unix_sockets: UnixSockets::default(),
             events_mib: EVENTS_MIB,
         }
@@ -357,6 +373,7 @@ fn read_host(reader: &mut Reader, root: Table<'_>) -> HostConfig {
         state_dir: path("state_dir").unwrap_or(default.state_dir),
         profiles_dir: path("profiles_dir").unwrap_or(default.profiles_dir),
         signing_key,
+        tpm: path("tpm").unwrap_or(default.tpm),
         unix_sockets: read_unix_sockets(reader, table).unwrap_or_default(),
         events_mib: read_events(reader, table).unwrap_or(default.events_mib),
     }
@@ -368,7 +385,7 @@ fn read_events(reader: &mut Reader, table: Table<'_>) -> Option<u16> {
     u16::try_from(mib).ok()
 }
 
-/// A path, or `credential:NAME` with the file that it is encrypted in.
+/// A path, alone or after `tpm:`, or `credential:NAME` with the file that it is encrypted in.
 fn read_signing_key(reader: &mut Reader, table: Table<'_>) -> Option<KeyPlace> {
     let sealed = reader.string(table, "signing_credential");
     let sealed_path = read_path(reader, table, "signing_credential");
@@ -384,7 +401,12 @@ fn read_signing_key(reader: &mut Reader, table: Table<'_>) -> Option<KeyPlace> {
                 ));
             reader.push(&sealed.span(), mistake);
         }
-        return read_path(reader, table, "signing_key").map(KeyPlace::File);
+        let text = text?;
+        let (path, place): (_, fn(PathBuf) -> KeyPlace) = match text.get_ref().strip_prefix(TPM) {
+            Some(path) => (path, KeyPlace::Tpm),
+            None => (*text.get_ref(), KeyPlace::File),
+        };
+        return Some(place(absolute(reader, &text, "signing_key", path)));
     };
     if !is_name(name) {
         let mistake = Mistake::new("this cannot be the name of a credential").help(format!(
@@ -416,13 +438,18 @@ fn read_unix_sockets(reader: &mut Reader, table: Table<'_>) -> Option<UnixSocket
 /// Paths are absolute: what a relative one means would depend on who starts cordon.
 fn read_path(reader: &mut Reader, table: Table<'_>, key: &str) -> Option<PathBuf> {
     let text = reader.string(table, key)?;
-    let path = PathBuf::from(text.get_ref());
-    if !path.is_absolute() || text.get_ref().contains('\0') {
+    Some(absolute(reader, &text, key, text.get_ref()))
+}
+
+/// The path in the value of a key.
+fn absolute(reader: &mut Reader, value: &Spanned<&str>, key: &str, path: &str) -> PathBuf {
+    let path = PathBuf::from(path);
+    if !path.is_absolute() || value.get_ref().contains('\0') {
         let mistake = Mistake::new(format!("`{key}` must be an absolute path"))
             .help(format!("write `{key} = \"/…\"`"));
-        reader.push(&text.span(), mistake);
+        reader.push(&value.span(), mistake);
     }
-    Some(path)
+    path
 }
 
 fn read_dns(reader: &mut Reader, root: Table<'_>) -> DnsConfig {
@@ -634,13 +661,15 @@ file = "/var/log/cordon/telemetry.ndjson"
     }
 
     #[test]
-    fn a_key_is_a_file_or_a_credential_with_the_file_it_is_encrypted_in() {
+    fn a_key_is_a_file_or_in_a_tpm_or_a_credential_with_the_file_it_is_encrypted_in() {
         let read = |text: &str| {
             let text = format!("[host]\n{text}");
             Config::parse("config.toml", text.as_bytes()).map(|config| config.host.signing_key())
         };
         let file = KeyPlace::File("/keys/a.pem".into());
         assert_eq!(read("signing_key = \"/keys/a.pem\"").unwrap(), file);
+        let in_tpm = KeyPlace::Tpm("/keys/a.tpm".into());
+        assert_eq!(read("signing_key = \"tpm:/keys/a.tpm\"").unwrap(), in_tpm);
         let credential = |sealed: Option<&str>| KeyPlace::Credential {
             name: "report-key".to_owned(),
             sealed: sealed.map(PathBuf::from),
@@ -654,6 +683,10 @@ file = "/var/log/cordon/telemetry.ndjson"
             "signing_key = \"credential:\"",
             "signing_key = \"credential:../x\"",
             "signing_key = \"keys/a.pem\"",
+            "signing_key = \"tpm:\"",
+            "signing_key = \"tpm:a.tpm\"",
+            "signing_key = \"tpm:/a.tpm\"\nsigning_credential = \"/a.cred\"",
+            "tpm = \"tpmrm0\"",
             "signing_key = \"credential:a\"\nsigning_credential = \"a.cred\"",
             "signing_key = \"/keys/a.pem\"\nsigning_credential = \"/a.cred\"",
             "signing_credential = \"/a.cred\"",

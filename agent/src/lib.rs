@@ -49,3 +49,5 @@ pub mod secrets;
 pub mod sys;
 
 pub mod telemetry;
+// Keys that never leave a TPM.
+pub mod tpm;

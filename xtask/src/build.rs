@@ -7,6 +7,9 @@ use anyhow::Result;
 use crate::exec::{cargo, run as execute, step};
 use crate::{setup, workspace};
 
+/// What the agent is built with here and in packages. Keys in a TPM bring no dependency along.
+pub(crate) const FEATURES: &str = "cordon/tpm";
+
 /// Build the agent with its BPF programs, and the stories.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -59,6 +62,7 @@ fn cargo_build(options: &Options) -> Result<std::process::Command> {
             ["cordon", "cordon-engine", "cordon-oci", "cordon-tests"]
                 .map(|package| format!("--package={package}")),
         )
+        .args(["--features", FEATURES])
         .args(options.release.then_some("--release"));
     Ok(build)
 }

@@ -46,6 +46,12 @@ const STORIES: [Program; 7] = [
     Program::new("xz", "xz-utils"),
 ];
 
+/// A TPM for the stories of keys, what asks it from outside, and how that reaches it.
+const TPM: [Program; 2] = [
+    Program::new("swtpm", "swtpm"),
+    Program::new("tpm2_sign", "tpm2-tools"),
+];
+
 /// What looks at the HTML page of evidence; axe itself comes from npm, into `target/tools/pages`.
 const PAGES: [Program; 4] = [
     Program::new("chromium", "chromium"),
@@ -166,6 +172,7 @@ pub(crate) fn crate_program(name: &str) -> Result<()> {
 /// Makes sure that the programs of the stories and of the demo are there.
 pub(crate) fn stories() -> Result<()> {
     install_programs(&STORIES)?;
+    install_programs(&TPM)?;
     unpack(&UNPACKED[..1])
 }
 

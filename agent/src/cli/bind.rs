@@ -6,14 +6,13 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 
-use super::output;
 use super::report::check::{bound_to, sealed};
 use super::report::{Failure, open_evidence};
+use super::{key, output};
 use crate::report::binding;
 use crate::report::envelope::Bundle;
 use crate::report::escape::escape;
 use crate::report::image::Image;
-use crate::report::signer::SigningKey;
 use crate::report::sink::SinkError;
 use crate::report::statement::{Statement, Subject};
 
@@ -47,8 +46,8 @@ pub struct Args {
 impl Args {
     /// Runs it.
     #[must_use]
-    pub fn run(self) -> ExitCode {
-        match bind(&self.dir, &self.subject, &self.key) {
+    pub fn run(self, config: Option<&Path>) -> ExitCode {
+        match bind(&self.dir, &self.subject, (&self.key, config)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => {
                 output::complaint(&failure);
@@ -58,8 +57,12 @@ impl Args {
     }
 }
 
-fn bind(path: &Path, images: &[Image], key: &Path) -> Result<(), Failure> {
-    let key = SigningKey::load(key)?;
+fn bind(
+    path: &Path,
+    images: &[Image],
+    (key, config): (&Path, Option<&Path>),
+) -> Result<(), Failure> {
+    let key = key::load(key, config)?;
     let dir = open_evidence(path)?;
     if !dir.try_lock()? {
         return Err(Failure::Sink(SinkError::Busy { path: path.into() }));

@@ -41,7 +41,7 @@ impl Args {
                 return ExitCode::from(run::USAGE);
             }
         };
-        let key = match run::signing_key(&settings.config.host.signing_key()) {
+        let key = match run::signing_key(&settings.config.host) {
             Ok(key) => key,
             Err(failure) => return failure.exit(),
         };

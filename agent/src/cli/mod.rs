@@ -142,7 +142,7 @@ impl Cli {
             Command::Report(args) => args.run(config.as_deref()),
             Command::Verify(args) => args.run(),
             Command::Publish(args) => args.run(),
-            Command::Bind(args) => args.run(),
+            Command::Bind(args) => args.run(config.as_deref()),
             Command::Key(args) => args.run(config.as_deref()),
             Command::Secrets(args) => args.run(config.as_deref()),
             Command::Doctor(args) => args.run(config.as_deref()),

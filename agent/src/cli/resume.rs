@@ -75,7 +75,7 @@ impl Args {
                 Err(error) => failed(&error),
             };
         };
-        let key = match run::signing_key(&settings.host.signing_key()) {
+        let key = match run::signing_key(&settings.host) {
             Ok(key) => key,
             Err(failure) => return failure.exit(),
         };

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::config::Config;
+use crate::config::{Config, HostConfig};
 use crate::daemon::command;
 use crate::dns::BindError;
 use crate::enforce::{self, chain, kernel};
@@ -202,7 +202,7 @@ impl Args {
             };
             return command::run(&daemon, &request, &mut say).map_err(failed);
         }
-        let key = signing_key(&config.host.signing_key())?;
+        let key = signing_key(&config.host)?;
         // A chain that gives no numbers is found out now, and not when the job has run.
         Chain::new(&config.host.state_dir, key.public())
             .check()
@@ -233,17 +233,18 @@ impl Args {
 }
 
 /// The host's key; made at the first run, and said so.
-pub(super) fn signing_key(place: &KeyPlace) -> Result<SigningKey, Failure> {
+pub(super) fn signing_key(host: &HostConfig) -> Result<SigningKey, Failure> {
     let failed = |error| Failure {
         code: USAGE,
         text: chain(&error),
     };
-    // A credential is made by whoever sets the service up, never here.
-    let Some(path) = place.file().filter(|path| !path.exists()) else {
-        return place.load().map_err(failed);
+    // A credential is made by whoever sets the service up, never here; so is a key in a TPM.
+    let path = match host.signing_key() {
+        KeyPlace::File(path) if !path.exists() => path,
+        _ => return host.load_key().map_err(failed),
     };
     let key = SigningKey::generate().map_err(failed)?;
-    let public = key.save(path).map_err(failed)?;
+    let public = key.save(&path).map_err(failed)?;
     eprintln!(
         "cordon: made a signing key, `{}`; its public half is `{}`",
         path.display(),
@@ -281,6 +282,7 @@ pub(super) fn code_of(error: &RunError) -> u8 {
         | RunError::Sweep(_)
         | RunError::Limits(_)
         | RunError::Engine(_)
+        | RunError::Key(_)
         | RunError::Start { .. }
         | RunError::File(_) => NOT_ENFORCED,
         RunError::Watch(_) | RunError::Survivors(_) => INTERNAL,

@@ -301,7 +301,7 @@ impl Daemon {
     pub fn reload(&self) -> Result<(), SettingsError> {
         let new = Settings::load(self.path.as_deref()).and_then(|new| {
             new.can_replace(&self.settings())?;
-            let key = new.config.host.signing_key().load()?;
+            let key = new.config.host.load_key()?;
             if key.public() != self.jobs.key().public() {
                 Chain::new(&new.config.host.state_dir, key.public()).check()?;
                 return Ok((new, Some(key)));

@@ -19,7 +19,8 @@ use crate::enforce::hooks::{Attach, HOOKS, Hook, is_lsm, is_optional};
 use crate::enforce::kernel::{KernelError, Object, load_program, open_object};
 use crate::enforce::{chain, object};
 use crate::policy::DnsPolicy;
-use crate::report::key_place::{KeyPlace, Protection};
+use crate::report::key_place::Protection;
+use crate::report::signer::KeyError;
 use crate::sys::sock_diag::{DestroyError, Destroyed, Ends, SocketDestroyer};
 use crate::sys::{bpf, fs, netns, privilege, probe};
 
@@ -129,7 +130,8 @@ const SIGNING_KEY: Feature = Feature {
     without: "whoever reads the disk, a backup or an image of it can sign evidence as this host; \
               evidence says so (`keyProtection`)",
     remedy: "encrypt it: `systemd-creds encrypt`, `LoadCredentialEncrypted=`, and `signing_key = \
-             \"credential:NAME\"` in the settings (docs/keys.md)",
+             \"credential:NAME\"` in the settings; or put it into a TPM: `cordon key generate --tpm`, \
+             `signing_key = \"tpm:FILE\"` (docs/keys.md)",
 };
 
 /// Tries everything. Order: what others depend on comes first.
@@ -163,19 +165,22 @@ pub fn examine(config: &Config) -> Vec<Finding> {
         namespace(CloneFlags::CLONE_NEWPID, privileged),
     ));
     findings.push(Finding::new(SOCKET_DESTROY, socket_destroy(privileged)));
-    findings.push(Finding::new(
-        SIGNING_KEY,
-        signing_key(&config.host.signing_key()),
-    ));
+    findings.push(Finding::new(SIGNING_KEY, signing_key(config)));
     findings.extend(limits::examine(config, privileged));
     findings
 }
 
-/// How the key is kept. It is not read: that is for the service, which alone has its credentials.
-fn signing_key(place: &KeyPlace) -> Tried {
-    let protection = place
-        .protection()
-        .map_err(|error| (Answer::DoesNotWork, chain(&error)))?;
+/// How the key is kept. A credential is not read: that is for the service, which alone has it. A TPM has to
+/// sign.
+fn signing_key(config: &Config) -> Tried {
+    let broken = |error: &KeyError| (Answer::DoesNotWork, chain(error));
+    let place = config.host.signing_key();
+    let protection = place.protection().map_err(|error| broken(&error))?;
+    if protection == Protection::InTpm {
+        place
+            .load(&config.host.tpm)
+            .map_err(|error| broken(&error))?;
+    }
     let detail = format!("{protection}: {}", protection.words());
     match protection {
         Protection::Credential => Err((Answer::CouldNotTell, detail)),

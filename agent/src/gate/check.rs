@@ -8,11 +8,10 @@ use sha2::{Digest as _, Sha256};
 use super::decision::{Decision, Log, Now, PolicyFacts, Refusal, SCHEMA, verdict};
 use super::evidence::{Evidence, Sealed, gather, with_cause};
 use super::piece::{Cabinet, Signed, unread};
-use super::policy::TrustPolicy;
+use super::policy::{EventRule, TrustPolicy};
 use super::source::{MAX_FILE, Source};
 use super::state::State;
 use super::{chain, other, revocations, substance};
-use crate::report::Report;
 use crate::report::attested::Attested as _;
 use crate::report::binding::{self, BindingPredicate};
 use crate::report::image::{Image, ImageDigest};
@@ -22,6 +21,7 @@ use crate::report::run::RunReport;
 use crate::report::signer::VerifyingKey;
 use crate::report::statement::{Statement, Subject, finished_hex};
 use crate::report::sweep::SweepReport;
+use crate::report::{Report, ocsf};
 
 /// What the gate is asked.
 #[derive(Clone, Copy, Debug)]
@@ -188,12 +188,47 @@ fn monitor(log: &mut Log, evidence: &Evidence<'_>, policy: &TrustPolicy) {
         }
     }
     substance::software(log, CHECK, &report.platform, policy);
+    kept(log, evidence, policy);
     if log.clean(CHECK) {
         let version = &report.platform.agent_version;
         log.good(
             CHECK,
             format!("cordon {version}, on the host whose key signed"),
         );
+    }
+}
+
+/// The part of check 8 about how the key is kept that signed: every piece has to say that it is kept well
+/// enough.
+fn kept(log: &mut Log, evidence: &Evidence<'_>, policy: &TrustPolicy) {
+    let accepted = &policy.evidence.key_protection;
+    if accepted.is_empty() {
+        return;
+    }
+    let seal = evidence.seal.iter();
+    let seal = seal.map(|sealed| sealed.predicate.cordon_key_protection.as_str());
+    let platforms = [
+        evidence.egress().map(|(_, report)| &report.platform),
+        evidence.run().map(|(_, report)| &report.platform),
+        evidence
+            .sweep
+            .as_ref()
+            .and_then(|part| Some(&part.report.as_ref()?.platform)),
+    ];
+    let platforms = platforms.into_iter().flatten();
+    let stated: BTreeSet<_> = platforms
+        .map(|platform| platform.key_protection.as_str())
+        .chain(seal)
+        .collect();
+    for class in stated {
+        if !accepted.contains(class) {
+            let names: Vec<_> = accepted.iter().map(String::as_str).collect();
+            let text = format!(
+                "the key that signed is kept as `{class}`, and the policy accepts {}",
+                names.join(", ")
+            );
+            log.bad("monitor", Refusal::Denied, None, text);
+        }
     }
 }
 
@@ -305,6 +340,9 @@ fn completeness(cabinet: &Cabinet<'_>, log: &mut Log, evidence: &Evidence<'_>) {
     }
     if let Some((_, run)) = evidence.run() {
         consistent(log, evidence, run);
+        if cabinet.policy.evidence.events == EventRule::Required {
+            eventful(log, run);
+        }
     }
     if let Some((facts, chain)) = followed {
         whole(log, sealed, facts, chain);
@@ -352,6 +390,24 @@ fn whole(log: &mut Log, sealed: &Sealed<'_>, facts: &EventFacts, Followed(chain)
         Err(error) => with_cause(&error),
     };
     log.bad(CHECK, Refusal::Malformed, Some(name), text);
+}
+
+/// Whether the run report names single events, and all of them. That they are there, and whole, is looked for
+/// where it does.
+fn eventful(log: &mut Log, run: &RunReport) {
+    const CHECK: &str = "completeness";
+    match &run.events {
+        Some(facts) if facts.name == ocsf::NAME && facts.dropped == 0 => {}
+        Some(facts) if facts.name == ocsf::NAME => {
+            let (lines, dropped) = (facts.lines, facts.dropped);
+            let text = format!("it ends after {lines} events, and {dropped} more are only counted");
+            log.bad(CHECK, Refusal::Denied, Some(ocsf::NAME), text);
+        }
+        _ => {
+            let text = "the policy asks for single events, and none were kept";
+            log.bad(CHECK, Refusal::Missing, Some(ocsf::NAME), text);
+        }
+    }
 }
 
 /// Whether the run report says what the other reports come to.

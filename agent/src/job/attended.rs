@@ -317,6 +317,8 @@ async fn run_job(
     begun: oneshot::Sender<Begun>,
     tell: Tell<'_>,
 ) -> Result<Over, RunError> {
+    // The daemon read its key when it started, and a TPM may be gone since.
+    terms.key.prove()?;
     let mut host = Host::join(&terms.config.host)?;
     let mut place = match whose {
         Whose::Unit { unit, .. } => host.place_of_unit(unit)?,

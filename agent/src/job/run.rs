@@ -29,7 +29,7 @@ use crate::limits::LimitsError;
 use crate::policy::{Engine, Policy, Ruleset, SandboxPolicy, SecretsPolicy};
 use crate::report::build::{Facts, build};
 use crate::report::key_place::{self, KeyPlace};
-use crate::report::signer::SigningKey;
+use crate::report::signer::{KeyError, SigningKey};
 use crate::report::sink::{EvidenceDir, SinkError};
 use crate::report::statement::Subject;
 use crate::report::sweep::SweepReport;
@@ -107,6 +107,9 @@ pub enum RunError {
     /// Enforcement could not be established or proved.
     #[error("the job was not started: it could not be enforced")]
     Enforce(#[from] enforce::EnforceError),
+    /// Nothing could sign its evidence.
+    #[error("the job was not started: its evidence could not be signed")]
+    Key(#[from] KeyError),
     /// The daemon of this host did not take it.
     #[error("the job was not started: the daemon did not take it")]
     Daemon(#[source] Box<dyn std::error::Error>),
@@ -472,6 +475,16 @@ pub(crate) fn plan(start: &Start<'_>, cgroup: &Path, lsm: bool) -> Result<Plan, 
         );
         plan.environment
             .push((key_place::DIRECTORY.to_owned(), None));
+    }
+    let host = &start.config.host;
+    if let Some(file) = host.signing_key().file() {
+        // A job of root could sign with it; with the file of a key in a TPM, by asking that.
+        let places = [file, &host.tpm].into_iter();
+        let there = places.filter_map(|place| place.canonicalize().ok());
+        plan.hidden.extend(there.map(|at| Mount {
+            at,
+            what: Cover::Null,
+        }));
     }
     Ok(plan)
 }

@@ -1,7 +1,7 @@
 //! Where the report key is, and how it is kept there: what evidence states as `keyProtection`.
 //!
 //! A key is a file, or a credential that the service manager decrypted and handed over
-//! (`LoadCredentialEncrypted=`, systemd.exec(5)). What a credential was encrypted with nobody can see
+//! (`LoadCredentialEncrypted=`, systemd.exec(5)), or in a TPM, which says so in its file. What a credential was encrypted with nobody can see
 //! from what was handed over, so the settings name the encrypted file, whose header says it.
 //!
 //! **Invariants**: a class is stated only if something says so; what is not known has a word of its own.
@@ -17,9 +17,13 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::signer::{KeyError, SigningKey, private};
 use crate::sys::fs;
+use crate::tpm;
 
 /// What settings write before the name of a credential.
 pub const CREDENTIAL: &str = "credential:";
+
+/// What settings write before the file of a key in a TPM.
+pub const TPM: &str = "tpm:";
 
 /// Where a service manager says that credentials are.
 pub const DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
@@ -30,8 +34,10 @@ const MAX_CREDENTIAL: u64 = 1 << 20;
 /// Where the report key is.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum KeyPlace {
-    /// A file of its own.
+    /// A file of its own: the key, or one in a TPM.
     File(PathBuf),
+    /// The file of a key in a TPM, and of no other.
+    Tpm(PathBuf),
     /// A credential of the service.
     Credential {
         /// Its name.
@@ -46,6 +52,8 @@ pub enum KeyPlace {
 pub enum Protection {
     /// In a file that its owner, and whoever has the disk, can read.
     File,
+    /// In the host's TPM, which signs: nobody reads it, cordon neither.
+    InTpm,
     /// Handed over as a credential. How it is kept besides is not known.
     Credential,
     /// Encrypted with a key on the host's disk: a copy of the file alone is of no use.
@@ -62,6 +70,7 @@ impl fmt::Display for Protection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::File => "file",
+            Self::InTpm => "tpm",
             Self::Credential => "systemd-creds",
             Self::Host => "systemd-creds-host",
             Self::Tpm => "systemd-creds-tpm2",
@@ -72,12 +81,33 @@ impl fmt::Display for Protection {
 }
 
 impl Protection {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::InTpm,
+        Self::HostAndTpm,
+        Self::Tpm,
+        Self::Host,
+        Self::Credential,
+        Self::Null,
+        Self::File,
+    ];
+
+    /// The one of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|class| class.to_string() == name)
+    }
+
     /// What it comes to, for whoever owns the host.
     #[must_use]
     pub fn words(self) -> &'static str {
         match self {
             Self::File => {
                 "a plain file: whoever reads the disk, a backup or an image of it has the key"
+            }
+            Self::InTpm => {
+                "in the TPM of the host, which signs: no copy of the disk or of memory has the key"
             }
             Self::Credential => {
                 "a credential of the service; how it is encrypted on disk is not known"
@@ -137,6 +167,7 @@ impl fmt::Display for KeyPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "{}", path.display()),
+            Self::Tpm(path) => write!(f, "{TPM}{}", path.display()),
             Self::Credential { name, .. } => write!(f, "{CREDENTIAL}{name}"),
         }
     }
@@ -147,22 +178,39 @@ impl KeyPlace {
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
         match self {
-            Self::File(path) => Some(path),
+            Self::File(path) | Self::Tpm(path) => Some(path),
             Self::Credential { .. } => None,
         }
     }
 
-    /// Reads the key, if nobody but its owner can.
+    /// Reads the key, if nobody but its owner can. One that is in a TPM is in this one, which has to sign
+    /// with it.
     ///
     /// # Errors
     /// See [`KeyError`].
-    pub fn load(&self) -> Result<SigningKey, KeyError> {
-        self.load_with(std::env::var_os(DIRECTORY))
+    pub fn load(&self, device: &Path) -> Result<SigningKey, KeyError> {
+        let key = self.load_with(std::env::var_os(DIRECTORY), device)?;
+        key.prove()?;
+        Ok(key)
     }
 
-    fn load_with(&self, directory: Option<OsString>) -> Result<SigningKey, KeyError> {
+    fn load_with(
+        &self,
+        directory: Option<OsString>,
+        device: &Path,
+    ) -> Result<SigningKey, KeyError> {
         match self {
-            Self::File(path) => SigningKey::load(path),
+            Self::File(path) => SigningKey::load_on(path, device),
+            Self::Tpm(path) => {
+                if matches!(path.try_exists(), Ok(false)) {
+                    return Err(KeyError::NoTpmKey { path: path.into() });
+                }
+                let key = SigningKey::load_on(path, device)?;
+                if !key.is_in_tpm() {
+                    return Err(KeyError::NotInTpm { path: path.into() });
+                }
+                Ok(key)
+            }
             Self::Credential { name, sealed } => {
                 let directory = directory.map(PathBuf::from);
                 let directory = directory.filter(|directory| directory.is_absolute());
@@ -180,18 +228,31 @@ impl KeyPlace {
                         directory,
                     });
                 }
-                Ok(SigningKey::load(&path)?.kept(protection))
+                let key = SigningKey::load_on(&path, device)?;
+                // Encrypted besides, it is still in the TPM.
+                Ok(if key.is_in_tpm() {
+                    key
+                } else {
+                    key.kept(protection)
+                })
             }
         }
     }
 
-    /// How the key is kept, without reading it.
+    /// How the key is kept, without using it.
     ///
     /// # Errors
     /// The encrypted file cannot be read, or is none.
     pub fn protection(&self) -> Result<Protection, KeyError> {
         match self {
-            Self::File(_) => Ok(Protection::File),
+            Self::File(path) => {
+                let file = fs::read(path, MAX_CREDENTIAL);
+                Ok(match file {
+                    Ok(pem) if tpm::is_key(&pem) => Protection::InTpm,
+                    _ => Protection::File,
+                })
+            }
+            Self::Tpm(_) => Ok(Protection::InTpm),
             Self::Credential { sealed, .. } => protection(sealed.as_deref()),
         }
     }
@@ -232,6 +293,10 @@ mod tests {
 
     fn set_mode(path: &Path, mode: u32) {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn load(place: &KeyPlace, directory: Option<OsString>) -> Result<SigningKey, KeyError> {
+        place.load_with(directory, Path::new("/nonexistent/tpm"))
     }
 
     /// A directory as a service manager makes it, with a key in it.
@@ -293,7 +358,7 @@ mod tests {
     fn a_credential_is_the_key_and_its_class_is_that_of_the_encrypted_file() {
         let base = tempfile::tempdir().unwrap();
         let (directory, place) = handed_over(base.path());
-        let key = place.load_with(Some(directory.clone().into())).unwrap();
+        let key = load(&place, Some(directory.clone().into())).unwrap();
         assert_eq!(key.public(), published_key().public());
         assert_eq!(key.protection(), Protection::Credential);
         let sealed = base.path().join("report.cred");
@@ -303,11 +368,11 @@ mod tests {
             name: "report".to_owned(),
             sealed: Some(sealed.clone()),
         };
-        let key = place.load_with(Some(directory.clone().into())).unwrap();
+        let key = load(&place, Some(directory.clone().into())).unwrap();
         assert_eq!(key.protection(), Protection::Host);
         assert_eq!(place.protection().unwrap(), Protection::Host);
         fs::write_atomic(&sealed, b"-----BEGIN", 0o600).unwrap();
-        let error = place.load_with(Some(directory.into())).unwrap_err();
+        let error = load(&place, Some(directory.into())).unwrap_err();
         assert!(matches!(error, KeyError::CredentialPlain { .. }), "{error}");
         std::fs::remove_file(sealed).unwrap();
         place.protection().unwrap_err();
@@ -318,13 +383,13 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let (_, place) = handed_over(base.path());
         for directory in [None, Some("".into()), Some("credentials".into())] {
-            let error = place.load_with(directory).unwrap_err();
+            let error = load(&place, directory).unwrap_err();
             assert!(matches!(error, KeyError::NoCredentials { .. }), "{error}");
             let remedy = "LoadCredentialEncrypted=report:FILE";
             assert!(error.to_string().contains(remedy), "{error}");
         }
         let gone = base.path().join("gone");
-        let error = place.load_with(Some(gone.into())).unwrap_err();
+        let error = load(&place, Some(gone.into())).unwrap_err();
         assert!(matches!(error, KeyError::File(_)), "{error}");
     }
 
@@ -332,7 +397,7 @@ mod tests {
     fn a_credential_that_is_missing_or_that_others_can_read_is_refused() {
         let base = tempfile::tempdir().unwrap();
         let (directory, place) = handed_over(base.path());
-        let load = || place.load_with(Some(directory.clone().into()));
+        let load = || load(&place, Some(directory.clone().into()));
         set_mode(&directory, 0o550);
         let error = load().unwrap_err();
         assert!(matches!(error, KeyError::Readable { .. }), "{error}");
@@ -347,6 +412,34 @@ mod tests {
             matches!(error, KeyError::CredentialMissing { .. }),
             "{error}"
         );
+    }
+
+    #[test]
+    fn settings_that_want_a_key_in_a_tpm_take_no_other() {
+        let base = tempfile::tempdir().unwrap();
+        let path = base.path().join("report.tpm");
+        let place = KeyPlace::Tpm(path.clone());
+        assert_eq!(place.protection().unwrap(), Protection::InTpm);
+        let error = load(&place, None).unwrap_err();
+        assert!(
+            error.to_string().contains("cordon key generate --tpm"),
+            "{error}"
+        );
+        published_key().save(&path).unwrap();
+        let error = load(&place, None).unwrap_err();
+        assert!(matches!(error, KeyError::NotInTpm { .. }), "{error}");
+        assert!(
+            error.to_string().contains("cordon key rotate --tpm"),
+            "{error}"
+        );
+        // A file says itself what it is.
+        let place = KeyPlace::File(path.clone());
+        assert_eq!(place.protection().unwrap(), Protection::File);
+        let label = b"-----BEGIN TSS2 PRIVATE KEY-----\nAAAA\n-----END TSS2 PRIVATE KEY-----\n";
+        fs::write_atomic(&path, label, 0o400).unwrap();
+        assert_eq!(place.protection().unwrap(), Protection::InTpm);
+        let error = load(&place, None).unwrap_err();
+        assert!(matches!(error, KeyError::TpmFile { .. }), "{error}");
     }
 
     proptest! {

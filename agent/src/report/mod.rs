@@ -586,6 +586,6 @@ pub struct Platform {
     pub agent_sha256: String,
     /// SHA-256 of the BPF object that was loaded, hex.
     pub object_sha256: String,
-    /// How the signing key is kept: `file`.
+    /// How the signing key is kept: `file`, `tpm`, `systemd-creds-host` and others, by the host's own word.
     pub key_protection: String,
 }

@@ -1,5 +1,5 @@
 //! The report key: P-256, kept in a file that only its owner can read, or handed over by the service
-//! manager ([`super::key_place`]).
+//! manager ([`super::key_place`]), or in a TPM, which signs ([`crate::tpm`]).
 //!
 //! A key is named by the OpenSSH SHA-256 fingerprint of its public half (`SHA256:…`), the one form
 //! that every foreign verifier takes, and that `ssh-keygen -lf` prints.
@@ -27,6 +27,7 @@ use sha2::{Digest as _, Sha256};
 use super::key_place::Protection;
 use super::statement::sha256_hex;
 use crate::sys::{dir, fs};
+use crate::tpm::{self, TpmError};
 
 /// 16 KiB: more than any PEM file of one key.
 const MAX_KEY_FILE: u64 = 16 << 10;
@@ -127,12 +128,48 @@ pub enum KeyError {
     /// The library refused to sign.
     #[error("the key cannot sign")]
     Sign(#[source] ecdsa::Error),
+    /// The TPM, or a key in it, cannot be used.
+    #[error("the key in the TPM cannot be used")]
+    Tpm(#[from] TpmError),
+    /// The file of a key in a TPM cannot be used.
+    #[error("the key `{}` cannot be used", path.display())]
+    TpmFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: TpmError,
+    },
+    /// The settings want a key in a TPM, and this is none.
+    #[error(
+        "`{}` is no key in a TPM, as `signing_key = \"tpm:…\"` says; `cordon key rotate --tpm` puts one in \
+         its place, `cordon key generate --tpm` makes the first one",
+        path.display()
+    )]
+    NotInTpm {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The settings want a key in a TPM, and there is no file.
+    #[error("there is no key `{}`; `cordon key generate --tpm` makes it", path.display())]
+    NoTpmKey {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 /// A private key that signs evidence.
 pub struct SigningKey {
-    secret: ecdsa::SigningKey,
+    secret: Secret,
     protection: Protection,
+}
+
+/// Where what signs is.
+enum Secret {
+    /// In memory.
+    Here(ecdsa::SigningKey),
+    /// In a TPM, of which this is only the wrapped key.
+    InTpm(tpm::Key),
 }
 
 impl fmt::Debug for SigningKey {
@@ -152,11 +189,47 @@ impl SigningKey {
             .map_err(KeyError::Entropy)
     }
 
+    /// Has a TPM make a new key, which stays there.
+    ///
+    /// # Errors
+    /// It is not there, or refuses, or cordon was built without TPMs.
+    pub fn generate_in(device: &Path) -> Result<Self, KeyError> {
+        Ok(Self::in_tpm(tpm::Key::generate(device)?))
+    }
+
     /// A key of the class that is promised least of.
     fn in_file(secret: ecdsa::SigningKey) -> Self {
         Self {
-            secret,
+            secret: Secret::Here(secret),
             protection: Protection::File,
+        }
+    }
+
+    fn in_tpm(key: tpm::Key) -> Self {
+        Self {
+            secret: Secret::InTpm(key),
+            protection: Protection::InTpm,
+        }
+    }
+
+    /// Whether its private part is in a TPM.
+    #[must_use]
+    pub fn is_in_tpm(&self) -> bool {
+        matches!(self.secret, Secret::InTpm(_))
+    }
+
+    /// Has a key in a TPM sign something that is nothing, so that a TPM that is gone is found out before
+    /// its signature is needed. One that is in memory signs.
+    ///
+    /// # Errors
+    /// The TPM is not there, refuses, or has another key.
+    pub fn prove(&self) -> Result<(), KeyError> {
+        match &self.secret {
+            Secret::Here(_) => Ok(()),
+            Secret::InTpm(key) => {
+                key.sign(b"cordon asks whether this key signs")?;
+                Ok(())
+            }
         }
     }
 
@@ -172,23 +245,38 @@ impl SigningKey {
         self.protection
     }
 
-    /// Reads a private key, if nobody but its owner can.
+    /// Reads a private key, if nobody but its owner can. One in a TPM is in the one that Linux has.
     ///
     /// # Errors
     /// See [`KeyError`].
     pub fn load(path: &Path) -> Result<Self, KeyError> {
-        let pem = read_secret(path)?;
-        std::str::from_utf8(&pem)
-            .ok()
-            .and_then(|pem| ecdsa::SigningKey::from_pkcs8_pem(pem).ok())
-            .map(Self::in_file)
-            .ok_or_else(|| KeyError::NotAKey {
-                path: path.into(),
-                expected: "private",
-            })
+        Self::load_on(path, Path::new(tpm::DEVICE))
     }
 
-    /// Writes the private key (PKCS#8 PEM, mode 0400) and beside it, as `FILE.pub`, the public one.
+    /// The same; a key in a TPM is in this one. It is not asked.
+    ///
+    /// # Errors
+    /// See [`KeyError`].
+    pub fn load_on(path: &Path, device: &Path) -> Result<Self, KeyError> {
+        let pem = read_secret(path)?;
+        let not_a_key = || KeyError::NotAKey {
+            path: path.into(),
+            expected: "private",
+        };
+        let text = str::from_utf8(&pem).ok().ok_or_else(not_a_key)?;
+        if tpm::is_key(&pem) {
+            let path = path.into();
+            return tpm::Key::parse(text, device)
+                .map(Self::in_tpm)
+                .map_err(|source| KeyError::TpmFile { path, source });
+        }
+        ecdsa::SigningKey::from_pkcs8_pem(text)
+            .ok()
+            .map(Self::in_file)
+            .ok_or_else(not_a_key)
+    }
+
+    /// Writes the private key (PEM, mode 0400) and beside it, as `FILE.pub`, the public one.
     ///
     /// # Errors
     /// One of the two exists or cannot be written; then there is neither of them.
@@ -202,7 +290,10 @@ impl SigningKey {
                 return Err(KeyError::Exists { path });
             }
         }
-        let secret = self.secret.to_pkcs8_pem(LineEnding::LF)?;
+        let secret = match &self.secret {
+            Secret::Here(secret) => secret.to_pkcs8_pem(LineEnding::LF)?,
+            Secret::InTpm(key) => Zeroizing::new(key.to_pem()?),
+        };
         let public = self.public().to_pem()?;
         dir.publish(name, secret.as_bytes(), 0o400)?;
         if let Err(error) = dir.publish(&public_name, public.as_bytes(), 0o644) {
@@ -216,15 +307,21 @@ impl SigningKey {
     /// The public half.
     #[must_use]
     pub fn public(&self) -> VerifyingKey {
-        VerifyingKey(*self.secret.verifying_key())
+        VerifyingKey(*match &self.secret {
+            Secret::Here(secret) => secret.verifying_key(),
+            Secret::InTpm(key) => key.public(),
+        })
     }
 
-    /// Signs: ASN.1 DER, deterministic (RFC 6979).
+    /// Signs: ASN.1 DER. In memory deterministic (RFC 6979), in a TPM not.
     ///
     /// # Errors
-    /// The library refuses.
+    /// The library refuses, or the TPM.
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
-        let signature: DerSignature = self.secret.try_sign(message).map_err(KeyError::Sign)?;
+        let signature: DerSignature = match &self.secret {
+            Secret::Here(secret) => secret.try_sign(message).map_err(KeyError::Sign)?,
+            Secret::InTpm(key) => key.sign(message)?,
+        };
         Ok(signature.as_bytes().to_vec())
     }
 }

@@ -110,13 +110,19 @@ pub(crate) const TABLES: &[Table] = &[
                 name: "signing_key",
                 value: "\"credential:report-key\"",
                 default: Default::Otherwise,
-                about: "The private key that signs evidence: a file (PEM), or `\"credential:NAME\"`, what the service manager decrypts and hands over with `LoadCredentialEncrypted=NAME:FILE`. Without it, `keys/report.pem` below `state_dir`, which the first job makes if it is not there.",
+                about: "The private key that signs evidence: a file (PEM), `\"tpm:FILE\"`, a key in the TPM of the host, or `\"credential:NAME\"`, what the service manager decrypts and hands over with `LoadCredentialEncrypted=NAME:FILE`. Without it, `keys/report.pem` below `state_dir`, which the first job makes if it is not there.",
             },
             Key {
                 name: "signing_credential",
                 value: "\"/etc/cordon/report-key.cred\"",
                 default: Default::Otherwise,
                 about: "For a key that is a credential: the encrypted file that it comes from. Its header says what it is encrypted with, and evidence states that (`keyProtection`). Without it, evidence says `systemd-creds` and no more.",
+            },
+            Key {
+                name: "tpm",
+                value: "\"/dev/tpmrm0\"",
+                default: Default::Value,
+                about: "The TPM 2.0 that has the signing key, if one has it: a device, or the Unix socket of an emulator. A program that was built without TPMs says so when it would need it.",
             },
             Key {
                 name: "unix_sockets",

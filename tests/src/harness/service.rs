@@ -35,9 +35,14 @@ pub struct Service<'w> {
 impl<'w> Service<'w> {
     /// Starts one with these tables in its settings, and waits until it is ready.
     pub fn start(world: &'w World, tables: &str) -> Result<Self> {
+        Self::start_from(world, world.job().settings(tables).settings_file()?)
+    }
+
+    /// Starts one with settings of its own, and waits until it is ready.
+    pub fn start_from(world: &'w World, settings: PathBuf) -> Result<Self> {
         let mut service = Self {
             world,
-            settings: world.job().settings(tables).settings_file()?,
+            settings,
             daemon: None,
         };
         service.restart()?;

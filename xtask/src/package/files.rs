@@ -65,6 +65,10 @@ pub(super) const FILES: [(&str, &str); 22] = [
         "usr/share/doc/cordon/examples/runner.service.d-cordon.conf",
     ),
     (
+        "packaging/examples/cordon.service.d-tpm.conf",
+        "usr/share/doc/cordon/examples/cordon.service.d-tpm.conf",
+    ),
+    (
         "packaging/examples/cordon.service.d-credential.conf",
         "usr/share/doc/cordon/examples/cordon.service.d-credential.conf",
     ),

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use super::Recipe;
 use super::files::PROGRAMS;
 use crate::exec::{run as execute, run_quietly, step};
-use crate::{setup, workspace};
+use crate::{build, setup, workspace};
 
 /// What was built.
 #[derive(Debug)]
@@ -64,6 +64,7 @@ fn cargo(recipe: &Recipe) -> Result<Command> {
     for program in PROGRAMS {
         cargo.args(["--package", program.package]);
     }
+    cargo.args(["--features", build::FEATURES]);
     if recipe.debug {
         // What `cargo xtask build` builds, so that little is built anew.
         cargo.args(["--package", "cordon-tests"]);

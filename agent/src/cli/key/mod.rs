@@ -41,9 +41,12 @@ pub enum Command {
     /// Writes the private key, readable by its owner alone, and beside it FILE.pub: the public key
     /// that verifiers need. Neither is ever written over.
     Generate {
-        /// Private key to write (PKCS#8 PEM); the configured `signing_key` if not given
+        /// Private key to write (PEM); the configured `signing_key` if not given
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+        /// Have the TPM make it, and keep it: the file is of no use anywhere else
+        #[arg(long)]
+        tpm: bool,
     },
     /// Sign a trust policy for `cordon verify`
     ///
@@ -66,6 +69,9 @@ pub enum Command {
         /// Private key to replace (PEM); the configured `signing_key` if not given
         #[arg(long, value_name = "FILE")]
         key: Option<PathBuf>,
+        /// Put the new key into the TPM. It is there in any case if the old one is
+        #[arg(long)]
+        tpm: bool,
         /// How long evidence of the old key is to count: `30s`, `10m`, `12h` or `7d`
         #[arg(long, value_name = "TIME", default_value = "30d", value_parser = rotate::overlap)]
         overlap: SignedDuration,
@@ -168,10 +174,10 @@ impl Args {
     #[must_use]
     pub fn run(self, config: Option<&Path>) -> ExitCode {
         let done = match self.command {
-            Command::Generate { out } => generate(out, config),
-            Command::SignPolicy { policy, key } => sign_policy(&policy, &key),
-            Command::Show { file } => show(&file),
-            Command::Rotate { key, overlap } => rotate::rotate(key, overlap, config),
+            Command::Generate { out, tpm } => generate(out, tpm, config),
+            Command::SignPolicy { policy, key } => sign_policy(&policy, (&key, config)),
+            Command::Show { file } => show(&file, config),
+            Command::Rotate { key, tpm, overlap } => rotate::rotate(key, tpm, overlap, config),
             Command::Prune { key } => rotate::prune(key, config),
             Command::Table { file, known, role } => rotate::table(&file, known.as_deref(), role),
             Command::Revoke {
@@ -184,7 +190,7 @@ impl Args {
             } => {
                 let keys = &keys;
                 let entries = revoke::Entries { keys, reason, note };
-                revoke::revoke(&list, &key, signed_by.as_deref(), &entries)
+                revoke::revoke(&list, (&key, config), signed_by.as_deref(), &entries)
             }
         };
         match done {
@@ -197,30 +203,52 @@ impl Args {
     }
 }
 
-fn generate(out: Option<PathBuf>, config: Option<&Path>) -> Result<(), Failure> {
+fn generate(out: Option<PathBuf>, tpm: bool, config: Option<&Path>) -> Result<(), Failure> {
+    // What the settings say of the key is of one that is where they say.
+    let tpm = tpm || (out.is_none() && is_for_tpm(config)?);
     let path = out.map_or_else(|| default_path(config), Ok)?;
-    let key = SigningKey::generate()?;
+    let key = if tpm {
+        SigningKey::generate_in(&Config::load(config)?.host.tpm)?
+    } else {
+        SigningKey::generate()?
+    };
     let public = key.save(&path)?;
     output::data(&description(
         key.public(),
-        &format!("{}: {}", Protection::File, Protection::File.words()),
+        &words(key.protection()),
         Some(&public),
     ))?;
     Ok(())
 }
 
+fn is_for_tpm(config: Option<&Path>) -> Result<bool, Failure> {
+    let place = Config::load(config)?.host.signing_key();
+    Ok(matches!(place, KeyPlace::Tpm(_)))
+}
+
+fn words(protection: Protection) -> String {
+    format!("{protection}: {}", protection.words())
+}
+
+/// Reads a private key. If it is in a TPM, that is the one of the settings; the one that Linux has where
+/// there are none.
+pub(super) fn load(path: &Path, config: Option<&Path>) -> Result<SigningKey, KeyError> {
+    let settings = Config::load(config).unwrap_or_default();
+    SigningKey::load_on(path, &settings.host.tpm)
+}
+
 /// Where the key is when the command line does not say: the host settings' `signing_key`.
 fn default_path(config: Option<&Path>) -> Result<PathBuf, Failure> {
     match Config::load(config)?.host.signing_key() {
-        KeyPlace::File(path) => Ok(path),
+        KeyPlace::File(path) | KeyPlace::Tpm(path) => Ok(path),
         place @ KeyPlace::Credential { .. } => Err(Failure::Credential { place }),
     }
 }
 
-fn sign_policy(path: &Path, key: &Path) -> Result<(), Failure> {
+fn sign_policy(path: &Path, (key, config): (&Path, Option<&Path>)) -> Result<(), Failure> {
     let bytes = fs::read(path, MAX_POLICY)?;
     let policy = TrustPolicy::parse(&path.display().to_string(), &bytes)?;
-    let key = SigningKey::load(key)?;
+    let key = load(key, config)?;
     let statement = Statement::trust(&policy, &bytes, Timestamp::now());
     let mut text = serde_json::to_string(&Bundle::sign(&statement.to_bytes()?, &key)?)?;
     text.push('\n');
@@ -247,17 +275,16 @@ pub(super) fn publish(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     Directory::open(parent.unwrap_or_else(|| Path::new(".")))?.publish(name, bytes, 0o644)
 }
 
-fn show(path: &Path) -> Result<(), Failure> {
+fn show(path: &Path, config: Option<&Path>) -> Result<(), Failure> {
     // A public key is nothing to protect; what is not one is taken for a private one, whose errors
     // are the more useful.
     let shown = match VerifyingKey::load(path) {
         Ok(public) => description(public, "none needed: this is the public half", None),
         Err(KeyError::File(error)) => return Err(KeyError::File(error).into()),
-        Err(_) => description(
-            SigningKey::load(path)?.public(),
-            &format!("{}: {}", Protection::File, Protection::File.words()),
-            None,
-        ),
+        Err(_) => {
+            let key = load(path, config)?;
+            description(key.public(), &words(key.protection()), None)
+        }
     };
     output::data(&shown)?;
     Ok(())

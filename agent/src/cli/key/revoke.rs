@@ -10,7 +10,7 @@ use crate::cli::output;
 use crate::gate::revocations::{MAX_LIST, Reason, RevocationsPredicate, Revoked};
 use crate::report::envelope::Bundle;
 use crate::report::escape::escape;
-use crate::report::signer::{SigningKey, VerifyingKey, is_fingerprint};
+use crate::report::signer::{VerifyingKey, is_fingerprint};
 use crate::sys::dir::Directory;
 use crate::sys::fs::FileError;
 
@@ -26,11 +26,11 @@ pub(super) struct Entries<'a> {
 /// Signs the next list. The one before must be signed by the same key, or by `before`.
 pub(super) fn revoke(
     list: &Path,
-    key: &Path,
+    (key, config): (&Path, Option<&Path>),
     before: Option<&Path>,
     entries: &Entries<'_>,
 ) -> Result<(), Failure> {
-    let key = SigningKey::load(key)?;
+    let key = super::load(key, config)?;
     let before = before.map(VerifyingKey::load).transpose()?;
     let now = Timestamp::now();
     let further = entries.revoked(now)?;

@@ -9,7 +9,7 @@ use crate::cli::output;
 use crate::config::Config;
 use crate::gate::policy::{Role, TrustedKey, parse_length};
 use crate::report::escape::escape;
-use crate::report::rotation::steps::{self, Rotated};
+use crate::report::rotation::steps::{self, Rotated, Where};
 use crate::report::rotation::{MAX_ROTATION, RotationPredicate, open};
 use crate::report::signer::VerifyingKey;
 use crate::sys::fs;
@@ -28,12 +28,18 @@ pub(super) fn role(text: &str) -> Result<Role, String> {
 
 pub(super) fn rotate(
     key: Option<PathBuf>,
+    into_tpm: bool,
     overlap: SignedDuration,
     config: Option<&Path>,
 ) -> Result<(), Failure> {
     let path = key.map_or_else(|| default_path(config), Ok)?;
-    let state_dir = Config::load(config)?.host.state_dir;
-    let rotated = steps::rotate(&path, &state_dir, Timestamp::now(), overlap)?;
+    let host = Config::load(config)?.host;
+    let places = Where {
+        state_dir: &host.state_dir,
+        tpm: &host.tpm,
+        into_tpm,
+    };
+    let rotated = steps::rotate(&path, places, Timestamp::now(), overlap)?;
     Ok(output::data(&done(&path, &rotated)?)?)
 }
 

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{ColorChoice, Subcommand, ValueEnum};
 use nix::errno::Errno;
 
-use super::output;
+use super::{key, output};
 use crate::policy::Mistakes;
 use crate::report::attested::Attested;
 use crate::report::envelope::EnvelopeError;
@@ -257,7 +257,9 @@ impl Args {
                 } else {
                     How::Signed
                 };
-                sign(&reports, how, &key, &evidence)
+                key::load(&key, config)
+                    .map_err(Failure::Key)
+                    .and_then(|key| sign(&reports, how, &key, &evidence))
             }
         };
         match done {

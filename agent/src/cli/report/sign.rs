@@ -25,23 +25,22 @@ pub(super) enum How<'c> {
 pub(super) fn sign(
     files: &[PathBuf],
     how: How<'_>,
-    key: &Path,
+    key: &SigningKey,
     evidence: &Path,
 ) -> Result<(), Failure> {
     let mut reports = Vec::new();
     for file in files {
         reports.push(AnyReport::parse(&fs::read(file, MAX_REPORT)?)?);
     }
-    let key = SigningKey::load(key)?;
-    state_protection(&mut reports, &key);
+    state_protection(&mut reports, key);
     let written = match how {
         How::Signed => {
             let together = together(&reports)?;
-            EvidenceDir::prepare(evidence)?.write(&together, &key)?
+            EvidenceDir::prepare(evidence)?.write(&together, key)?
         }
         How::Sealed(settings) => {
             let settings = Config::load(settings)?;
-            sign_and_seal(&reports, &settings, &key, evidence)?
+            sign_and_seal(&reports, &settings, key, evidence)?
         }
     };
     Ok(output::data(&description(&written))?)

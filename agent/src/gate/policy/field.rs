@@ -8,6 +8,7 @@ use toml::Spanned;
 use crate::policy::Mistake;
 use crate::policy::reader::{Reader, Table};
 use crate::report::image::Image;
+use crate::report::key_place::Protection;
 use crate::report::signer::is_fingerprint;
 
 /// A point in time, RFC 3339.
@@ -93,6 +94,24 @@ pub(super) fn fingerprints(
     let parse = |text: &str| is_fingerprint(text).then(|| text.to_owned());
     let help = "write it as `cordon key show` prints it: \"SHA256:\" and 43 characters";
     set(reader, table, key, ("a fingerprint", help), parse)
+}
+
+/// Classes of how a key is kept.
+pub(super) fn protections(
+    reader: &mut Reader,
+    table: Table<'_>,
+    key: &str,
+) -> Option<BTreeSet<String>> {
+    let parse = |text: &str| Protection::parse(text).map(|class| class.to_string());
+    let names = Protection::ALL.map(|class| class.to_string()).join(", ");
+    let help = format!("these are known: {names}");
+    set(
+        reader,
+        table,
+        key,
+        ("a class of how a key is kept", &help),
+        parse,
+    )
 }
 
 /// Texts that are not empty.

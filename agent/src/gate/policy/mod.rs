@@ -86,6 +86,20 @@ pub struct EvidenceRules {
     pub skew: SignedDuration,
     /// What is asked of the chain of seals.
     pub chain: ChainRule,
+    /// Accepted classes of how the key is kept that signed, by the host's own word; empty: any.
+    pub key_protection: BTreeSet<String>,
+    /// Whether the single events must be there, all of them.
+    pub events: EventRule,
+}
+
+/// What is asked of single events.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum EventRule {
+    /// Nothing, where there are none. Those that are there must be genuine.
+    #[default]
+    Optional,
+    /// They must be there, and none left out.
+    Required,
 }
 
 /// What is asked of the chain of seals.

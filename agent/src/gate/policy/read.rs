@@ -6,8 +6,8 @@ use jiff::SignedDuration;
 use toml::Spanned;
 
 use super::{
-    Allowed, Answer, ChainRule, EvidenceRules, RevocationRule, RunRules, SweepRules, TrustPolicy,
-    Version, field, job, keys, require,
+    Allowed, Answer, ChainRule, EventRule, EvidenceRules, RevocationRule, RunRules, SweepRules,
+    TrustPolicy, Version, field, job, keys, require,
 };
 use crate::policy::Mistake;
 use crate::policy::limits::Resource;
@@ -32,7 +32,7 @@ pub(super) const ROOT: Schema = Schema {
 
 const EVIDENCE: Schema = Schema {
     what: "`[evidence]`",
-    keys: &["max_age", "skew", "chain"],
+    keys: &["max_age", "skew", "chain", "key_protection", "events"],
     later: &[],
 };
 
@@ -131,7 +131,21 @@ fn evidence(reader: &mut Reader, root: Table<'_>) -> Option<EvidenceRules> {
             _ => None,
         },
     );
+    let events = field::text(
+        reader,
+        table,
+        "events",
+        "what can be asked of single events",
+        "write \"optional\" or \"required\"",
+        |word| match word {
+            "optional" => Some(EventRule::Optional),
+            "required" => Some(EventRule::Required),
+            _ => None,
+        },
+    );
     Some(EvidenceRules {
+        key_protection: field::protections(reader, table, "key_protection").unwrap_or_default(),
+        events: events.unwrap_or_default(),
         skew: field::length(reader, table, "skew").unwrap_or(SKEW),
         chain: chain.unwrap_or(ChainRule::Consistent),
         max_age: max_age?,

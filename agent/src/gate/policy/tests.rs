@@ -32,6 +32,8 @@ fn what_is_not_said_is_strict() {
     assert_eq!(read.run.denied_then_allowed, Answer::Refuse);
     assert_eq!(read.evidence.chain, ChainRule::Consistent);
     assert_eq!(read.evidence.skew.as_secs(), 300);
+    assert_eq!(read.evidence.events, EventRule::Optional);
+    assert!(read.evidence.key_protection.is_empty());
     assert_eq!(read.keys[0].role, Role::Report);
 }
 
@@ -45,6 +47,7 @@ fn all_mistakes_are_told_at_once() {
     );
     let text = format!(
         "colour = 1\nexpires = \"soon\"\n{wrong}[evidence]\nskew = \"5\"\nchain = \"long\"\n\
+         events = \"some\"\nkey_protection = [\"tpm\", \"vault\"]\n\
          [run]\nstatus = [256]\nobjects = [\"x\"]\nmin_version = \"one\"\nrepository = \"x\"\n\
          max_denied = -1\n\
          [sweep]\nfindings = \"maybe\"\n[[require]]\nschema = \"x\"\n[[require]]\npath = \"../x\"\n\
@@ -61,6 +64,8 @@ fn all_mistakes_are_told_at_once() {
             "`[evidence]` needs `max_age`",
             "`skew` is not a length of time",
             "`chain` is not what can be asked of a chain",
+            "`events` is not what can be asked of single events",
+            "`vault` in `key_protection` is not a class of how a key is kept",
             "an exit status is a number, 0 to 255",
             "`x` in `objects` is not a digest",
             "`min_version` is not a version",

@@ -24,6 +24,7 @@ use crate::report::statement::{Statement, Subject, sha256_hex};
 use crate::report::sweep::{SweepReport, fixture as sweep};
 use crate::report::{Outcome as Ending, Report, fixture, json, seal};
 
+mod asked;
 mod attacks;
 mod attended;
 mod chains;
@@ -62,6 +63,10 @@ pub(super) struct Job {
     pub(super) before: u64,
     /// Events it says it has and has not.
     pub(super) missing_events: u64,
+    /// Events it says it only counted.
+    pub(super) dropped_events: u64,
+    /// Whether it kept any.
+    pub(super) eventful: bool,
 }
 
 impl Default for Job {
@@ -76,6 +81,8 @@ impl Default for Job {
             images: vec![Subject::from(&IMAGE.parse::<Image>().unwrap())],
             before: 0,
             missing_events: 0,
+            dropped_events: 0,
+            eventful: true,
         }
     }
 }
@@ -97,7 +104,7 @@ impl Job {
             chain: &chain,
             host: "runner-3.test",
             artefacts: &self.images,
-            events: Some(&events),
+            events: self.eventful.then_some(&events),
         };
         let evidence = EvidenceDir::prepare(&path).unwrap();
         evidence
@@ -126,6 +133,7 @@ impl Job {
             journal.at(time, &happening);
         }
         let mut kept = journal.close().unwrap().unwrap();
+        kept.facts.dropped = self.dropped_events;
         kept.facts.lines = kept.facts.lines.saturating_add(self.missing_events);
         kept
     }
@@ -173,6 +181,13 @@ impl Case {
     /// The policy with further tables, or keys of tables.
     pub(super) fn with(mut self, more: &str) -> Self {
         self.policy.push_str(more);
+        self
+    }
+
+    /// The policy with further keys of `[evidence]`.
+    pub(super) fn asking(mut self, more: &str) -> Self {
+        let more = format!("[evidence]\n{more}\n");
+        self.policy = self.policy.replacen("[evidence]\n", &more, 1);
         self
     }
 

@@ -38,6 +38,17 @@ pub enum StepError {
     /// There is no such time.
     #[error("the overlap ends beyond the end of the calendar; give a shorter one")]
     Overlap(#[from] jiff::Error),
+    /// An earlier rotation began with a key that is in no TPM.
+    #[error(
+        "`{}` is the next key by a rotation that was interrupted, and in no TPM: finish that rotation \
+         first (`cordon key rotate` without `--tpm`), or move it away if the statement of that rotation is in no \
+         policy",
+        path.display()
+    )]
+    NotInTpm {
+        /// The key.
+        path: PathBuf,
+    },
     /// What is left of an earlier rotation does not fit.
     #[error(
         "`{}` is left of an earlier rotation and does not belong to this key; move it away",
@@ -82,24 +93,34 @@ pub struct Rotated {
     pub resumed: bool,
 }
 
+/// Where keys of a rotation are.
+#[derive(Clone, Copy, Debug)]
+pub struct Where<'p> {
+    /// Has the chain of seals.
+    pub state_dir: &'p Path,
+    /// The TPM, for keys that are in one.
+    pub tpm: &'p Path,
+    /// Whether the next key is to be there. It is in any case if the old one was.
+    pub into_tpm: bool,
+}
+
 /// A key file, its directory open and locked.
 struct Keys {
     dir: Directory,
     name: String,
 }
 
-/// Makes a new key, has the old one vouch for it, and puts it in the old one's place. `state_dir` has the
-/// chain of seals.
+/// Makes a new key, has the old one vouch for it, and puts it in the old one's place.
 ///
 /// # Errors
 /// See [`StepError`]. The key file is the old one or the new one then; rotating again goes on.
 pub fn rotate(
     path: &Path,
-    state_dir: &Path,
+    places: Where<'_>,
     now: Timestamp,
     overlap: SignedDuration,
 ) -> Result<Rotated, StepError> {
-    let done = rotate_until(path, state_dir, (now, overlap), Step::Published)?;
+    let done = rotate_until(path, places, (now, overlap), Step::Published)?;
     // Only what stops before its end comes to nothing.
     done.ok_or_else(|| StepError::Remains { path: path.into() })
 }
@@ -107,17 +128,20 @@ pub fn rotate(
 /// The same up to a step; nothing if that is not the last one.
 fn rotate_until(
     path: &Path,
-    state_dir: &Path,
+    places: Where<'_>,
     (now, overlap): (Timestamp, SignedDuration),
     last: Step,
 ) -> Result<Option<Rotated>, StepError> {
     let keys = Keys::open(path)?;
     keys.clear()?;
-    let current = SigningKey::load(path)?;
+    let current = SigningKey::load_on(path, places.tpm)?;
     if let Some(done) = keys.finish(path, &current)? {
         return Ok(Some(done));
     }
-    let (new, resumed) = keys.stage()?;
+    // Before there is a next key that it could not vouch for.
+    current.prove()?;
+    let into_tpm = (places.into_tpm || current.is_in_tpm()).then_some(places.tpm);
+    let (new, resumed) = keys.stage(places.tpm, into_tpm)?;
     if new.public() == current.public() {
         let path = keys.path(".next");
         return Err(StepError::Remains { path });
@@ -140,7 +164,8 @@ fn rotate_until(
     if last == Step::Kept {
         return Ok(None);
     }
-    Chain::new(state_dir, new.public()).join(&Chain::new(state_dir, current.public()))?;
+    let chain = |key: &SigningKey| Chain::new(places.state_dir, key.public());
+    chain(&new).join(&chain(&current))?;
     if last == Step::Joined {
         return Ok(None);
     }
@@ -210,17 +235,24 @@ impl Keys {
     }
 
     /// The key that is to be the next one, and whether it was there already.
-    fn stage(&self) -> Result<(SigningKey, bool), StepError> {
+    fn stage(&self, tpm: &Path, into: Option<&Path>) -> Result<(SigningKey, bool), StepError> {
         let (secret, public) = (self.file(".next"), self.file(".next.pub"));
         if self.dir.contains(&secret)? {
-            let key = SigningKey::load(&self.path(".next"))?;
+            let path = self.path(".next");
+            let key = SigningKey::load_on(&path, tpm)?;
+            if into.is_some() && !key.is_in_tpm() {
+                return Err(StepError::NotInTpm { path });
+            }
             if !self.dir.contains(&public)? {
                 let pem = key.public().to_pem()?;
                 self.dir.publish(&public, pem.as_bytes(), 0o644)?;
             }
             return Ok((key, true));
         }
-        let key = SigningKey::generate()?;
+        let key = match into {
+            Some(tpm) => SigningKey::generate_in(tpm)?,
+            None => SigningKey::generate()?,
+        };
         key.save(&self.path(".next"))?;
         Ok((key, false))
     }
@@ -362,6 +394,14 @@ mod tests {
         (time("2026-11-22T08:00:00Z"), SignedDuration::from_hours(24))
     }
 
+    fn places(state_dir: &Path) -> Where<'_> {
+        Where {
+            state_dir,
+            tpm: Path::new("/nonexistent/tpm"),
+            into_tpm: false,
+        }
+    }
+
     struct Place {
         base: tempfile::TempDir,
         first: VerifyingKey,
@@ -395,12 +435,12 @@ mod tests {
         }
 
         fn until(&self, last: Step) -> Option<Rotated> {
-            rotate_until(&self.key(), &self.state(), when(), last).unwrap()
+            rotate_until(&self.key(), places(&self.state()), when(), last).unwrap()
         }
 
         fn rotate(&self) -> Rotated {
             let (now, overlap) = when();
-            rotate(&self.key(), &self.state(), now, overlap).unwrap()
+            rotate(&self.key(), places(&self.state()), now, overlap).unwrap()
         }
 
         fn names(&self) -> Vec<String> {
@@ -522,7 +562,7 @@ mod tests {
         let staged = place.base.path().join("keys/report.pem.next");
         std::fs::set_permissions(&staged, std::fs::Permissions::from_mode(0o444)).unwrap();
         let (now, overlap) = when();
-        let again = || rotate(&place.key(), &place.state(), now, overlap);
+        let again = || rotate(&place.key(), places(&place.state()), now, overlap);
         let error = again().unwrap_err();
         assert!(
             matches!(error, StepError::Key(KeyError::Readable { .. })),

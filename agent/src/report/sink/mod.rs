@@ -102,6 +102,19 @@ pub enum SinkError {
     /// The key failed.
     #[error(transparent)]
     Sign(#[from] KeyError),
+    /// The key failed when a job was over.
+    #[error(
+        "the evidence is not signed; what would have been is in `{}`, and worth something once \
+         `cordon report sign --seal` has signed it with a key that can",
+        path.display()
+    )]
+    Unsigned {
+        /// The directory.
+        path: PathBuf,
+        /// Why it is not.
+        #[source]
+        source: KeyError,
+    },
 }
 
 /// A directory that waits for the evidence of one job.
@@ -251,8 +264,47 @@ impl EvidenceDir {
     /// # Errors
     /// See [`SinkError`]. There is no seal then, unless the error is [`SinkError::Moved`]; where the
     /// chain gave no number ([`SinkError::Chain`]), the reports and their bundles are there without
-    /// it.
+    /// it, and where the key did not sign ([`SinkError::Unsigned`]) the reports without their bundles.
     pub fn seal(
+        &self,
+        egress: &Report,
+        sweep: Option<&SweepReport>,
+        sealing: Sealing<'_>,
+    ) -> Result<Written, SinkError> {
+        match self.seal_signed(egress, sweep, sealing) {
+            Err(SinkError::Sign(source)) => {
+                self.leave_unsigned(egress, sweep, sealing.events)?;
+                let path = self.path().into();
+                Err(SinkError::Unsigned { path, source })
+            }
+            sealed => sealed,
+        }
+    }
+
+    /// Writes what could not be signed: a TPM may be away for a time, and what was seen of the job is seen
+    /// once only.
+    fn leave_unsigned(
+        &self,
+        egress: &Report,
+        sweep: Option<&SweepReport>,
+        events: Option<&Kept>,
+    ) -> Result<(), SinkError> {
+        self.check_vacant()?;
+        self.publish(Report::REPORT_NAME, &crate::report::json::pretty(egress)?)?;
+        if let Some(sweep) = sweep {
+            let sweep = sweep.clone().concluded();
+            self.publish(
+                SweepReport::REPORT_NAME,
+                &crate::report::json::pretty(&sweep)?,
+            )?;
+        }
+        if let Some(kept) = events {
+            self.publish_events(kept)?;
+        }
+        Ok(())
+    }
+
+    fn seal_signed(
         &self,
         egress: &Report,
         sweep: Option<&SweepReport>,

@@ -19,8 +19,10 @@ use crate::harness::service::{Evidence, Service};
 use crate::harness::world::World;
 use crate::runner::Story;
 
+mod tpm;
+
 pub(super) fn stories() -> Vec<Story> {
-    vec![
+    let mut stories = vec![
         Story::new(
             "keys::a_rotated_key_goes_on_with_the_chain_and_the_gate_follows_it",
             rotated,
@@ -45,7 +47,9 @@ pub(super) fn stories() -> Vec<Story> {
             "keys::a_credential_signs_and_evidence_says_how_it_is_kept",
             credential,
         ),
-    ]
+    ];
+    stories.extend(tpm::stories());
+    stories
 }
 
 /// Signs a policy of these tables with the key of policies.
