@@ -166,6 +166,8 @@ const BUILD: &[&str] = &[
     "session",
     "securityopt",
 ];
+/// Of these, what clients send once for each.
+const BUILD_LISTS: [&str; 3] = ["extrahosts", "securityopt", "t"];
 
 /// Everything a job may ask.
 const ENDPOINTS: &[Endpoint] = &[
@@ -555,7 +557,10 @@ impl Route {
         let found = ENDPOINTS.iter().filter(|known| known.method == method);
         let mut found = found.filter_map(|known| Some((known, name_in(known.pattern, path)?)));
         let (endpoint, name) = found.next().ok_or_else(unknown)?;
-        let query = Query::parse(query)?;
+        let query = match endpoint.kind {
+            Kind::Build => Query::parse_with(query, &BUILD_LISTS)?,
+            _ => Query::parse(query)?,
+        };
         query.allow(endpoint.query)?;
         Ok(Self {
             kind: endpoint.kind,

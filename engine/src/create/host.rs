@@ -457,7 +457,7 @@ fn judge_sysctls(host: &Object) -> Result<(), Refusal> {
     }
 }
 
-fn judge_ulimits(host: &Object) -> Result<(), Refusal> {
+pub(crate) fn judge_ulimits(host: &Object) -> Result<(), Refusal> {
     let Some(Value::Array(limits)) = host.get("Ulimits") else {
         return Ok(());
     };
