@@ -556,7 +556,14 @@ impl Route {
         }
         let found = ENDPOINTS.iter().filter(|known| known.method == method);
         let mut found = found.filter_map(|known| Some((known, name_in(known.pattern, path)?)));
-        let (endpoint, name) = found.next().ok_or_else(unknown)?;
+        let (endpoint, name) = found.next().ok_or_else(|| {
+            // A name of an image is tried for one of a container first.
+            let name = path
+                .strip_prefix("containers/")
+                .and_then(|rest| rest.strip_suffix("/json"));
+            let name = name.filter(|name| method == "GET" && name.contains('/'));
+            name.map_or_else(unknown, |name| Refusal::missing("container", name))
+        })?;
         let query = match endpoint.kind {
             Kind::Build => Query::parse_with(query, &BUILD_LISTS)?,
             _ => Query::parse(query)?,
@@ -694,6 +701,14 @@ mod tests {
         }
         let refusal = Route::find("POST", "/swarm/init").unwrap_err();
         assert_eq!(refusal.status, 403);
+    }
+
+    #[test]
+    fn an_images_name_is_no_containers() {
+        let refusal = Route::find("GET", "/v1.41/containers/a.test/b:1/json").unwrap_err();
+        assert_eq!(refusal.status, 404);
+        let refusal = Route::find("GET", "/v1.41/containers/a/b/logs").unwrap_err();
+        assert_eq!(refusal.status, 400);
     }
 
     #[test]

@@ -282,6 +282,7 @@ impl Context {
             State::Data { .. } => false,
         };
         if !whole {
+            header::judge_packing(&self.block)?;
             return Err(wrong("it is cut short"));
         }
         let found = self.wanted.iter().find_map(|wanted| {

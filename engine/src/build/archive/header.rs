@@ -76,18 +76,7 @@ impl Header {
             let end = at.saturating_add(length);
             block.get(at..end).unwrap_or_default()
         };
-        for magic in [
-            &[0x1f, 0x8b][..],
-            b"BZh",
-            &[0xfd, b'7', b'z'],
-            &[0x28, 0xb5, 0x2f, 0xfd],
-        ] {
-            if block.starts_with(magic) {
-                return Err(wrong(
-                    "it is compressed. Send it plain: leave `--compress` out",
-                ));
-            }
-        }
+        judge_packing(block)?;
         let sum: u64 = block
             .iter()
             .enumerate()
@@ -327,6 +316,22 @@ impl Records {
         }
         Ok(())
     }
+}
+
+/// Contexts come as they are.
+pub(super) fn judge_packing(bytes: &[u8]) -> Result<(), Refusal> {
+    let magics = [
+        &[0x1f, 0x8b][..],
+        b"BZh",
+        &[0xfd, b'7', b'z'],
+        &[0x28, 0xb5, 0x2f, 0xfd],
+    ];
+    if magics.iter().any(|magic| bytes.starts_with(magic)) {
+        return Err(wrong(
+            "it is compressed. Send it plain: leave `--compress` out",
+        ));
+    }
+    Ok(())
 }
 
 /// A path in the context, without what leads nowhere; empty for the context itself.

@@ -238,6 +238,7 @@ fn a_context_that_can_be_read_in_two_ways_is_refused() {
             file("Dockerfile", &vec![b'#'; (1 << 20) + 1]),
         ),
         ("is compressed", [&[0x1f, 0x8b][..], &[0; 600]].concat()),
+        ("is compressed", vec![0x1f, 0x8b, 8, 0]),
     ];
     for (needle, context) in shown {
         let refusal = packed("", &context, 512).unwrap_err();

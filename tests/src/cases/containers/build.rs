@@ -149,14 +149,20 @@ pub(super) fn steps(stage: &Stage<'_>) -> Result<()> {
         .job(
             "docker network create mine >/dev/null\n\
               docker build context; echo status $?\n\
-              docker build --no-cache --network mine context | grep reached-\n\
-              docker build --no-cache --network none context | grep reached- || echo apart\n",
+              docker build --no-cache --network mine context | grep ^reached-\n\
+              docker build --no-cache --network none context | grep ^reached- || echo apart\n",
         )?
         .expect_status(0)?;
     says(&finished.stdout, "status 0")?;
-    ensure!(!finished.stdout.contains("evil-"), "{}", finished.stdout);
-    let reached = finished.stdout.matches("reached-good\n").count();
-    ensure!(reached >= 2, "{}", finished.stdout);
+    // What a step says is a line; so is the step itself.
+    let mut lines = finished.stdout.lines();
+    ensure!(
+        !lines.any(|line| line.starts_with("evil-")),
+        "{}",
+        finished.stdout
+    );
+    let reached = finished.stdout.matches("\nreached-good\n").count();
+    ensure!(reached == 2, "{}", finished.stdout);
     says(&finished.stdout, "apart")?;
     says(&finished.stdout, "/cordon.slice/job-")?;
     world.nothing_leaked()?;
@@ -415,7 +421,7 @@ pub(super) fn ended(stage: &Stage<'_>) -> Result<()> {
         .job(
             "docker build -t late context >said 2>&1 &\n\
              until grep -q 'Step 4/' said; do sleep 0.1; done; until [ -n \"$(docker ps -q)\" ]; do sleep 0.1; done\n\
-             docker ps --format '{{.Command}}'\n",
+             docker ps --no-trunc --format '{{.Command}}'\n",
         )?
         .expect_status(0)?;
     says(&finished.stdout, "sleep 600")?;
