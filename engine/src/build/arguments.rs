@@ -47,21 +47,18 @@ impl Arguments {
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('$') {
             whole.push_str(before);
-            let (value, left) = match after.strip_prefix('{') {
-                Some(inside) => {
-                    let (inside, left) = inside.split_once('}').ok_or_else(strange)?;
-                    (self.braced(inside).ok_or_else(strange)?, left)
+            let (value, left) = if let Some(inside) = after.strip_prefix('{') {
+                let (inside, left) = inside.split_once('}').ok_or_else(strange)?;
+                (self.braced(inside, strange)?, left)
+            } else {
+                let end = after.find(|char: char| !is_part(char));
+                let (name, left) = after
+                    .split_at_checked(end.unwrap_or(after.len()))
+                    .ok_or_else(strange)?;
+                if !is_name(name) {
+                    return Err(strange());
                 }
-                None => {
-                    let end = after.find(|char: char| !is_part(char));
-                    let (name, left) = after
-                        .split_at_checked(end.unwrap_or(after.len()))
-                        .ok_or_else(strange)?;
-                    if !is_name(name) {
-                        return Err(strange());
-                    }
-                    (self.value(name), left)
-                }
+                (self.value(name), left)
             };
             let Some(value) = value else {
                 let what = format!("`{}` without a value for what it names", printable(text));
@@ -82,25 +79,28 @@ impl Arguments {
         self.known.get(name).cloned().flatten()
     }
 
-    /// `None` for what is not understood; otherwise a value, if there is one.
-    fn braced(&self, inside: &str) -> Option<Option<String>> {
+    /// A value, if there is one.
+    fn braced(
+        &self,
+        inside: &str,
+        strange: impl Fn() -> Refusal,
+    ) -> Result<Option<String>, Refusal> {
         let end = inside.find(|char: char| !is_part(char));
-        let (name, operator) = inside.split_at_checked(end.unwrap_or(inside.len()))?;
-        if !is_name(name) {
-            return None;
+        let (name, operator) = inside
+            .split_at_checked(end.unwrap_or(inside.len()))
+            .ok_or_else(&strange)?;
+        if !is_name(name) || operator.contains('$') {
+            return Err(strange());
         }
         let set = self.value(name).filter(|value| !value.is_empty());
         if operator.is_empty() {
-            return Some(self.value(name));
+            return Ok(self.value(name));
         }
         if let Some(other) = operator.strip_prefix(":-") {
-            let plain = !other.contains('$');
-            return plain.then(|| Some(set.unwrap_or_else(|| other.to_owned())));
+            return Ok(Some(set.unwrap_or_else(|| other.to_owned())));
         }
-        let other = operator
-            .strip_prefix(":+")
-            .filter(|other| !other.contains('$'))?;
-        Some(Some(set.map_or_else(String::new, |_| other.to_owned())))
+        let other = operator.strip_prefix(":+").ok_or_else(strange)?;
+        Ok(Some(set.map_or_else(String::new, |_| other.to_owned())))
     }
 }
 

@@ -79,12 +79,14 @@ mod tests {
         let stream = format!("{{\"stream\":\"sha256:{id}\\n\"}}\r\n");
         let heard = |quiet, pieces: &[&str]| {
             let mut said = Said::new(quiet);
-            pieces.iter().for_each(|piece| said.hear(piece.as_bytes()));
+            for piece in pieces {
+                said.hear(piece.as_bytes());
+            }
             said.image().map(str::to_owned)
         };
         let (front, back) = aux.split_at(20);
         assert_eq!(heard(false, &[front, back]), Some(id.clone()));
-        assert_eq!(heard(true, &[&stream]), Some(id.clone()));
+        assert_eq!(heard(true, &[&stream]), Some(id));
         // What a step prints is nothing but that.
         assert_eq!(heard(false, &[&stream]), None);
         assert_eq!(heard(false, &[&aux, "{\"error\":\"no\"}\n"]), None);

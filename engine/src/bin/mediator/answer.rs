@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use cordon_engine::refusal::Refusal;
 use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Empty, Full};
+use http_body_util::{BodyExt as _, Empty, Full};
 use hyper::body::{Bytes, Frame, Incoming};
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Response, StatusCode};
@@ -30,10 +30,10 @@ impl hyper::body::Body for Pieces {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         self.0
-            .poll_recv(context)
+            .poll_recv(cx)
             .map(|piece| piece.map(|piece| piece.map(Frame::data)))
     }
 }

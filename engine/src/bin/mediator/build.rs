@@ -222,10 +222,13 @@ impl Mediator {
 
     /// The id of an image that a build begins with.
     async fn base(&self, name: &str, fetch: bool) -> Result<String, Refusal> {
-        if !fetch || self.is_own_tag(name) {
-            if let Some(id) = self.local(name).await? {
-                return Ok(id);
-            }
+        let here = if !fetch || self.is_own_tag(name) {
+            self.local(name).await?
+        } else {
+            None
+        };
+        if let Some(id) = here {
+            return Ok(id);
         }
         self.fetch(name).await?;
         self.local(name).await?.ok_or_else(|| {

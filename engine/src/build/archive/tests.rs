@@ -6,7 +6,7 @@ use super::*;
 /// A header as old programs write it.
 fn entry(name: &str, kind: u8, target: &str, bytes: &[u8]) -> Vec<u8> {
     let mut block = vec![0_u8; BLOCK];
-    let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
+    let mut put = |at: usize, bytes: &[u8]| block[at..][..bytes.len()].copy_from_slice(bytes);
     put(0, name.as_bytes());
     put(100, b"0000644\0");
     put(108, b"0001750\0");
@@ -149,12 +149,9 @@ fn a_context_that_can_be_read_in_two_ways_is_refused() {
     let mut binary = file("a", b"");
     binary[124] = 0x80;
     // The sum of its bytes is right.
-    binary[148..154].copy_from_slice(&{
-        binary[148..156].copy_from_slice(b"        ");
-        let sum: u64 = binary.iter().map(|byte| u64::from(*byte)).sum();
-        let digits = format!("{sum:06o}").into_bytes();
-        <[u8; 6]>::try_from(digits).unwrap()
-    });
+    binary[148..156].copy_from_slice(b"        ");
+    let sum: u64 = binary.iter().map(|byte| u64::from(*byte)).sum();
+    binary[148..154].copy_from_slice(format!("{sum:06o}").as_bytes());
     let shown = [
         (
             "twice",

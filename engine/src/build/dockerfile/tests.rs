@@ -14,7 +14,8 @@ fn job() -> Job {
 
 /// An id that tells its image.
 fn id(name: &str) -> String {
-    let digits: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let digits: Vec<String> = name.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let digits = digits.concat();
     format!("{digits:0>64}").chars().take(64).collect()
 }
 

@@ -266,14 +266,10 @@ impl Dockerfile {
     fn copy(&self, rest: &str) -> Result<Step, Refusal> {
         let (options, rest) = options_of("COPY", rest, &["chown", "from"])?;
         let mut from = None;
-        let mut others = String::new();
-        for (key, value) in options {
-            if key == "from" {
-                from = Some(self.source(value, true)?);
-            } else {
-                others.push_str(&format!("--{key}={value} "));
-            }
+        for (_, value) in options.iter().filter(|(key, _)| *key == "from") {
+            from = Some(self.source(value, true)?);
         }
+        let others = write_options(&options, |key| key != "from");
         Ok(match from {
             Some(from) => Step::CopyFrom {
                 from,
@@ -310,7 +306,7 @@ impl Dockerfile {
         let label = format!("LABEL {LABEL}={}\n", job.id);
         let mut text = String::new();
         for argument in &self.arguments {
-            text.push_str(&format!("ARG {argument}\n"));
+            text.extend(["ARG ", argument, "\n"]);
         }
         for (index, stage) in self.stages.iter().enumerate() {
             let platform = match &stage.platform {
@@ -318,7 +314,7 @@ impl Dockerfile {
                 None => String::new(),
             };
             let base = write_source(&stage.base, ids)?;
-            text.push_str(&format!("FROM {platform}{base} AS {}\n", name_of(index)));
+            text.extend(["FROM ", &platform, &base, " AS ", &name_of(index), "\n"]);
             // First: containers of its steps are found by it, and steps of other jobs are not taken for its own.
             text.push_str(&label);
             for step in &stage.steps {
@@ -336,7 +332,7 @@ impl Dockerfile {
                         rest,
                     } => {
                         let from = write_source(from, ids)?;
-                        text.push_str(&format!("COPY --from={from} {options}{rest}"));
+                        text.extend(["COPY --from=", &from, " ", options, rest]);
                     }
                 }
                 text.push('\n');
@@ -371,12 +367,23 @@ pub fn is_id(id: &str) -> bool {
     id.len() == 64 && id.bytes().all(digit)
 }
 
+/// Options with their values.
+type Pairs<'a> = Vec<(&'a str, &'a str)>;
+
+/// Those of them that are wanted, each with a space behind.
+fn write_options(options: &[(&str, &str)], wanted: impl Fn(&str) -> bool) -> String {
+    let wanted = options.iter().filter(|(key, _)| wanted(key));
+    wanted
+        .flat_map(|(key, value)| ["--", key, "=", value, " "])
+        .collect()
+}
+
 /// Options in front, each once and with a plain value; and what follows.
 fn options_of<'a>(
     word: &str,
     mut rest: &'a str,
     known: &[&str],
-) -> Result<(Vec<(&'a str, &'a str)>, &'a str), Refusal> {
+) -> Result<(Pairs<'a>, &'a str), Refusal> {
     let mut options: Vec<(&str, &str)> = Vec::new();
     while let Some(option) = rest.strip_prefix("--") {
         let (option, left) = option.split_once([' ', '\t']).unwrap_or((option, ""));
@@ -434,10 +441,7 @@ fn add(rest: &str) -> Result<Step, Refusal> {
              without variables and quotes. Use `COPY`, and fetch with `RUN`",
         ));
     }
-    let chown: String = options
-        .iter()
-        .map(|(key, value)| format!("--{key}={value} "))
-        .collect();
+    let chown = write_options(&options, |_| true);
     Ok(Step::Line(format!(
         "ADD {chown}{}",
         serde_json::to_string(&listed).unwrap_or_default()
