@@ -186,7 +186,8 @@ const ENDPOINTS: &[Endpoint] = &[
     endpoint(
         "GET",
         "containers/json",
-        &["all", "limit", "size", "filters"],
+        // The last is what a library for Python says; no engine reads it.
+        &["all", "limit", "size", "filters", "trunc_cmd"],
         Nothing,
         Kind::ContainerList,
     ),
@@ -382,7 +383,14 @@ const ENDPOINTS: &[Endpoint] = &[
     endpoint(
         "GET",
         "images/json",
-        &["all", "filters", "shared-size", "digests", "manifests"],
+        &[
+            "all",
+            "filters",
+            "shared-size",
+            "digests",
+            "manifests",
+            "only_ids",
+        ],
         Nothing,
         Kind::Plain,
     ),

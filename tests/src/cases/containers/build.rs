@@ -428,11 +428,21 @@ pub(super) fn ended(stage: &Stage<'_>) -> Result<()> {
     nothing_is_left(stage, &before)?;
     let report = finished.report_text()?;
     ensure!(!report.contains("could not be removed"), "{report}");
+    // Steps in which nothing runs that could be killed.
+    let many: String = (0..300).map(|step| format!("ENV A{step}=1\n")).collect();
+    context(stage, "many", &format!("FROM story:1\n{many}"))?;
+    stage
+        .job(
+            "docker build many >said 2>&1 &\n\
+             until grep -q 'Step 9/' said; do sleep 0.1; done; grep -c 'Step 300/' said || true\n",
+        )?
+        .expect_status(0)?;
+    nothing_is_left(stage, &before)?;
     // And the client while the job goes on.
     let finished = stage
         .job(
             "timeout 5 docker build context >said 2>&1; echo status $?\n\
-             for i in $(seq 50); do [ -z \"$(docker ps -q)\" ] && break; sleep 0.1; done\n\
+             for i in $(seq 100); do [ -z \"$(docker ps -aq)\" ] && break; sleep 0.1; done\n\
              docker ps -aq | wc -l\n",
         )?
         .expect_status(0)?;

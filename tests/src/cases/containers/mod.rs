@@ -13,6 +13,7 @@ use crate::harness::world::World;
 use crate::runner::{Story, Told};
 
 mod build;
+mod compose;
 mod edge;
 mod life;
 mod others;
@@ -20,7 +21,8 @@ mod refused;
 
 pub(super) fn stories() -> Vec<Story> {
     type Tell = fn(&Stage<'_>) -> Result<()>;
-    let stories: [(&str, Tell); 15] = [
+    let stories: [(&str, Tell); 16] = [
+        ("services_of_a_compose_file_are_the_job", compose::services),
         ("an_image_is_built_and_nothing_of_it_is_left", build::built),
         ("steps_of_a_build_are_enforced_and_attributed", build::steps),
         (
