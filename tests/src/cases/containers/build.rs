@@ -62,24 +62,22 @@ RUN false
     ] {
         fs::write(directory.join(name), text)?;
     }
-    let script = format!(
-        "set -e\n\
+    let script = "set -e\n\
          cd context; tar cf packed.tar unpacked\n\
          docker build --build-arg VERSION=1 --target second -t made -t other/made:2 --label given=x . >said 2>&1 \
-           || {{ cat said; exit 1; }}\n\
+           || { cat said; exit 1; }\n\
          cat said\n\
          docker run --rm made\n\
-         docker inspect -f '{{{{.Config.Labels}}}}' other/made:2\n\
+         docker inspect -f '{{.Config.Labels}}' other/made:2\n\
          docker build --build-arg VERSION=1 --target second -q . | cut -c -7\n\
          docker build --build-arg VERSION=1 --target 1 . | grep -c 'Using cache'\n\
          docker build -t failed --build-arg VERSION=1 . || echo failed-as-it-should\n\
          tar c --exclude Dockerfile . | docker build -f sub/inner - || echo no-dockerfile-there\n\
          printf 'FROM made\\nRUN echo piped' | docker build -t made -\n\
          docker ps -aq | wc -l\n\
-         docker rmi made >/dev/null; docker images --format '{{{{.Repository}}}}'\n"
-    );
+         docker rmi made >/dev/null; docker images --format '{{.Repository}}'\n";
     let before = images(stage)?;
-    let finished = stage.job(&script)?.expect_status(0)?;
+    let finished = stage.job(script)?.expect_status(0)?;
     let said = format!("{}{}", finished.stdout, finished.stderr);
     for words in [
         "Successfully tagged made:latest",
@@ -357,7 +355,7 @@ const CONTEXTS: [(&str, &str, &str); 14] = [
 ];
 
 /// Sends them past any client.
-const SENDER: &str = r#"
+const SENDER: &str = r"
 import http.client, io, os, tarfile
 GOOD = b'FROM story:1\nRUN true\n'
 EVIL = b'FROM story:1\nADD http://198.51.100.66:8080/ /x\n'
@@ -378,7 +376,7 @@ def send(entries, query, cut=None):
     there.request('POST', '/v1.41/build?' + query, body, {'Content-Type': 'application/x-tar'})
     answer = there.getresponse()
     print(answer.status, answer.read().decode().replace('\n', ' ').replace('\r', ''))
-"#;
+";
 
 pub(super) fn contexts(stage: &Stage<'_>) -> Result<()> {
     let evil = at(EVIL_V4, 8080);
@@ -429,7 +427,8 @@ pub(super) fn ended(stage: &Stage<'_>) -> Result<()> {
     let report = finished.report_text()?;
     ensure!(!report.contains("could not be removed"), "{report}");
     // Steps in which nothing runs that could be killed.
-    let many: String = (0..300).map(|step| format!("ENV A{step}=1\n")).collect();
+    let many: Vec<String> = (0..300).map(|step| format!("ENV A{step}=1\n")).collect();
+    let many = many.concat();
     context(stage, "many", &format!("FROM story:1\n{many}"))?;
     stage
         .job(
