@@ -64,7 +64,7 @@ pub(super) fn services(stage: &Stage<'_>) -> Result<()> {
          compose run --rm web sh -c 'echo through-run'\n\
          compose up -d --force-recreate db\n\
          compose down -v --rmi local\n\
-         echo left $(docker ps -aq | wc -l) $(docker volume ls -q | wc -l) $(docker images -q other/none | wc -l)\n",
+         echo left $(docker ps -aq | wc -l) $(docker volume ls -q | wc -l) $(docker images -q project_web | wc -l)\n",
         compose = engine.compose(),
     );
     let finished = stage.job(&script)?;
