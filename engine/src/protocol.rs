@@ -100,6 +100,11 @@ pub enum Note {
         /// Its image.
         image: String,
     },
+    /// An image was built.
+    Built {
+        /// Its id, shortened.
+        image: String,
+    },
     /// The engine fetched or sent an image.
     Registry {
         /// The registry's host.

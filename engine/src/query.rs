@@ -16,13 +16,21 @@ impl Query {
     /// # Errors
     /// It is not well-formed, or has a key twice.
     pub fn parse(text: &str) -> Result<Self, Refusal> {
+        Self::parse_with(text, &[])
+    }
+
+    /// The same, where the engine reads some keys as lists.
+    ///
+    /// # Errors
+    /// It is not well-formed, or has another key twice.
+    pub fn parse_with(text: &str, lists: &[&str]) -> Result<Self, Refusal> {
         let mut pairs: Vec<(String, String)> = Vec::new();
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (Some(key), Some(value)) = (decode(key), decode(value)) else {
                 return Err(Refusal::unknown("the query of the request"));
             };
-            if pairs.iter().any(|(known, _)| *known == key) {
+            if !lists.contains(&key.as_str()) && pairs.iter().any(|(known, _)| *known == key) {
                 let what = format!("a query with `{}` twice", printable(&key));
                 return Err(Refusal::unknown(what));
             }
@@ -54,6 +62,19 @@ impl Query {
     pub fn get(&self, key: &str) -> Option<&str> {
         let found = self.0.iter().find(|(known, _)| known == key)?;
         Some(found.1.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// All values of a key that is a list.
+    pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
+        let values = self.0.iter().filter(move |(known, _)| known == key);
+        values
+            .map(|(_, value)| value.as_str())
+            .filter(|value| !value.is_empty())
+    }
+
+    /// Adds a value to a list.
+    pub fn add(&mut self, key: &str, value: impl Into<String>) {
+        self.0.push((key.to_owned(), value.into()));
     }
 
     /// Whether a flag is set, as the engine reads one.
@@ -144,6 +165,9 @@ mod tests {
         Query::parse("a=1&a=2").unwrap_err();
         Query::parse("a=1&%61=2").unwrap_err();
         Query::parse("a=1;b=2").unwrap_err();
+        let query = Query::parse_with("t=1&t=2&t=", &["t"]).unwrap();
+        assert_eq!(query.all("t").collect::<Vec<_>>(), ["1", "2"]);
+        Query::parse_with("t=1&t=2&a=1&a=1", &["t"]).unwrap_err();
     }
 
     #[test]

@@ -166,6 +166,8 @@ const BUILD: &[&str] = &[
     "session",
     "securityopt",
 ];
+/// Of these, what clients send once for each.
+const BUILD_LISTS: [&str; 3] = ["extrahosts", "securityopt", "t"];
 
 /// Everything a job may ask.
 const ENDPOINTS: &[Endpoint] = &[
@@ -184,7 +186,8 @@ const ENDPOINTS: &[Endpoint] = &[
     endpoint(
         "GET",
         "containers/json",
-        &["all", "limit", "size", "filters"],
+        // The last is what a library for Python says; no engine reads it.
+        &["all", "limit", "size", "filters", "trunc_cmd"],
         Nothing,
         Kind::ContainerList,
     ),
@@ -380,7 +383,14 @@ const ENDPOINTS: &[Endpoint] = &[
     endpoint(
         "GET",
         "images/json",
-        &["all", "filters", "shared-size", "digests", "manifests"],
+        &[
+            "all",
+            "filters",
+            "shared-size",
+            "digests",
+            "manifests",
+            "only_ids",
+        ],
         Nothing,
         Kind::Plain,
     ),
@@ -554,8 +564,18 @@ impl Route {
         }
         let found = ENDPOINTS.iter().filter(|known| known.method == method);
         let mut found = found.filter_map(|known| Some((known, name_in(known.pattern, path)?)));
-        let (endpoint, name) = found.next().ok_or_else(unknown)?;
-        let query = Query::parse(query)?;
+        let (endpoint, name) = found.next().ok_or_else(|| {
+            // A name of an image is tried for one of a container first.
+            let name = path
+                .strip_prefix("containers/")
+                .and_then(|rest| rest.strip_suffix("/json"));
+            let name = name.filter(|name| method == "GET" && name.contains('/'));
+            name.map_or_else(unknown, |name| Refusal::missing("container", name))
+        })?;
+        let query = match endpoint.kind {
+            Kind::Build => Query::parse_with(query, &BUILD_LISTS)?,
+            _ => Query::parse(query)?,
+        };
         query.allow(endpoint.query)?;
         Ok(Self {
             kind: endpoint.kind,
@@ -689,6 +709,14 @@ mod tests {
         }
         let refusal = Route::find("POST", "/swarm/init").unwrap_err();
         assert_eq!(refusal.status, 403);
+    }
+
+    #[test]
+    fn an_images_name_is_no_containers() {
+        let refusal = Route::find("GET", "/v1.41/containers/a.test/b:1/json").unwrap_err();
+        assert_eq!(refusal.status, 404);
+        let refusal = Route::find("GET", "/v1.41/containers/a/b/logs").unwrap_err();
+        assert_eq!(refusal.status, 400);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What the engine answers, as far as a job sees it: whose something is, and where its ports are.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
@@ -152,6 +153,27 @@ pub fn list_ports(container: &mut Value, ports: &Ports) {
     }
 }
 
+/// Ids of listed images, each before the one it was made of: in the order in which they can be removed.
+#[must_use]
+pub fn children_first(images: &[Value]) -> Vec<&str> {
+    let parents: BTreeMap<&str, &str> = images
+        .iter()
+        .map(|image| (text(image, "/Id"), text(image, "/ParentId")))
+        .collect();
+    let depth = |image: &str| {
+        let mut at = image;
+        // As often as there are images: in a circle, there is no order anyway.
+        let up = images.iter().map_while(|_| {
+            at = parents.get(at).copied()?;
+            Some(())
+        });
+        up.count()
+    };
+    let mut ids: Vec<(usize, &str)> = parents.keys().map(|id| (depth(id), *id)).collect();
+    ids.sort_unstable_by(|one, other| other.cmp(one));
+    ids.into_iter().map(|(_, id)| id).collect()
+}
+
 /// The address of a container in one of its networks, and its first process.
 #[must_use]
 pub fn whereabouts(container: &Value) -> Option<(u32, Ipv4Addr)> {
@@ -206,6 +228,20 @@ mod tests {
             query.set("filters", filters);
             assert!(narrow(&mut query, "job-1").err().is_some(), "{filters}");
         }
+    }
+
+    #[test]
+    fn images_are_removed_before_what_they_are_made_of() {
+        let image = |id: &str, parent: &str| json!({"Id": id, "ParentId": parent});
+        let chain = [
+            image("b", "a"),
+            image("d", "c"),
+            image("a", ""),
+            image("c", "b"),
+        ];
+        assert_eq!(children_first(&chain), ["d", "c", "b", "a"]);
+        let circle = [image("a", "b"), image("b", "a")];
+        assert_eq!(children_first(&circle).len(), 2);
     }
 
     #[test]

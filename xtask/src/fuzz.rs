@@ -32,9 +32,10 @@ pub(crate) struct Options {
 }
 
 /// The doors through which bytes of a job or of a stranger come in.
-const TARGETS: [&str; 12] = [
+const TARGETS: [&str; 13] = [
     "dns_answer",
     "dns_message",
+    "engine_build",
     "engine_request",
     "engine_spec",
     "envelope",

@@ -100,6 +100,29 @@ const ENGINE: [&str; 13] = [
     "tini",
 ];
 
+/// Compose, with the modules of Python it needs, for the machine's own.
+const COMPOSE: [&str; 19] = [
+    "docker-compose",
+    "python3-attr",
+    "python3-certifi",
+    "python3-chardet",
+    "python3-distro",
+    "python3-distutils",
+    "python3-docker",
+    "python3-dockerpty",
+    "python3-docopt",
+    "python3-dotenv",
+    "python3-idna",
+    "python3-jsonschema",
+    "python3-pyrsistent",
+    "python3-requests",
+    "python3-six",
+    "python3-texttable",
+    "python3-urllib3",
+    "python3-websocket",
+    "python3-yaml",
+];
+
 pub(crate) fn run(options: &Options) -> Result<()> {
     let toolchain = bpf_toolchain()?;
     eprintln!(
@@ -179,12 +202,17 @@ pub(crate) fn stories() -> Result<()> {
 /// Makes sure that the container engine of the stories is there.
 pub(crate) fn engine() -> Result<()> {
     let folder = workspace::tools()?.join("engine");
-    if folder.join("usr/sbin/dockerd").is_file() {
-        return Ok(());
+    if !folder.join("usr/sbin/dockerd").is_file() {
+        step("unpack docker.io into target/tools", || {
+            Apt::of_machine().unpack(&ENGINE.map(str::to_owned), &folder)
+        })?;
     }
-    step("unpack docker.io into target/tools", || {
-        Apt::of_machine().unpack(&ENGINE.map(str::to_owned), &folder)
-    })
+    if !folder.join("usr/bin/docker-compose").is_file() {
+        step("unpack docker-compose into target/tools", || {
+            Apt::of_machine().unpack(&COMPOSE.map(str::to_owned), &folder)
+        })?;
+    }
+    Ok(())
 }
 
 /// Makes sure that Prometheus and `promtool` are there. Installed, it would start a service on the machine.

@@ -28,6 +28,8 @@ pub struct Noted {
     refusals: u64,
     /// Containers that were started, by image.
     started: BTreeMap<String, u64>,
+    /// How many images were built.
+    built: u64,
     /// Registries the engine asked.
     registries: BTreeMap<String, u64>,
     /// What could not be removed.
@@ -43,6 +45,7 @@ impl Noted {
                 count(&mut self.refused, format!("{request}: {why}"));
             }
             Note::Started { image } => count(&mut self.started, image),
+            Note::Built { image: _ } => self.built = self.built.saturating_add(1),
             Note::Registry { host } => count(&mut self.registries, host),
             Note::Left { what } if self.left.len() < LISTED => self.left.push(what),
             Note::Left { .. } => {}
@@ -74,12 +77,16 @@ impl Noted {
         } else {
             format!("; could not be removed: {}", self.left.join(", "))
         };
+        let built = match self.built {
+            0 => String::new(),
+            count => format!("; images built: {count}"),
+        };
         Layer {
             name: "container engine".to_owned(),
             active: true,
             detail: format!(
                 "requests to `{engine}` are judged; its containers are in the job's cgroup, or do not run\
-                 {}{}; {} requests refused{}{left}",
+                 {}{built}{}; {} requests refused{}{left}",
                 list("containers started, by image", &self.started),
                 list("registries the engine asked", &self.registries),
                 self.refusals,

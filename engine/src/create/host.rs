@@ -128,7 +128,13 @@ const HOST: &[Field] = &[
     ("Ulimits", Rule::Judged),
     ("IOMaximumIOps", Rule::Refuse(WEIGHTS)),
     ("IOMaximumBandwidth", Rule::Refuse(WEIGHTS)),
-    ("Init", Rule::Keep),
+    (
+        "Init",
+        Rule::Refuse(
+            "the engine would mount a program of the host for it. Leave `--init` out, or have the image bring one \
+             (`tini`)",
+        ),
+    ),
     ("MaskedPaths", Rule::Judged),
     ("ReadonlyPaths", Rule::Judged),
 ];
@@ -457,7 +463,7 @@ fn judge_sysctls(host: &Object) -> Result<(), Refusal> {
     }
 }
 
-fn judge_ulimits(host: &Object) -> Result<(), Refusal> {
+pub(crate) fn judge_ulimits(host: &Object) -> Result<(), Refusal> {
     let Some(Value::Array(limits)) = host.get("Ulimits") else {
         return Ok(());
     };

@@ -6,6 +6,7 @@ mod network;
 
 use serde_json::{Value, json};
 
+pub(crate) use self::host::judge_ulimits;
 pub use self::host::{CAPABILITIES, is_safe_capability, judge_update};
 pub use self::network::{judge_connect, judge_disconnect, judge_network};
 use crate::fields::{self, Field, Object, Rule};

@@ -59,6 +59,7 @@ fn an_ordinary_container_is_bound_to_its_job() {
 fn what_leaves_the_sandbox_is_refused() {
     for host in [
         json!({"Privileged": true}),
+        json!({"Init": true}),
         json!({"PidMode": "host"}),
         json!({"PidMode": "container:"}),
         json!({"IpcMode": "host"}),
@@ -135,7 +136,7 @@ fn what_stays_in_the_job_is_passed_on() {
         json!({"SecurityOpt": ["no-new-privileges"]}),
         json!({"Sysctls": {"net.core.somaxconn": "1024"}}),
         json!({"Ulimits": [{"Name": "nofile", "Soft": 1024, "Hard": 1024}]}),
-        json!({"IpcMode": "private", "Init": true, "ReadonlyRootfs": true, "ShmSize": 65536}),
+        json!({"IpcMode": "private", "ReadonlyRootfs": true, "ShmSize": 65536}),
         json!({"Tmpfs": {"/x": "rw,size=64k,mode=1777"}}),
         json!({"LogConfig": {"Type": "json-file", "Config": {"max-size": "1m"}}}),
     ] {

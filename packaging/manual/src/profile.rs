@@ -397,7 +397,7 @@ const TABLES: &[Table] = &[
             name: "engine",
             value: "\"deny\"",
             default: Default::Value,
-            about: "`\"deny\"` refuses its socket. `\"mediate\"` gives the job an engine of its own behind cordon: its containers are the job. Only for `cordon run`; a profile of the daemon that says so is refused.",
+            about: "`\"deny\"` refuses its socket. `\"mediate\"` gives the job an engine of its own behind cordon: its containers are the job, and so are the steps of `docker build`. Only for `cordon run`; a profile of the daemon that says so is refused.",
         }],
     },
 ];

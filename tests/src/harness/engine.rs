@@ -145,6 +145,15 @@ impl<'w> Engine<'w> {
         self.root.join("usr/bin/docker")
     }
 
+    /// What makes `compose` a command of a script.
+    pub fn compose(&self) -> String {
+        let root = self.root.display();
+        format!(
+            "compose() {{ PYTHONDONTWRITEBYTECODE=1 PYTHONPATH={root}/usr/lib/python3/dist-packages \
+             /usr/bin/python3 {root}/usr/bin/docker-compose \"$@\"; }}"
+        )
+    }
+
     fn wait(&mut self) -> Result<()> {
         let deadline = Instant::now() + self.world.environment.seconds(60);
         while !self.docker(&["version"])?.status.success() {

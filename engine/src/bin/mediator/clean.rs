@@ -5,18 +5,30 @@ use std::sync::atomic::Ordering;
 
 use cordon_engine::protocol::Note;
 use cordon_engine::query::Query;
-use cordon_engine::shown::{narrow, text};
+use cordon_engine::shown::{children_first, narrow, text};
 use hyper::Method;
 use serde_json::Value;
 
 use super::mediator::Mediator;
 use super::upstream::{is_good, message};
 
+/// How an image is removed: whatever uses it, and without what it is made of, which may be another's.
+const IMAGE: &str = "?force=1&noprune=1";
+/// What the engine says of one that others are made of.
+const CHILDREN: &str = "has dependent child images";
+
+/// Whether this is the id of an image, and no name.
+fn is_bare(image: &str) -> bool {
+    image.starts_with("sha256:")
+}
+
 impl Mediator {
     /// Removes containers, networks, volumes, and images that the job made. Goes on after an error; what is
     /// left is told.
     pub(crate) async fn clean(&self) {
-        self.over.store(true, Ordering::Relaxed);
+        self.over.store(true, Ordering::SeqCst);
+        // First: what is still built would be an image when all has been looked through.
+        self.end_builds().await;
         // Twice: what was asked for just before may have come to something meanwhile.
         self.clean_once().await;
         self.clean_once().await;
@@ -37,10 +49,12 @@ impl Mediator {
         }
         let tags = std::mem::take(&mut *self.tags.lock().unwrap_or_else(PoisonError::into_inner));
         for tag in tags {
-            self.remove("images", &tag, "?force=1").await;
+            self.remove("images", &tag, IMAGE).await;
         }
-        for image in self.listed("/images/json", "").await {
-            self.remove("images", text(&image, "/Id"), "?force=1").await;
+        // All: what a build has made on its way has no name, and is not shown otherwise.
+        let images = self.listed("/images/json?all=1", "").await;
+        for image in children_first(&images) {
+            self.remove("images", image, IMAGE).await;
         }
     }
 
@@ -81,6 +95,12 @@ impl Mediator {
             Ok((status, _)) if is_good(status) || status == 404 => return,
             // It goes by itself, and just now.
             Ok((409, answer)) if message(&answer).contains("already in progress") => return,
+            // It has lost its name, and is among those without.
+            Ok((409, answer))
+                if query == IMAGE && message(&answer).contains(CHILDREN) && !is_bare(name) =>
+            {
+                return;
+            }
             Ok((_, answer)) => message(&answer).to_owned(),
             Err(error) => error.to_string(),
         };

@@ -34,14 +34,29 @@ impl Mediator {
         if name.is_empty() {
             return Ok(());
         }
-        let last = name.rsplit('/').next().unwrap_or_default();
-        let whole = match tag {
-            "" if last.contains(':') => name.to_owned(),
-            "" => format!("{name}:latest"),
-            tag => format!("{name}:{tag}"),
+        let (name, tag) = self.may_name(name, tag).await?;
+        self.tags
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(format!("{name}:{tag}"));
+        Ok(())
+    }
+
+    /// Whether an image of the job may have that name; its two parts.
+    pub(crate) async fn may_name(
+        &self,
+        name: &str,
+        tag: &str,
+    ) -> Result<(String, String), Refusal> {
+        let (name, tag) = match (name.rsplit_once(':'), tag) {
+            (Some((name, tag)), "") if !tag.contains('/') => (name, tag),
+            (_, "") => (name, "latest"),
+            (_, tag) => (name, tag),
         };
+        let whole = format!("{name}:{tag}");
         let good = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:/-".contains(&byte);
         if whole.len() > 256
+            || tag.contains('/')
             || !whole.bytes().all(good)
             || whole.split('/').any(|part| part.is_empty() || part == "..")
         {
@@ -50,22 +65,17 @@ impl Mediator {
                 printable(&whole)
             )));
         }
-        if self.is_own_tag(&whole) {
-            return Ok(());
+        if !self.is_own_tag(&whole) {
+            let asked = self.engine.get(&format!("/images/{whole}/json")).await;
+            let (status, _) = asked.map_err(unanswered)?;
+            if status != 404 {
+                return Err(Refusal::forbidden(
+                    format!("the image name `{whole}`"),
+                    "the engine has such an image, and other jobs may use it. Choose another name",
+                ));
+            }
         }
-        let asked = self.engine.get(&format!("/images/{whole}/json")).await;
-        let (status, _) = asked.map_err(unanswered)?;
-        if status != 404 {
-            return Err(Refusal::forbidden(
-                format!("the image name `{whole}`"),
-                "the engine has such an image, and other jobs may use it. Choose another name",
-            ));
-        }
-        self.tags
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(whole);
-        Ok(())
+        Ok((name.to_owned(), tag.to_owned()))
     }
 
     /// Whether this job has given that name.

@@ -11,6 +11,7 @@
 )]
 
 mod answer;
+mod build;
 mod clean;
 mod control;
 mod images;

@@ -14,6 +14,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::{Request, Response};
 
 use super::answer::{Body, refused};
+use super::build::Building;
 use super::control::Control;
 use super::ports::Published;
 use super::upstream::Engine;
@@ -32,6 +33,8 @@ pub(crate) struct Mediator {
     pub(crate) over: AtomicBool,
     /// Held while its first network is made.
     pub(crate) network: tokio::sync::Mutex<bool>,
+    /// What the engine is building.
+    pub(crate) builds: Mutex<Vec<Building>>,
 }
 
 impl Mediator {
@@ -44,6 +47,7 @@ impl Mediator {
             tags: Mutex::default(),
             over: AtomicBool::new(false),
             network: tokio::sync::Mutex::default(),
+            builds: Mutex::default(),
         }
     }
 

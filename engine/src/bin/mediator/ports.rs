@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use cordon_engine::protocol::{Answer, Ask};
 use cordon_engine::refusal::Refusal;
-use cordon_engine::shown::{Ports, whereabouts};
+use cordon_engine::shown::{Ports, text, whereabouts};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
@@ -71,8 +71,9 @@ impl Mediator {
         for (inside, outside) in wanted {
             let (port, listener) = match self.listen(*outside).await {
                 Err(why) => match self.published.holder(*outside) {
-                    // Containers that remove themselves say nothing.
-                    Some(holder) if self.is_gone(&holder).await => {
+                    // Containers that remove themselves say nothing, and one that has ended makes room for the
+                    // one that takes its place.
+                    Some(holder) if self.has_ended(&holder).await => {
                         self.published.forget(&holder);
                         tokio::time::sleep(Duration::from_millis(10)).await;
                         self.listen(*outside).await
@@ -99,12 +100,14 @@ impl Mediator {
         }
     }
 
-    async fn is_gone(&self, container: &str) -> bool {
+    async fn has_ended(&self, container: &str) -> bool {
         let asked = self
             .engine
             .get(&format!("/containers/{container}/json"))
             .await;
-        asked.is_ok_and(|(status, _)| status == 404)
+        asked.is_ok_and(|(status, found)| {
+            status == 404 || (status == 200 && text(&found, "/State/Status") == "exited")
+        })
     }
 
     /// Leads connections to a container that was made.

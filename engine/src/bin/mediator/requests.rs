@@ -22,8 +22,8 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::io::copy_bidirectional;
 
-use super::answer::{Body, bytes, changed, nothing, passed};
-use super::mediator::{Mediator, heard, unanswered};
+use super::answer::{Body, bytes, changed, nothing, passed, streamed};
+use super::mediator::{Mediator, unanswered};
 use super::upstream::read;
 
 /// Largest JSON body of a request.
@@ -115,14 +115,7 @@ impl Mediator {
                 )
                 .await
             }
-            Kind::Build => {
-                heard(request.into_body()).await;
-                Err(Refusal::forbidden(
-                    "building with the engine",
-                    "a build makes the engine fetch what its file names, past the job's rules. Build in a \
-                     container of the job with a builder that needs no engine",
-                ))
-            }
+            Kind::Build => self.build(route, request).await,
         }
     }
 
@@ -301,7 +294,7 @@ impl Mediator {
                 self.meet(&judged.needs).await?;
                 bytes(judged.body)
             }
-            (None, Carries::Stream) => body.boxed(),
+            (None, Carries::Stream) => streamed(body),
             (None, _) => nothing(),
         };
         self.pass(route, &head.headers, body, client).await

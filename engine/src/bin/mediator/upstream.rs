@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
 
-use super::answer::Body;
+use super::answer::{Body, streamed};
 use super::control::Control;
 
 /// Largest answer that is read whole.
@@ -32,21 +32,24 @@ impl Engine {
     /// Passes a request on.
     pub(crate) async fn send(
         &self,
-        mut request: Request<Body>,
+        request: Request<Body>,
     ) -> Result<Response<Incoming>, EngineError> {
+        let (mut connection, _held) = self.open().await?;
+        connection.send(request).await
+    }
+
+    /// A connection for one request, and its socket, by which it can be hung up.
+    pub(crate) async fn open(&self) -> Result<(Connection, StdUnixStream), EngineError> {
         let stream = StdUnixStream::from(self.0.connect().await?);
         stream.set_nonblocking(true)?;
+        let held = stream.try_clone()?;
         let stream = UnixStream::from_std(stream)?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         drop(tokio::spawn(async move {
             // How it ends is in the answer, or in what was taken over.
             let _ended = connection.with_upgrades().await;
         }));
-        request.headers_mut().insert(
-            hyper::header::HOST,
-            hyper::header::HeaderValue::from_static("engine"),
-        );
-        Ok(sender.send_request(request).await?)
+        Ok((Connection(sender), held))
     }
 
     /// Asks for a JSON value.
@@ -73,17 +76,31 @@ impl Engine {
         };
         let answer = self.send(request.body(body)?).await?;
         let status = answer.status().as_u16();
-        let bytes = read(answer.into_body()).await?;
+        let bytes = read(streamed(answer.into_body())).await?;
         Ok((status, serde_json::from_slice(&bytes).unwrap_or_default()))
     }
 }
 
+/// A connection to the engine.
+#[derive(Debug)]
+pub(crate) struct Connection(http1::SendRequest<Body>);
+
+impl Connection {
+    /// Sends a request; the answer may come before all of it has gone.
+    pub(crate) async fn send(
+        &mut self,
+        mut request: Request<Body>,
+    ) -> Result<Response<Incoming>, EngineError> {
+        request.headers_mut().insert(
+            hyper::header::HOST,
+            hyper::header::HeaderValue::from_static("engine"),
+        );
+        Ok(self.0.send_request(request).await?)
+    }
+}
+
 /// Reads an answer whole.
-pub(crate) async fn read<B>(body: B) -> Result<Bytes, EngineError>
-where
-    B: hyper::body::Body<Data = Bytes>,
-    B::Error: Into<EngineError>,
-{
+pub(crate) async fn read(body: Body) -> Result<Bytes, EngineError> {
     Ok(Limited::new(body, ANSWER_BYTES).collect().await?.to_bytes())
 }
 

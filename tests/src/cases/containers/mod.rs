@@ -12,6 +12,8 @@ use crate::harness::rules::host;
 use crate::harness::world::World;
 use crate::runner::{Story, Told};
 
+mod build;
+mod compose;
 mod edge;
 mod life;
 mod others;
@@ -19,7 +21,16 @@ mod refused;
 
 pub(super) fn stories() -> Vec<Story> {
     type Tell = fn(&Stage<'_>) -> Result<()>;
-    let stories: [(&str, Tell); 10] = [
+    let stories: [(&str, Tell); 16] = [
+        ("services_of_a_compose_file_are_the_job", compose::services),
+        ("an_image_is_built_and_nothing_of_it_is_left", build::built),
+        ("steps_of_a_build_are_enforced_and_attributed", build::steps),
+        (
+            "the_engine_fetches_nothing_for_a_build",
+            build::fetches_nothing,
+        ),
+        ("a_dockerfile_that_hides_is_not_built", build::contexts),
+        ("a_build_ends_with_its_job", build::ended),
         (
             "egress_of_a_container_is_enforced_and_attributed",
             edge::egress,

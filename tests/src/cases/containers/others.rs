@@ -6,7 +6,7 @@ use super::Stage;
 use crate::harness::engine::IMAGE;
 
 /// What is tried with a container that is not the job's.
-const TRIES: [&str; 19] = [
+const TRIES: [&str; 21] = [
     "inspect other",
     "logs other",
     "exec other true",
@@ -26,6 +26,8 @@ const TRIES: [&str; 19] = [
     "run --rm --volumes-from other IMAGE true",
     "run --rm --network others IMAGE true",
     "run --rm -v othersvolume:/x IMAGE true",
+    "build --network others .",
+    "build --network container:other .",
 ];
 
 pub(super) fn others(stage: &Stage<'_>) -> Result<()> {
@@ -36,7 +38,7 @@ pub(super) fn others(stage: &Stage<'_>) -> Result<()> {
         "run", "-d", "--name", "other", "-v", "/data", IMAGE, "sleep", "600",
     ])?;
     let id = engine.done(&["inspect", "-f", "{{.Id}}", "other"])?;
-    let mut script = String::new();
+    let mut script = format!("printf 'FROM {IMAGE}\\nRUN true\\n' > Dockerfile\n");
     for line in TRIES {
         let line = line.replace("IMAGE", IMAGE);
         script += &format!(
