@@ -39,7 +39,7 @@ pub(super) const PROGRAMS: [Program; 4] = [
 pub(super) const KERNEL_PACKAGE: &str = "cordon-ebpf";
 
 /// Files of the source tree as they are: from, to. Mode 0644.
-pub(super) const FILES: [(&str, &str); 22] = [
+pub(super) const FILES: [(&str, &str); 23] = [
     (
         "packaging/systemd/cordon.service",
         "usr/lib/systemd/system/cordon.service",
