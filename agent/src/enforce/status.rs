@@ -63,9 +63,9 @@ pub fn status(config: &HostConfig) -> Result<Status, EnforceError> {
     let wrong = match &held {
         Held::Nothing | Held::HalfMade => Vec::new(),
         Held::Loaded { object } => {
-            inspect::differences(&root, &pins, &layout, *object == object::sha256())?
+            inspect::differences(&root, &pins, layout, *object == object::sha256())?
         }
-        Held::Upgrading { .. } => inspect::differences(&root, &pins, &layout, false)?,
+        Held::Upgrading { .. } => inspect::differences(&root, &pins, layout, false)?,
     };
     let hooks = HOOKS.map(|hook| {
         let link = bpf::open_pin(&pins.link(hook.name)).ok();

@@ -369,7 +369,7 @@ pub fn is_bpf_refused(cgroup: &Path) -> io::Result<bool> {
 fn number_inside(cgroup: &Path, act: impl Fn() -> io::Result<i32>) -> io::Result<i32> {
     // The constant of `libc` overflows.
     const INTO_CGROUP: u64 = 0x2_0000_0000;
-    let directory = File::open(cgroup)?;
+    let directory = super::fs::open(cgroup).map_err(io::Error::other)?;
     let (mut told, mut link) = io::pipe()?;
     // SAFETY: plain numbers, for which zero means nothing is asked for.
     let mut asked: libc::clone_args = unsafe { std::mem::zeroed() };

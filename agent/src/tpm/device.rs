@@ -188,16 +188,16 @@ mod tests {
     fn what_is_no_answer_is_refused_and_a_busy_tpm_is_asked_again() {
         const BUSY: &[u8] = &[0x80, 1, 0, 0, 0, 10, 0, 0, 9, 0x22];
         const LOCKED: &[u8] = &[0x80, 1, 0, 0, 0, 10, 0, 0, 9, 0x21];
+        const EMPTY: &[u8] = &[0x80, 2, 0, 0, 0, 10, 0, 0, 0, 0];
+        const LONG: &[u8] = &[0x80, 1, 0xff, 0, 0, 10];
+        const SHORT: &[u8] = &[0x80, 1, 0, 0, 0, 11, 0, 0, 0, 0];
+        const TINY: &[u8] = &[0x80, 1, 0, 0, 0, 2];
         assert!(matches!(told(&[BUSY, LOCKED]), TpmError::LockedOut { .. }));
         // Success, and nothing of what was asked for.
-        const EMPTY: &[u8] = &[0x80, 2, 0, 0, 0, 10, 0, 0, 0, 0];
         assert!(matches!(told(&[EMPTY]), TpmError::Answer { .. }));
         // Longer than any answer; shorter than it says.
-        const LONG: &[u8] = &[0x80, 1, 0xff, 0, 0, 10];
         assert!(matches!(told(&[LONG]), TpmError::Unreachable { .. }));
-        const SHORT: &[u8] = &[0x80, 1, 0, 0, 0, 11, 0, 0, 0, 0];
         assert!(matches!(told(&[SHORT]), TpmError::Unreachable { .. }));
-        const TINY: &[u8] = &[0x80, 1, 0, 0, 0, 2];
         assert!(matches!(told(&[TINY]), TpmError::Answer { .. }));
     }
 }

@@ -126,7 +126,7 @@ mod tests {
         let device = base.path().join("tpm");
         let listener = UnixListener::bind(&device).unwrap();
         let answer = |sessions: u8, rest: &[u8]| {
-            let length = u8::try_from(rest.len() + 10).unwrap();
+            let length = u8::try_from(rest.len()).unwrap().saturating_add(10);
             [&[0x80, sessions, 0, 0, 0, length, 0, 0, 0, 0], rest].concat()
         };
         let loaded = answer(2, &[0x80, 0, 0, 0, 0, 0, 0, 0]);

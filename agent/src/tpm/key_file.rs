@@ -156,7 +156,7 @@ mod tests {
         let der = file(OWNER).to_der().unwrap();
         let with = |at: usize, byte: u8| {
             let mut der = der.clone();
-            *der.get_mut(at).unwrap() = byte;
+            der[at] = byte;
             der
         };
         // SEQUENCE, long length, OID, [0] { BOOLEAN }.
@@ -170,7 +170,7 @@ mod tests {
         let oid = der.windows(6).position(|part| part == LOADABLE).unwrap();
         refused(&with(oid + 5, 5), "loaded");
         for end in 0..der.len() {
-            again(der.get(..end).unwrap()).unwrap_err();
+            again(&der[..end]).unwrap_err();
         }
         again(&[der, vec![0]].concat()).unwrap_err();
         KeyFile::parse("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")

@@ -465,7 +465,7 @@ pub(super) mod tests {
         more.push(0);
         Public::parse(&more).unwrap_err();
         for end in 0..good().len() {
-            Public::parse(good().get(..end).unwrap()).unwrap_err();
+            Public::parse(&good()[..end]).unwrap_err();
         }
     }
 
@@ -487,7 +487,7 @@ pub(super) mod tests {
         fn answers_are_read_totally(bytes in any::<Vec<u8>>(), sessions in any::<bool>()) {
             let mut answer = Writer::default()
                 .u16(if sessions { SESSIONS } else { NO_SESSIONS })
-                .u32(u32::try_from(bytes.len()).unwrap() + 10)
+                .u32(u32::try_from(bytes.len()).unwrap().saturating_add(10))
                 .u32(0);
             answer = answer.bytes(&bytes);
             for command in [Command::create(1), Command::load(1, &[], &[])] {

@@ -14,7 +14,9 @@ fn kept(class: &str, sweep: &str) -> Case {
 fn findings(decision: &Decision) -> String {
     let findings = decision.checks.iter().flat_map(|check| &check.findings);
     let bad = findings.filter(|finding| finding.refusal.is_some());
-    bad.map(|finding| format!("{finding:?}\n")).collect()
+    bad.map(|finding| format!("{finding:?}"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[test]
