@@ -161,6 +161,15 @@ impl Life {
         }
     }
 
+    /// The process whose end is worth a look.
+    #[must_use]
+    pub const fn process(&self) -> Option<&Process> {
+        match self {
+            Self::Worker(process) | Self::Command(Some(process)) => Some(process),
+            Self::Processes | Self::Command(None) | Self::Unit | Self::Open => None,
+        }
+    }
+
     /// How its command ended, as far as that is known.
     #[must_use]
     pub fn outcome(&self, end: Option<&CommandEnd>) -> Outcome {

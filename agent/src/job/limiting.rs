@@ -36,6 +36,8 @@ use crate::sys::clock::BootTime;
 pub const GRACE: Duration = Duration::from_secs(5);
 /// Processes that are named for one kind of event.
 const NAMED: usize = 16;
+/// How often a job without limits is looked at: what is counted of it can only come of the host's.
+const LOOK_UNLIMITED: u32 = 10;
 /// Changes that are listed. Who changes limits again and again is known after these.
 const CHANGES: usize = 256;
 
@@ -79,6 +81,7 @@ pub struct Limiting {
     base: Counters,
     changes: Vec<Change>,
     met: BTreeMap<Kind, Met>,
+    looked: u32,
 }
 
 impl Limiting {
@@ -134,6 +137,7 @@ impl Limiting {
             base: Counters::default(),
             changes: Vec::new(),
             met: BTreeMap::new(),
+            looked: 0,
         }
     }
 
@@ -244,6 +248,10 @@ impl Limiting {
         };
         if let Some(meter) = &mut limiting.meter {
             meter.tick();
+        }
+        limiting.looked = limiting.looked.wrapping_add(1);
+        if limiting.policy.is_empty() && !limiting.looked.is_multiple_of(LOOK_UNLIMITED) {
+            return Ok(());
         }
         let counters = limiting.pins.counters();
         limiting.notice(counters, ledger, tell);

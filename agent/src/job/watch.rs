@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use cordon_ebpf::abi::record::{Exec, Unserved};
 use nix::sys::signal::Signal;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio::time::{Interval, interval};
 
@@ -35,6 +37,7 @@ use crate::report::{Outcome, Report};
 use crate::sandbox::link::Init;
 use crate::secrets::ledger::Occasion;
 use crate::sys::clock::BootTime;
+use crate::sys::readiness;
 use crate::sys::signals::{Received, Signals};
 
 /// Questions that may wait for the ledger. Beyond: answered all the same, counted, not listed.
@@ -43,8 +46,10 @@ const QUESTIONS: usize = 4096;
 const COLLECT_EVERY: Duration = Duration::from_secs(30);
 /// How often cordon says that it lives: how exactly the next one knows when it was killed.
 const TOUCH_EVERY: Duration = Duration::from_secs(1);
-/// How often a job without a command that could be waited for is asked whether it has ended.
+/// How often a job is asked whether it has ended, if there is nothing that could be waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// The same where something is waited for, or somebody will say so.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
 
 /// The DNS listener's end of the way to the ledger.
 #[derive(Debug)]
@@ -200,9 +205,17 @@ impl Watch {
         let journal = self.journal.clone();
         let tell: Tell<'_> = &mut |news| noted(&journal, news, tell);
         let mut rhythm = Rhythm::new();
-        let mut look = interval(LOOK_EVERY);
+        let mut process = life.process().map(readiness::end_of).transpose()?;
+        let mut look = interval(match life {
+            Life::Processes | Life::Command(None) => LOOK_EVERY,
+            Life::Worker(_) | Life::Command(Some(_)) | Life::Unit | Life::Open => LOOK_AFTER,
+        });
         loop {
             tokio::select! {
+                () = ended(process.as_ref()) => {
+                    process = None;
+                    look = interval(LOOK_EVERY);
+                }
                 _ = look.tick() => {
                     if life.is_over(&place.cgroup)? {
                         return Ok(Ending::Over);
@@ -536,6 +549,16 @@ fn serve(
             tell(news);
         }
     }
+}
+
+/// Returns when the process has ended.
+async fn ended(process: Option<&AsyncFd<BorrowedFd<'_>>>) {
+    if let Some(process) = process
+        && process.readable().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending::<()>().await;
 }
 
 /// The next container that is about to run.

@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "raw system calls")]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use super::fs::FileError;
 
@@ -124,6 +124,12 @@ impl Process {
             1 => Ok(true),
             _ => Err(io::Error::last_os_error()),
         }
+    }
+}
+
+impl AsFd for Process {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

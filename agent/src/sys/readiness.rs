@@ -3,11 +3,13 @@
 #![expect(unsafe_code, reason = "tokio asks for a promise about the descriptor")]
 
 use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 use nix::sys::signalfd::SignalFd;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::pidfd::Process;
 use crate::events::ring::Ring;
 
 /// Waits for a ring's records, on the tokio runtime of the caller.
@@ -27,4 +29,14 @@ pub fn records(ring: Ring) -> io::Result<AsyncFd<Ring>> {
 pub fn signals(fd: SignalFd) -> io::Result<AsyncFd<SignalFd>> {
     // SAFETY: as a ring.
     unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(io::Error::from)
+}
+
+/// Waits for the end of a process, likewise.
+///
+/// # Errors
+/// It cannot be polled.
+pub fn end_of(process: &Process) -> io::Result<AsyncFd<BorrowedFd<'_>>> {
+    // SAFETY: the descriptor is borrowed of the process, which keeps it open for as long.
+    unsafe { AsyncFd::register_with_interest(process.as_fd(), Interest::READABLE) }
+        .map_err(io::Error::from)
 }

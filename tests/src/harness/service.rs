@@ -135,7 +135,8 @@ impl<'w> Service<'w> {
     pub fn ask(&self, path: &str) -> Result<Value> {
         let output = self.curl(&[path])?;
         let text = String::from_utf8_lossy(&output.stdout);
-        serde_json::from_str(&text).with_context(|| format!("{path}: `{text}`"))
+        serde_json::from_str(&text)
+            .with_context(|| format!("{path}: curl ended with {}, `{text}`", output.status))
     }
 
     /// Asks it by curl, with a path last.

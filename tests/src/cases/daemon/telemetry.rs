@@ -12,6 +12,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use nix::mount::{MsFlags, mount};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::metrics::{is, samples, settings, token, two};
@@ -46,7 +47,7 @@ fn telemetry(environment: &Environment) -> Result<()> {
     // What a crash left.
     fs::write(&file, "{\"schema\":\"cordon/tel")?;
     let table = format!("[telemetry]\nfile = \"{}\"\n", file.display());
-    let service = Service::start(&world, &settings(&table))?;
+    let mut service = Service::start(&world, &settings(&table))?;
     ensure!(fs::metadata(&file)?.len() == 0, "the torn line is there");
     let unit = service.unit(UNIT)?;
     let token = token()?;
@@ -89,7 +90,7 @@ fn telemetry(environment: &Environment) -> Result<()> {
         !fs::read_to_string(&file)?.contains(&token),
         "the secret is in it"
     );
-    // A job without the daemon has one too, and a file that was rotated is made anew.
+    // A command has one too, and a file that was rotated is made anew.
     let rotated = world.directory().join("telemetry.ndjson.1");
     fs::rename(&file, &rotated)?;
     service
@@ -109,7 +110,14 @@ fn telemetry(environment: &Environment) -> Result<()> {
     let id = lines(&file)?[1]["job"]["id"].clone();
     ensure!(id == format!("unit-{UNIT}"), "{id}");
     let written = "cordon_telemetry_lines_total{result=\"written\"}";
-    is(&samples(&world)?, written, 2.0)
+    is(&samples(&world)?, written, 3.0)?;
+    // Without the daemon as well.
+    service.end(Signal::SIGTERM)?;
+    service
+        .cordon(&["run", "--profile", "offline", "--", "true"])?
+        .expect_status(0)?;
+    ensure!(lines(&file)?.len() == 3, "{:?}", lines(&file)?);
+    Ok(())
 }
 
 /// The file is on a file system of its own, which is full.

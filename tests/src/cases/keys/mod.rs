@@ -44,6 +44,10 @@ pub(super) fn stories() -> Vec<Story> {
             apart,
         ),
         Story::new(
+            "keys::a_job_of_root_does_not_see_the_file_of_the_key",
+            hidden,
+        ),
+        Story::new(
             "keys::a_credential_signs_and_evidence_says_how_it_is_kept",
             credential,
         ),
@@ -398,6 +402,28 @@ fn apart(environment: &Environment) -> Result<()> {
 /// The beginning of what `systemd-creds encrypt --with-key=host` of systemd 252 writes, for machines that
 /// have no such program.
 const BY_HOST: &str = "Whxqht+dQJax1aZeCGLxmiAAAAABAAAADAAAABAAAAA=";
+
+/// Under its name and another one.
+fn hidden(environment: &Environment) -> Result<()> {
+    let world = World::new(environment)?;
+    let key = world.key()?;
+    let other = world.path("other-name.pem");
+    std::os::unix::fs::symlink(&key, &other)?;
+    let read = format!("cat '{}' '{}'; echo end", text(&key)?, text(&other)?);
+    let open = Command::new("/bin/sh").args(["-c", &read]).output()?;
+    ensure!(
+        String::from_utf8_lossy(&open.stdout).contains("PRIVATE KEY"),
+        "outside of jobs it is not there: {open:?}"
+    );
+    let profile = world.profile("empty", "")?;
+    let job = world.job().profile(&profile);
+    let finished = job
+        .command(["/bin/sh", "-c", &read])
+        .run()?
+        .expect_status(0)?;
+    ensure!(finished.stdout == "end\n", "{}", finished.stdout);
+    Ok(())
+}
 
 fn credential(environment: &Environment) -> Result<()> {
     let world = World::new(environment)?;
