@@ -36,6 +36,17 @@ pub enum ClientError {
         #[source]
         source: io::Error,
     },
+    /// Somebody else listens.
+    #[error(
+        "what answers on `{}` is a program of user {uid}, and not the daemon, which is root's",
+        path.display()
+    )]
+    Stranger {
+        /// Where.
+        path: PathBuf,
+        /// Whose.
+        uid: u32,
+    },
     /// It says no.
     #[error("{error}")]
     Refused {
@@ -129,6 +140,17 @@ impl Client {
                     path: self.path.clone(),
                     source,
                 })?;
+        // Who is believed that a job is enforced could have it run without.
+        let uid = stream
+            .peer_cred()
+            .map_err(|error| ClientError::Answer(error.into()))?
+            .uid();
+        if uid != 0 {
+            return Err(ClientError::Stranger {
+                path: self.path.clone(),
+                uid,
+            });
+        }
         let other = |error: hyper::Error| ClientError::Answer(error.into());
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
             .await

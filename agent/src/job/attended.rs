@@ -440,8 +440,8 @@ async fn end(
         _ => host.kill(place).map_err(RunError::Survivors)?,
     };
     let attendance = inbox.conclude(life, watch);
-    // A command line of the host is nothing that was attended.
-    job.attendance = job.attendance.is_some().then_some(attendance).flatten();
+    // A command line of the host was not asked for by anybody else; what was found of it is told all the same.
+    job.attendance = attendance.filter(|found| job.attendance.is_some() || !found.is_bare());
     let effective = watch.narrowed.take();
     let job = &match &effective {
         Some(effective) => effective.of(job),

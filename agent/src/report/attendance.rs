@@ -153,6 +153,12 @@ const LISTED: usize = 64;
 pub const WORD_BYTES: usize = 512;
 
 impl Attendance {
+    /// Whether nothing is known and nothing was found: as of a command line of the host.
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// What people should know of it, but for the findings: labels and values, the job's words unescaped.
     #[must_use]
     pub fn facts(&self) -> Vec<(&'static str, String)> {

@@ -65,6 +65,13 @@ impl<'w> Service<'w> {
         Ok(())
     }
 
+    /// One more line in `[host]` of its settings, from the next reading on.
+    pub fn allow(&self, line: &str) -> Result<()> {
+        let text = fs::read_to_string(&self.settings)?;
+        let text = text.replacen("[host]\n", &format!("[host]\n{line}\n"), 1);
+        Ok(fs::write(&self.settings, text)?)
+    }
+
     /// The world it is in.
     pub fn world(&self) -> &'w World {
         self.world

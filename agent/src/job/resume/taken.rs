@@ -36,7 +36,7 @@ impl Taken {
     pub(super) fn concluded(&mut self, outcome: Outcome, attendance: Option<Attendance>) {
         self.outcome = outcome;
         if let (Some(record), Some(attendance)) = (&mut self.record, attendance)
-            && record.attendance.is_some()
+            && (record.attendance.is_some() || !attendance.is_bare())
         {
             record.attendance = Some(attendance);
         }

@@ -6,7 +6,11 @@
 )]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use cordon::report::Outcome as JobOutcome;
@@ -58,8 +62,16 @@ pub(super) fn stories() -> Vec<Story> {
             nested,
         ),
         Story::new(
+            "daemon::commands::what_one_asks_of_the_daemon_is_refused_and_found",
+            asks,
+        ),
+        Story::new(
             "daemon::commands::its_profile_may_take_away_what_a_runners_may_not",
             confined,
+        ),
+        Story::new(
+            "daemon::commands::a_program_that_is_not_roots_is_no_daemon",
+            stranger,
         ),
         Story::new(
             "daemon::commands::a_directory_that_has_evidence_starts_nothing",
@@ -285,7 +297,7 @@ fn restarted(environment: &Environment) -> Result<()> {
     service.end(Signal::SIGKILL)?;
     // It ends while nobody is there to be told.
     fs::write(&go, "")?;
-    std::thread::sleep(environment.seconds(1));
+    sleep(environment.seconds(1));
     ensure!(running.ended()?.is_none(), "it did not wait for the daemon");
     service.restart()?;
     let finished = running.wait()?.expect_status(5)?;
@@ -346,6 +358,36 @@ fn nested(environment: &Environment) -> Result<()> {
     Ok(())
 }
 
+/// On a host that lets jobs talk to sockets.
+fn asks(environment: &Environment) -> Result<()> {
+    let world = world(environment)?;
+    let mut service = Service::start(&world, SETTINGS)?;
+    service.end(Signal::SIGTERM)?;
+    service.allow("unix_sockets = \"any\"")?;
+    service.restart()?;
+    let curl = format!(
+        "curl -s --max-time 20 --unix-socket '{}' -X POST http://x/v1/reload",
+        service.socket().display()
+    );
+    let job = service.command("app")?.command(["/bin/sh", "-c", &curl]);
+    let finished = job.run()?.expect_status(0)?;
+    ensure!(
+        finished
+            .stdout
+            .contains("may not have the settings read again"),
+        "{} {}",
+        finished.stdout,
+        finished.stderr
+    );
+    let attendance = finished
+        .report()?
+        .job
+        .attendance
+        .context("it is not told")?;
+    ensure!(attendance.findings.len() == 1, "{attendance:?}");
+    Ok(())
+}
+
 fn confined(environment: &Environment) -> Result<()> {
     let world = world(environment)?;
     Service::profile(&world, "confined", "[sandbox]\nprivate_tmp = true")?;
@@ -356,6 +398,44 @@ fn confined(environment: &Environment) -> Result<()> {
     let finished = job.run()?.expect_status(0)?;
     ensure!(finished.stdout.is_empty(), "{}", finished.stdout);
     sealed(&service).map(drop)
+}
+
+/// Somebody else's program where the daemon would be: it could say of anything that it is enforced.
+fn stranger(environment: &Environment) -> Result<()> {
+    let world = world(environment)?;
+    let run = world.directory().join("run");
+    fs::create_dir_all(&run)?;
+    fs::set_permissions(&run, fs::Permissions::from_mode(0o777))?;
+    let socket = run.join("cordon.sock");
+    let listen = format!(
+        "import socket, time\ns = socket.socket(socket.AF_UNIX)\ns.bind('{}')\ns.listen()\ntime.sleep(60)",
+        socket.display()
+    );
+    let listener = world
+        .job()
+        .user(1234)
+        .command(["python3", "-c", &listen])
+        .start()?;
+    let ran = world.path("ran");
+    let run_it = || {
+        let profile = world.profile("empty", "")?;
+        let job = world.job().profile(&profile);
+        job.command([Path::new("/bin/touch"), &ran]).run()
+    };
+    let deadline = Instant::now() + environment.seconds(10);
+    while UnixStream::connect(&socket).is_err() {
+        ensure!(Instant::now() < deadline, "nobody listens");
+        sleep(Duration::from_millis(20));
+    }
+    let finished = run_it()?.expect_status(120)?;
+    listener.signal(Signal::SIGKILL)?;
+    listener.wait()?;
+    ensure!(finished.stderr.contains("user 1234"), "{}", finished.stderr);
+    ensure!(!ran.exists(), "the command ran");
+    // A socket that nobody listens on is no daemon: the command is its own.
+    run_it()?.expect_status(0)?;
+    ensure!(ran.exists(), "the command did not run");
+    Ok(())
 }
 
 fn occupied(environment: &Environment) -> Result<()> {
