@@ -30,7 +30,9 @@ services:
     environment: {TRIED: "yes"}
     networks: [back, default]
     command: >
-      sh -c 'cat /word; cat /here/file; sleep 1; nc -w 3 db 80 </dev/null; nc -w 3 database 80 </dev/null;
+      sh -c 'cat /word; cat /here/file;
+             for name in db database; do for try in 1 2 3 4 5 6 7 8 9; do
+             sleep 1; nc -w 3 $$name 80 </dev/null && break; done; done;
              nc -w 3 198.51.100.66 8080 </dev/null && echo reached-evil; echo x | nc -w 3 good.test 8080 && echo reached-good;
              echo tried $$TRIED'
     volumes: ["./here:/here"]
@@ -59,7 +61,7 @@ pub(super) fn services(stage: &Stage<'_>) -> Result<()> {
          docker wait project_web_1\n\
          compose ps\n\
          compose logs --no-color web\n\
-         python3 -c 'import socket; s=socket.create_connection((\"127.0.0.1\",8082),3); print(s.recv(64).decode())'\n\
+         for try in 1 2 3 4 5 6 7 8 9; do sleep 1; python3 -c 'import socket; s=socket.create_connection((\"127.0.0.1\",8082),3); print(s.recv(64).decode())' && break; done\n\
          compose exec -T db echo through-exec\n\
          compose run --rm web sh -c 'echo through-run'\n\
          compose up -d --force-recreate db\n\
