@@ -11,6 +11,7 @@ use serde::Serialize;
 
 pub mod limits;
 pub mod probes;
+pub mod telling;
 
 /// What a probe found.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]

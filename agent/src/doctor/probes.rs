@@ -10,7 +10,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
-use super::{Answer, Feature, Finding, limits};
+use super::{Answer, Feature, Finding, limits, telling};
 use crate::cgroup::hierarchy::{Hierarchy, Root};
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::config::Config;
@@ -167,6 +167,7 @@ pub fn examine(config: &Config) -> Vec<Finding> {
     findings.push(Finding::new(SOCKET_DESTROY, socket_destroy(privileged)));
     findings.push(Finding::new(SIGNING_KEY, signing_key(config)));
     findings.extend(limits::examine(config, privileged));
+    findings.extend(telling::examine(config, privileged));
     findings
 }
 

@@ -11,6 +11,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use nix::fcntl::OFlag;
+use nix::unistd::{AccessFlags, access};
 
 use crate::sys::fs::FileError;
 
@@ -86,6 +87,19 @@ pub fn mend(path: &Path) -> Result<u64, TelemetryError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
         _ => mend_open(&open(path)?.0, path),
     }
+}
+
+/// Whether lines could be appended, as far as can be told without writing one. A file that is not there is not made.
+///
+/// # Errors
+/// See [`TelemetryError`].
+pub fn examine(path: &Path) -> Result<(), TelemetryError> {
+    if path.symlink_metadata().is_ok() {
+        return open(path).map(drop);
+    }
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    access(directory, AccessFlags::W_OK | AccessFlags::X_OK)
+        .map_err(|error| FileError::on("make a file in", directory)(error.into()).into())
 }
 
 /// The file, locked, and whether it was made.

@@ -12,7 +12,8 @@ use std::os::unix::net::UnixStream;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::bench::figures::{median, part, sorted};
@@ -33,7 +34,16 @@ const TICKS: f64 = 100.0;
 pub(super) fn run(environment: &Environment, rounds: u16) -> Result<()> {
     let world = World::new(environment)?;
     Service::profile(&world, "app", &cidr("203.0.113.10/32", "8080", "tcp"))?;
-    let service = Service::start(&world, "")?;
+    let mut service = Service::start(&world, "")?;
+    let measured = measure(&service, rounds);
+    if let Err(error) = measured {
+        let daemon = service.end(Signal::SIGKILL)?;
+        bail!("{error:#}; the daemon had said:\n{}", daemon.stderr);
+    }
+    Ok(())
+}
+
+fn measure(service: &Service<'_>, rounds: u16) -> Result<()> {
     let daemon = service.running()?.id();
     let (resident, processor) = (memory::resident(daemon)?, idle(daemon)?);
     println!(
@@ -57,7 +67,7 @@ pub(super) fn run(environment: &Environment, rounds: u16) -> Result<()> {
             for _ in 0..size {
                 let begun = Instant::now();
                 let job = ask(
-                    &service,
+                    service,
                     "POST",
                     "/v1/jobs",
                     r#"{"profiles":["app"],"processes":"none"}"#,
@@ -76,10 +86,10 @@ pub(super) fn run(environment: &Environment, rounds: u16) -> Result<()> {
             }
             for id in ids {
                 let begun = Instant::now();
-                ask(&service, "POST", &format!("/v1/jobs/{id}/finish"), "")?;
+                ask(service, "POST", &format!("/v1/jobs/{id}/finish"), "")?;
                 let path = format!("/v1/jobs/{id}");
                 loop {
-                    let job = ask(&service, "GET", &path, "")?;
+                    let job = ask(service, "GET", &path, "")?;
                     ensure!(job["state"] != "failed", "{job}");
                     if job["state"] == "sealed" {
                         break;

@@ -20,6 +20,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::{SETTINGS, UNIT, world};
+use crate::cases::doctor::answer;
 use crate::client::step::Step;
 use crate::harness::environment::Environment;
 use crate::harness::job::Running;
@@ -58,6 +59,7 @@ pub(super) fn stories() -> Vec<Story> {
         Story::new("metrics::a_port_that_is_taken_is_said", taken),
         Story::new("metrics::a_reload_while_they_are_scraped", reloaded),
         Story::new("metrics::a_unix_socket_is_for_root_and_its_group", unix),
+        Story::new("metrics::doctor_says_whether_somebody_would_hear", doctor),
     ]
 }
 
@@ -648,6 +650,70 @@ fn reloaded(environment: &Environment) -> Result<()> {
         "cordon_settings_reloads_total{result=\"refused\"}",
         1.0,
     )
+}
+
+fn doctor(environment: &Environment) -> Result<()> {
+    let world = world(environment)?;
+    let folder = world.directory().join("lines");
+    let socket = world.directory().join("metrics.sock");
+    let places = [
+        format!("127.0.0.1:{PORT}"),
+        format!("unix:{}", socket.display()),
+    ];
+    for listen in places {
+        let tables = format!(
+            "{SETTINGS}\n[metrics]\nlisten = \"{listen}\"\n[telemetry]\nfile = \"{}/lines.ndjson\"\n",
+            folder.display()
+        );
+        fs::create_dir(&folder)?;
+        let mut service = Service::start(&world, &tables)?;
+        let ask = |feature: &str| -> Result<String> {
+            let said = service.cordon(&["doctor", "--json"])?.expect_status(0)?;
+            answer(&serde_json::from_str(&said.stdout)?, feature)
+        };
+        ensure!(ask("metrics")? == "works" && ask("telemetry")? == "works");
+        ensure!(
+            !folder.join("lines.ndjson").exists(),
+            "the question made a file"
+        );
+        fs::remove_dir(&folder)?;
+        ensure!(ask("telemetry")? == "does-not-work");
+        service.end(Signal::SIGTERM)?;
+        ensure!(
+            answer(
+                &serde_json::from_str(&service.cordon(&["doctor", "--json"])?.stdout)?,
+                "metrics"
+            )? == "does-not-work"
+        );
+    }
+    // Settings that name neither are asked for neither.
+    let service = Service::start(&world, SETTINGS)?;
+    let said = service.cordon(&["doctor", "--json"])?.expect_status(0)?;
+    ensure!(
+        !said.stdout.contains("\"name\":\"metrics\"") && !said.stdout.contains("telemetry"),
+        "{}",
+        said.stdout
+    );
+    // Somebody else answers there.
+    drop(service);
+    let listener = world
+        .network
+        .job
+        .run(|| Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, PORT))?))?;
+    let stranger = std::thread::spawn(move || -> std::io::Result<()> {
+        let (mut stream, _) = listener.accept()?;
+        let _request = stream.read(&mut [0; 256])?;
+        stream.write_all(b"SSH-2.0-other\r\n")
+    });
+    let said = world
+        .job()
+        .settings(&settings(""))
+        .subcommand(&["doctor"])
+        .run()?
+        .expect_status(0)?;
+    ensure!(said.stdout.contains("what answers at"), "{}", said.stdout);
+    stranger.join().ok().context("it panicked")??;
+    Ok(())
 }
 
 fn unix(environment: &Environment) -> Result<()> {
