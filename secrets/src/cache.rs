@@ -4,6 +4,8 @@
 //! or not it is there: what is new costs no more than what is known. Three identities share a line; the
 //! one that was not seen for longest makes room. Values are kept apart, in the order they came, since
 //! few entries have one.
+//!
+//! The table takes memory as it fills: of a hundred jobs most have few processes.
 
 use std::collections::VecDeque;
 
@@ -11,7 +13,12 @@ use crate::identity::Identity;
 
 /// A bounded table from identities to values, or to the knowledge that there is none.
 pub(crate) struct Cache<V> {
+    /// None, or a power of two of them.
     lines: Vec<Line>,
+    /// How many there may be.
+    most_lines: usize,
+    /// Identities in them.
+    held: usize,
     /// The values, the oldest first, each with its identity and weight.
     values: VecDeque<(Identity, usize, V)>,
     /// The number of the oldest value, from 1.
@@ -41,19 +48,25 @@ struct Line {
     numbers: [u32; WAYS],
 }
 
+impl Line {
+    const EMPTY: Self = Self {
+        identities: [Identity::NONE; WAYS],
+        numbers: [0; WAYS],
+    };
+}
+
 const WAYS: usize = 3;
 const _: () = assert!(size_of::<Line>() == 64);
+/// Lines a table begins with: a page.
+const FEWEST_LINES: usize = 64;
 
 impl<V: Clone> Cache<V> {
     /// A table of at least so many identities, and values of so much weight.
     pub(crate) fn new(identities: usize, most: usize) -> Self {
-        let lines = identities.div_ceil(WAYS).max(1).next_power_of_two();
-        let empty = Line {
-            identities: [Identity::NONE; WAYS],
-            numbers: [0; WAYS],
-        };
         Self {
-            lines: vec![empty; lines],
+            lines: Vec::new(),
+            most_lines: identities.div_ceil(WAYS).max(1).next_power_of_two(),
+            held: 0,
             values: VecDeque::new(),
             first: 1,
             weight: 0,
@@ -66,6 +79,7 @@ impl<V: Clone> Cache<V> {
         for line in &mut self.lines {
             line.identities = [Identity::NONE; WAYS];
         }
+        self.held = 0;
         self.values.clear();
         self.first = 1;
         self.weight = 0;
@@ -74,7 +88,7 @@ impl<V: Clone> Cache<V> {
     /// How many identities there is room for.
     #[cfg(test)]
     pub(crate) fn room(&self) -> usize {
-        self.lines.len().saturating_mul(WAYS)
+        self.most_lines.saturating_mul(WAYS)
     }
 
     /// What is known of an identity.
@@ -121,21 +135,44 @@ impl<V: Clone> Cache<V> {
         let number = value.map_or(0, |(value, weight)| {
             self.keep_value(identity, weight, value)
         });
-        let Some(Line {
-            identities,
-            numbers,
-        }) = self.line(identity)
-        else {
+        while self.is_crowded(identity) {
+            self.grow();
+        }
+        let Some(line) = self.line(identity) else {
             return;
         };
-        let ([first, second, third], [one, two, three]) = (*identities, *numbers);
-        (*identities, *numbers) = if first == identity {
-            ([identity, second, third], [number, two, three])
-        } else if second == identity {
-            ([identity, first, third], [number, one, three])
-        } else {
-            ([identity, first, second], [number, one, two])
+        if line.put(identity, number) {
+            self.held = self.held.saturating_add(1);
+        }
+    }
+
+    /// Whether to take more memory before an identity is put in: it has no place that is free, and the table is not
+    /// just unlucky with it.
+    fn is_crowded(&self, identity: Identity) -> bool {
+        if self.lines.len() >= self.most_lines {
+            return false;
+        }
+        let Some(line) = self.lines.get(self.at(identity)) else {
+            return true;
         };
+        let has = |wanted| line.identities.contains(&wanted);
+        !has(identity) && !has(Identity::NONE) && self.held >= self.lines.len() / 4
+    }
+
+    /// Twice the lines. Each of them is shared by two; nothing is forgotten.
+    fn grow(&mut self) {
+        let lines = self.lines.len().saturating_mul(2).max(FEWEST_LINES);
+        let lines = vec![Line::EMPTY; lines.min(self.most_lines)];
+        for old in std::mem::replace(&mut self.lines, lines) {
+            // The one seen last comes last, to be in front again.
+            for (identity, number) in old.identities.into_iter().zip(old.numbers).rev() {
+                if identity != Identity::NONE
+                    && let Some(line) = self.line(identity)
+                {
+                    line.put(identity, number);
+                }
+            }
+        }
     }
 
     /// Keeps a value; its number.
@@ -157,10 +194,30 @@ impl<V: Clone> Cache<V> {
         number
     }
 
-    fn line(&mut self, identity: Identity) -> Option<&mut Line> {
+    /// Where the line of an identity is.
+    fn at(&self, identity: Identity) -> usize {
         let mask = self.lines.len().saturating_sub(1);
-        let at = usize::try_from(identity.low_bits()).ok()? & mask;
+        usize::try_from(identity.low_bits()).map_or(0, |bits| bits & mask)
+    }
+
+    fn line(&mut self, identity: Identity) -> Option<&mut Line> {
+        let at = self.at(identity);
         self.lines.get_mut(at)
+    }
+}
+
+impl Line {
+    /// Puts one in front, in the place of the one not seen for longest. Whether there is one more than before.
+    fn put(&mut self, identity: Identity, number: u32) -> bool {
+        let ([first, second, third], [one, two, three]) = (self.identities, self.numbers);
+        (self.identities, self.numbers) = if first == identity {
+            ([identity, second, third], [number, two, three])
+        } else if second == identity {
+            ([identity, first, third], [number, one, three])
+        } else {
+            ([identity, first, second], [number, one, two])
+        };
+        ![first, second, third].contains(&identity) && third == Identity::NONE
     }
 }
 
@@ -192,6 +249,31 @@ mod tests {
         assert_eq!(cache.find(identity(1)), Answer::Value(7));
         cache.clear();
         assert!((0..100).all(|number| cache.find(identity(number)) == Answer::Unknown));
+    }
+
+    #[test]
+    fn a_table_takes_memory_as_it_fills_and_forgets_nothing_by_growing() {
+        let mut cache = Cache::new(49_152, 100);
+        assert_eq!(cache.lines.capacity(), 0);
+        for number in 0..1_000 {
+            cache.keep(identity(number), (number < 10).then_some((number, 1)));
+        }
+        let lines = cache.lines.len();
+        assert!((512..=4_096).contains(&lines), "{lines}");
+        assert_eq!(cache.held, 1_000);
+        for number in 0..1_000 {
+            let expected = if number < 10 {
+                Answer::Value(number)
+            } else {
+                Answer::Empty
+            };
+            assert_eq!(cache.find(identity(number)), expected, "{number}");
+        }
+        for number in 0..200_000 {
+            cache.keep(identity(number), None);
+        }
+        assert_eq!(cache.lines.len(), 16_384, "what it may have, and no more");
+        assert!(cache.held <= cache.room());
     }
 
     #[test]
