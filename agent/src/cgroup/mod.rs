@@ -101,18 +101,38 @@ impl Cgroup {
         self.id
     }
 
-    /// Its child cgroups, in the order of their names.
+    /// Its child cgroups, in the order of their names. One that is removed meanwhile is none of them.
     ///
     /// # Errors
     /// The directory cannot be read.
     pub fn children(&self) -> Result<Vec<Self>, CgroupError> {
-        let entries =
-            std::fs::read_dir(&self.path).map_err(fs::FileError::on("list", &self.path))?;
+        self.children_named(|_name| true)
+    }
+
+    /// Those of its child cgroups whose names are `wanted`. The others are not looked at.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn children_named(&self, wanted: impl Fn(&Path) -> bool) -> Result<Vec<Self>, CgroupError> {
+        let failed = fs::FileError::on("list", &self.path);
+        let entries = std::fs::read_dir(&self.path).map_err(failed)?;
         let mut children = Vec::new();
         for entry in entries {
             let entry = entry.map_err(fs::FileError::on("list", &self.path))?;
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                children.push(Self::open(&entry.path())?);
+            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if !is_dir || !wanted(Path::new(&entry.file_name())) {
+                continue;
+            }
+            // Whatever is a directory here is a cgroup.
+            match entry.metadata() {
+                Ok(metadata) => children.push(Self {
+                    path: entry.path(),
+                    id: metadata.ino(),
+                }),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    return Err(fs::FileError::on("open cgroup", &entry.path())(error).into());
+                }
             }
         }
         children.sort_by(|one, other| one.path.cmp(&other.path));
@@ -248,6 +268,32 @@ mod tests {
         let mut processes = cgroup.processes().unwrap();
         processes.sort_unstable();
         assert_eq!(processes, [12, 34, 56]);
+    }
+
+    #[test]
+    fn children_that_are_removed_meanwhile_are_none() {
+        let (_dir, path) = fake();
+        std::fs::create_dir(path.join("stays")).unwrap();
+        let cgroup = Cgroup::open(&path).unwrap();
+        let until = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !until.load(std::sync::atomic::Ordering::Relaxed) {
+                    for number in 0..64 {
+                        std::fs::create_dir(path.join(number.to_string())).unwrap();
+                    }
+                    for number in 0..64 {
+                        std::fs::remove_dir(path.join(number.to_string())).unwrap();
+                    }
+                }
+            });
+            let lists = (0..2_000).map(|_| cgroup.children()).collect::<Vec<_>>();
+            until.store(true, std::sync::atomic::Ordering::Relaxed);
+            for children in lists {
+                let children = children.unwrap();
+                assert!(children.iter().any(|child| child.name() == "stays"));
+            }
+        });
     }
 
     #[test]

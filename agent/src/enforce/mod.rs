@@ -356,15 +356,11 @@ impl Host {
     /// # Errors
     /// The slice cannot be read.
     pub fn units(&self) -> Result<Vec<Cgroup>, EnforceError> {
-        let children = self.slice.children()?;
-        let foreign = |cgroup: &Cgroup| {
-            let is_slice = cgroup
-                .path()
-                .extension()
-                .is_some_and(|kind| kind == "slice");
-            !is_slice && !cgroup.name().starts_with(JOB_PREFIX)
+        let is_foreign = |name: &Path| {
+            let is_slice = name.extension().is_some_and(|kind| kind == "slice");
+            !is_slice && !name.to_string_lossy().starts_with(JOB_PREFIX)
         };
-        Ok(children.into_iter().filter(foreign).collect())
+        Ok(self.slice.children_named(is_foreign)?)
     }
 
     /// Publishes a job's ruleset and proves that the kernel applies it to that job's processes.
