@@ -122,9 +122,7 @@ impl Host {
         // The probes were none of the job's doing.
         maps.clear_flows()?;
         self.kernel.maps.reset_losses(job)?;
-        if let Some(ring) = &mut maps.records {
-            ring.drain(&mut drop);
-        }
+        maps.clear_records()?;
         Ok(shown)
     }
 }

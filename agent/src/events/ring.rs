@@ -1,11 +1,11 @@
 //! The pump: from a job's ring to a consumer, without waiting for it.
 
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 use std::{fmt, io};
 
-use aya::maps::{MapData, RingBuf};
+use aya::maps::{Map, MapData, MapError, RingBuf};
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep_until};
 
@@ -19,8 +19,15 @@ use crate::sys::readiness;
 const PAUSE: Duration = Duration::from_millis(3);
 
 /// A job's ring, as the kernel fills it.
+///
+/// It is in the agent's memory only while records come: mapped, it counts there twice its size, and of many jobs
+/// most are quiet.
 pub struct Ring {
-    records: RingBuf<MapData>,
+    /// The map, whether it is mapped or not.
+    map: OwnedFd,
+    mapped: Option<RingBuf<MapData>>,
+    /// Whether something was looked for since it was asked to rest.
+    used: bool,
     /// Whether the first record was handed over already, and lies there still.
     first_taken: bool,
 }
@@ -33,41 +40,82 @@ impl fmt::Debug for Ring {
 
 impl AsRawFd for Ring {
     fn as_raw_fd(&self) -> RawFd {
-        self.records.as_raw_fd()
+        self.map.as_raw_fd()
     }
 }
 
 impl Ring {
     /// A ring from which nothing was taken.
-    #[must_use]
-    pub fn new(records: RingBuf<MapData>) -> Self {
-        Self {
-            records,
+    ///
+    /// # Errors
+    /// There is no descriptor left.
+    pub fn new(records: RingBuf<MapData>) -> io::Result<Self> {
+        Ok(Self {
+            map: records.as_fd().try_clone_to_owned()?,
+            mapped: Some(records),
+            used: true,
             first_taken: false,
-        }
+        })
     }
 
     /// Hands over what is there now.
-    pub fn drain(&mut self, take: &mut impl FnMut(Result<Event, DecodeError>)) {
-        while let Some(item) = self.records.next() {
+    ///
+    /// # Errors
+    /// It cannot be mapped. Nothing of it is lost.
+    pub fn drain(&mut self, take: &mut impl FnMut(Result<Event, DecodeError>)) -> io::Result<()> {
+        let records = mapped(&mut self.mapped, &self.map)?;
+        self.used = true;
+        while let Some(item) = records.next() {
             if !std::mem::take(&mut self.first_taken) {
                 take(decode(&item));
             }
         }
+        Ok(())
     }
 
     /// Hands over the first record and leaves it there: as long as it lies there, the kernel wakes nobody
     /// for those behind it, unless one says so. Returns whether there is one.
-    fn take_first(&mut self, take: &mut impl FnMut(Result<Event, DecodeError>)) -> bool {
+    fn take_first(
+        &mut self,
+        take: &mut impl FnMut(Result<Event, DecodeError>),
+    ) -> io::Result<bool> {
+        let records = mapped(&mut self.mapped, &self.map)?;
+        self.used = true;
         if !self.first_taken
-            && let Some(item) = self.records.next()
+            && let Some(item) = records.next()
         {
             // Dropped, it would be gone from the ring.
             take(decode(&ManuallyDrop::new(item)));
             self.first_taken = true;
         }
-        self.first_taken
+        Ok(self.first_taken)
     }
+
+    /// Gives its memory back, if nothing was looked for since this was asked last. What the ring holds is the
+    /// kernel's, and stays.
+    fn rest(&mut self) {
+        if !std::mem::take(&mut self.used) {
+            self.mapped = None;
+        }
+    }
+}
+
+/// The ring's records, mapped if they are not.
+fn mapped<'a>(
+    mapped: &'a mut Option<RingBuf<MapData>>,
+    map: &OwnedFd,
+) -> io::Result<&'a mut RingBuf<MapData>> {
+    let records = match mapped.take() {
+        Some(records) => records,
+        None => open(map.try_clone()?).map_err(io::Error::other)?,
+    };
+    Ok(mapped.insert(records))
+}
+
+fn open(map: OwnedFd) -> Result<RingBuf<MapData>, MapError> {
+    MapData::from_fd(map)
+        .and_then(Map::from_map_data)?
+        .try_into()
 }
 
 /// A ring that is listened to.
@@ -125,14 +173,23 @@ impl Pump {
     }
 
     /// Hands over what is due.
-    pub fn take(&mut self, take: &mut impl FnMut(Result<Event, DecodeError>)) {
+    ///
+    /// # Errors
+    /// The ring cannot be mapped. Nothing of it is lost.
+    pub fn take(&mut self, take: &mut impl FnMut(Result<Event, DecodeError>)) -> io::Result<()> {
         let ring = self.ring.get_mut();
         if !std::mem::take(&mut self.first_only) {
             self.resting = None;
-            ring.drain(take);
-        } else if ring.take_first(take) {
+            ring.drain(take)?;
+        } else if ring.take_first(take)? {
             self.resting = Instant::now().checked_add(PAUSE);
         }
+        Ok(())
+    }
+
+    /// Gives back memory that nothing needed since this was asked last.
+    pub fn rest(&mut self) {
+        self.ring.get_mut().rest();
     }
 
     /// Makes the next [`take`](Self::take) hand over all that is there.

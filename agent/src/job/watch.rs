@@ -296,6 +296,7 @@ impl Watch {
             }
             _ = rhythm.touch.tick() => {
                 place.touch()?;
+                pump.rest();
                 journal.flush();
                 let_go(namespaces.as_mut(), host, place);
                 look_after(sweeping.as_mut(), ledger, host, place, tell)?;
@@ -307,7 +308,7 @@ impl Watch {
 
     /// Takes records that are due, and does what they ask for.
     fn records(&mut self, host: &mut Host, place: &Place, tell: Tell<'_>) -> io::Result<()> {
-        let drained = self.drain(host, tell);
+        let drained = self.drain(host, tell)?;
         act(self.sweeping.as_mut(), drained.alarm, host, place)?;
         let (namespaces, ledger) = (self.namespaces.as_mut(), &mut self.ledger);
         serve(namespaces, host, place, &drained.unserved, ledger, tell);
@@ -371,7 +372,7 @@ impl Watch {
         let journal = self.journal.clone();
         let tell: Tell<'_> = &mut |news| noted(&journal, news, tell);
         // No process is left that could ask for a name, or send what it holds.
-        let _nothing_to_do = self.drain(host, tell);
+        let _nothing_to_do = self.drain(host, tell)?;
         while let Ok(question) = self.questions.try_recv() {
             self.question(question, tell)?;
         }
@@ -381,7 +382,7 @@ impl Watch {
     }
 
     /// Takes what the ring holds, closes what was refused for its name, and sweeps what was started.
-    fn drain(&mut self, host: &mut Host, tell: Tell<'_>) -> Drained {
+    fn drain(&mut self, host: &mut Host, tell: Tell<'_>) -> io::Result<Drained> {
         let mut drained = Drained {
             unserved: Vec::new(),
             alarm: None,
@@ -427,9 +428,9 @@ impl Watch {
             if let Ok(event) = &event {
                 journal.record(event, ledger, &Proc);
             }
-        });
+        })?;
         journal.flush();
-        drained
+        Ok(drained)
     }
 }
 

@@ -27,8 +27,6 @@ use crate::harness::world::World;
 const SIZES: [usize; 3] = [1, 10, 100];
 /// How long the daemon is watched doing nothing.
 const IDLE: Duration = Duration::from_secs(10);
-/// Ticks of a second in `/proc`.
-const TICKS: f64 = 100.0;
 
 /// Measures and prints tables.
 pub(super) fn run(environment: &Environment, rounds: u16) -> Result<()> {
@@ -125,20 +123,22 @@ fn measure(service: &Service<'_>, rounds: u16) -> Result<()> {
 /// Percent of one processor that a process takes while nothing is asked of it.
 fn idle(process: u32) -> Result<f64> {
     sleep(Duration::from_secs(1));
-    let before = ticks(process)?;
+    let before = used(process)?;
     let begun = Instant::now();
     sleep(IDLE);
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^52 ticks")]
-    let used = (ticks(process)? - before) as f64;
-    Ok(used / TICKS / begun.elapsed().as_secs_f64() * 100.0)
+    let used = used(process)?.saturating_sub(before);
+    Ok(used.as_secs_f64() / begun.elapsed().as_secs_f64() * 100.0)
 }
 
-fn ticks(process: u32) -> Result<u64> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
-    let (_, rest) = stat.rsplit_once(')').context("no name")?;
-    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-    let field = |at: usize| -> Result<u64> { Ok(fields.get(at).context("no field")?.parse()?) };
-    Ok(field(11)? + field(12)?)
+/// Processor time of all threads that there are.
+fn used(process: u32) -> Result<Duration> {
+    let mut all = Duration::ZERO;
+    for task in fs::read_dir(format!("/proc/{process}/task"))? {
+        let text = fs::read_to_string(task?.path().join("schedstat"))?;
+        let nanoseconds = text.split_ascii_whitespace().next().context("no time")?;
+        all += Duration::from_nanos(nanoseconds.parse()?);
+    }
+    Ok(all)
 }
 
 /// One request; the body of the answer.

@@ -323,11 +323,12 @@ impl Maps {
                 ruleset: Arc::clone(ruleset),
             }),
         });
+        let ring = Ring::new(ring).map_err(|error| failed("open", "RECORDS")(error.into()))?;
         Ok(JobMaps {
             job,
             leases,
             flows,
-            records: Some(Ring::new(ring)),
+            records: Some(ring),
             slots: Some(slots),
         })
     }
@@ -355,11 +356,12 @@ impl Maps {
                 ruleset: Arc::clone(ruleset),
             }),
         });
+        let ring = Ring::new(ring).map_err(|error| failed("open", "RECORDS")(error.into()))?;
         Ok(JobMaps {
             job,
             leases,
             flows,
-            records: Some(Ring::new(ring)),
+            records: Some(ring),
             slots: Some(slots(&captures)?),
         })
     }
@@ -662,6 +664,16 @@ impl JobMaps {
         let mut lines = lines.map_err(failed("read", "FLOWS"))?;
         lines.sort_by_key(|(key, _)| *key);
         Ok(lines)
+    }
+
+    /// Forgets what the ring holds.
+    ///
+    /// # Errors
+    /// It cannot be mapped.
+    pub fn clear_records(&mut self) -> Result<(), MapsError> {
+        let ring = self.records.as_mut();
+        ring.map_or(Ok(()), |ring| ring.drain(&mut drop))
+            .map_err(|error| failed("read", "RECORDS")(error.into()))
     }
 
     /// Empties the flow table.

@@ -604,7 +604,12 @@ fn bare(
     let (flows, losses) = counted.unwrap_or_default();
     let mut ledger = Ledger::default();
     if let Some(mut ring) = maps.and_then(|maps| maps.records) {
-        ring.drain(&mut |event| drop(ledger.take(&event, &crate::attribution::Proc)));
+        let drained = ring.drain(&mut |event| drop(ledger.take(&event, &crate::attribution::Proc)));
+        if let Err(error) = drained {
+            taken
+                .effects
+                .push(format!("What the job's ring held was not read: {error}."));
+        }
     }
     taken.interrupted();
     let entry = place.and_then(|place| host.kernel.maps.job(place.cgroup.id()).ok().flatten());
