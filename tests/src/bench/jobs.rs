@@ -78,9 +78,9 @@ fn measure(service: &Service<'_>, rounds: u16) -> Result<()> {
                         .to_owned(),
                 );
             }
-            resident = memory::resident(daemon)?;
             if processor == 0.0 {
                 processor = idle(daemon)?;
+                resident = memory::resident(daemon)?;
             }
             for id in ids {
                 let begun = Instant::now();
