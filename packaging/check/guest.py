@@ -89,6 +89,7 @@ class Life:
         yield "a removal under a job is refused", self.refused
         yield "the slice and the programs outlive the last job", self.stays
         yield "a job whose cordon was killed is taken over in the sandbox of the service", self.resume
+        yield "a key that is an encrypted credential of the service signs, and evidence says how it is kept", self.credential
         yield "a runner in the slice is denied", self.runner
         yield "a removal takes programs and slices down, and then no runner starts", self.remove
         yield "a purge keeps keys and evidence", self.purge
@@ -174,6 +175,41 @@ class Life:
         [folder] = [folder for folder in folders if "INTERRUPTED" in run("cordon", "report", "show", str(folder))]
         run("cordon", "report", "verify", str(folder), "--key", "/var/lib/cordon/keys/report.pem.pub")
         daemon_again()
+
+    def credential(self):
+        plain, sealed = Path("/run/cordon-key/report-key"), Path("/etc/cordon/report-key.cred")
+        settings = Path("/etc/cordon/config.toml")
+        before = settings.read_text()
+        run("cordon", "key", "generate", "--out", str(plain))
+        run("systemd-creds", "encrypt", "--with-key=host", "--name=report-key", str(plain), str(sealed))
+        plain.unlink()
+        folder = OVERRIDE.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        example = Path("/usr/share/doc/cordon/examples/cordon.service.d-credential.conf")
+        (folder / "credential.conf").write_text(example.read_text())
+        settings.write_text(
+            f'[host]\nsigning_key = "credential:report-key"\nsigning_credential = "{sealed}"\n'
+        )
+        run("systemctl", "daemon-reload")
+        run("systemctl", "restart", "cordon.service")
+        old = set(Path("/var/lib/cordon/evidence").iterdir())
+        # The daemon signs for it, which alone has the key; the command line has none.
+        run("cordon", "run", "--profile", "/tmp/job.toml", "--", "true")
+        [evidence] = set(Path("/var/lib/cordon/evidence").iterdir()) - old
+        expect('"systemd-creds-host"' in (evidence / "run.json").read_text(), (evidence / "run.json").read_text())
+        run("cordon", "report", "verify", str(evidence), "--key", f"{plain}.pub")
+        # What is encrypted for another name, or spoilt, starts nothing.
+        spoilt = bytearray(sealed.read_bytes())
+        spoilt[len(spoilt) // 2] ^= 1
+        sealed.write_bytes(spoilt)
+        run("systemctl", "restart", "cordon.service", status=1)
+        expect("CREDENTIALS" in run("systemctl", "status", "--no-pager", "cordon.service", status=None), "it was started")
+        (folder / "credential.conf").unlink()
+        sealed.unlink()
+        settings.write_text(before)
+        run("systemctl", "daemon-reload")
+        run("systemctl", "reset-failed", "cordon.service", status=None)
+        run("systemctl", "restart", "cordon.service")
 
     def runner(self):
         # Outside of the slice the address answers: nobody listens, and that is said.

@@ -244,6 +244,7 @@ fn signs(environment: &Environment) -> Result<()> {
         let said = decision.to_string().contains("is kept as `tpm`");
         ensure!(said == (status != 0), "{decision:#}");
     }
+    bound_later(&world, &key, &settings, &table)?;
     // Tools of others load the same key in the same TPM, and sign with it.
     let [public_part, private_part] = parts(&key)?;
     let file = |name: &str| world.path(name);
@@ -292,6 +293,36 @@ fn signs(environment: &Environment) -> Result<()> {
         .output()?;
     ensure!(verified.stdout == b"Verified OK\n", "{verified:?}");
     world.nothing_left()
+}
+
+/// Evidence that names no image is bound to one with the key that sealed it, in its TPM, and with no other.
+fn bound_later(world: &World, key: &Path, settings: &Path, table: &str) -> Result<()> {
+    let evidence = world.path("unbound");
+    let profile = world.profile("empty", "")?;
+    let job = world.job().command(["true"]).profile(profile);
+    let job = job.evidence(&evidence).settings_from(settings);
+    job.run()?.expect_status(0)?;
+    let rules = "[evidence]\nmax_age = \"1h\"\nkey_protection = [\"tpm\"]\n";
+    let policy = signed(world, "bound.toml", &format!("{rules}{table}"))?;
+    gate(world, &policy, &evidence, IMAGE, &[], 5)?;
+    let other = world.path("other.pem");
+    cordon(world, &["key", "generate", "--out", text(&other)?], 0)?;
+    let settings = ["--config", text(settings)?];
+    let bind = |key: &Path, status| {
+        let words = [
+            "bind",
+            text(&evidence)?,
+            "--subject",
+            IMAGE,
+            "--key",
+            text(key)?,
+        ];
+        cordon(world, &[settings.as_slice(), &words].concat(), status)
+    };
+    bind(&other, 4)?;
+    bind(key, 0)?;
+    gate(world, &policy, &evidence, IMAGE, &[], 0)?;
+    Ok(())
 }
 
 fn refused(environment: &Environment) -> Result<()> {
