@@ -41,10 +41,27 @@ pub(super) fn stories() -> Vec<Story> {
             |environment| interrupted(environment, Signal::SIGTERM, 143),
         ),
         Story::new("life::a_job_whose_cordon_was_killed_stays_denied", orphaned),
+        Story::new(
+            "life::a_host_whose_filter_hides_clone3_enforces_all_the_same",
+            filtered,
+        ),
     ]
 }
 
 const MINUTE: Step = Step::Sleep { ms: 60_000 };
+
+/// The service of the daemon is such a host: systemd cannot forbid namespaces without hiding it.
+fn filtered(environment: &Environment) -> Result<()> {
+    let world = World::new(environment)?;
+    let profile = world.profile("good", &cidr("203.0.113.10/32", "8080", "tcp"))?;
+    let steps = [Step::tcp(at(GOOD_V4, 8080)), Step::tcp(at(EVIL_V4, 8080))];
+    let finished = world.enforced(&profile, &steps)?.without_clone3().run()?;
+    let [good, evil] = finished.expect_status(0)?.steps()?;
+    allowed(&good)?;
+    ensure!(!evil.ok, "passed: {evil:?}");
+    world.nothing_leaked()?;
+    world.nothing_left()
+}
 
 fn statuses(environment: &Environment) -> Result<()> {
     let world = World::new(environment)?;

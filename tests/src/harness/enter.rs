@@ -15,6 +15,8 @@ use caps::{CapSet, Capability};
 use nix::sched::{CloneFlags, setns};
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 
+use super::filter;
+
 /// Where to go.
 #[derive(clap::Args, Debug)]
 pub struct Place {
@@ -33,6 +35,9 @@ pub struct Place {
     /// Give up a capability
     #[arg(long, value_name = "CAPABILITY")]
     pub without: Vec<Capability>,
+    /// Have `clone3` answered as by a kernel that does not know it
+    #[arg(long)]
+    pub without_clone3: bool,
     /// Become another user
     #[arg(long, value_name = "UID")]
     pub user: Option<u32>,
@@ -50,6 +55,7 @@ impl Place {
             cgroup,
             directory,
             without,
+            without_clone3,
             user,
             command,
         } = self;
@@ -76,6 +82,9 @@ impl Place {
         }
         if let Some(directory) = directory {
             std::env::set_current_dir(&directory).context("enter the directory")?;
+        }
+        if without_clone3 {
+            filter::hide_clone3()?;
         }
         for capability in without {
             caps::drop(None, CapSet::Bounding, capability).context("drop a capability")?;

@@ -44,6 +44,7 @@ pub struct Job<'w> {
     machine: &'w Namespace,
     shown: bool,
     without_bpf: bool,
+    without_clone3: bool,
     input: Option<OwnedFd>,
     user: Option<u32>,
     home: Option<PathBuf>,
@@ -70,6 +71,7 @@ impl<'w> Job<'w> {
             machine: &world.network.job,
             shown: false,
             without_bpf: false,
+            without_clone3: false,
             input: None,
             user: None,
             home: None,
@@ -219,6 +221,13 @@ impl<'w> Job<'w> {
         self
     }
 
+    /// Starts cordon where `clone3` is answered as by a kernel that does not know it.
+    #[must_use]
+    pub fn without_clone3(mut self) -> Self {
+        self.without_clone3 = true;
+        self
+    }
+
     /// Gives it this as standard input.
     #[must_use]
     pub fn input(mut self, input: impl Into<OwnedFd>) -> Self {
@@ -318,6 +327,9 @@ impl<'w> Job<'w> {
         }
         if self.without_bpf {
             command.args(["--without", "CAP_BPF", "--without", "CAP_SYS_ADMIN"]);
+        }
+        if self.without_clone3 {
+            command.arg("--without-clone3");
         }
         if let Some(directory) = &self.directory {
             command.arg("--directory").arg(directory);

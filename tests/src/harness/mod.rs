@@ -12,6 +12,7 @@ pub mod encrypted;
 pub mod engine;
 pub mod enter;
 pub mod environment;
+pub mod filter;
 pub mod hello;
 pub mod http3;
 pub mod job;
