@@ -12,6 +12,7 @@
 mod attended;
 mod chain;
 mod check;
+mod contents;
 pub mod decision;
 mod evidence;
 pub mod lines;

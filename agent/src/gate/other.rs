@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::contents::{self, Unmet};
 use super::decision::{Log, Refusal};
 use super::evidence::Evidence;
 use super::piece::{Cabinet, Signed, unread};
@@ -68,6 +69,7 @@ impl Asked<'_, '_> {
             Some(signed) => {
                 let name = Some(signed.name.as_str());
                 self.age(log, &signed.name, &signed.head.predicate);
+                self.says(log, &signed.name, &signed.head.predicate);
                 log.note(
                     CHECK,
                     name,
@@ -92,17 +94,18 @@ impl Asked<'_, '_> {
             }
         };
         self.vouched(log, path, &sha256_hex(&bytes));
-        let Requirement { schema, time, .. } = self.requirement;
-        if schema.is_none() && time.is_none() {
+        let Requirement {
+            schema,
+            time,
+            values,
+            parity,
+            ..
+        } = self.requirement;
+        if schema.is_none() && time.is_none() && values.is_empty() && parity.is_none() {
             return;
         }
-        let document: Value = match json::parse(&bytes) {
-            Ok(document) => document,
-            Err(error) => {
-                let text = format!("it is no JSON document: {error}");
-                log.bad(CHECK, Refusal::Malformed, Some(path), text);
-                return;
-            }
+        let Some(document) = document_of(log, path, &bytes) else {
+            return;
         };
         if let Some(schema) = schema {
             let mut says = SCHEMA_KEYS
@@ -114,6 +117,25 @@ impl Asked<'_, '_> {
             }
         }
         self.age(log, path, &document);
+        self.says(log, path, &document);
+        if let Some(parity) = parity {
+            // It is asked for itself: who vouches for it, and whether it is there, is told with it.
+            let other = self.cabinet.read(&parity.with, MAX_FILE).ok();
+            let other = other.and_then(|bytes| document_of(log, &parity.with, &bytes));
+            let Some(other) = other else {
+                let text = format!("`{}` cannot be compared with it", parity.with);
+                log.bad(CHECK, Refusal::Missing, Some(path), text);
+                return;
+            };
+            met(log, path, contents::same(parity, &document, &other));
+        }
+    }
+
+    /// Whether it says what is asked for.
+    fn says(&self, log: &mut Log, name: &str, document: &Value) {
+        for claim in &self.requirement.values {
+            met(log, name, contents::says(claim, document));
+        }
     }
 
     /// Whether somebody who counts says that this is the file.
@@ -171,5 +193,24 @@ impl Asked<'_, '_> {
             let text = format!("it is of {time}: too old, or of the future");
             log.bad(CHECK, Refusal::Stale, Some(name), text);
         }
+    }
+}
+
+/// The JSON document in a file.
+fn document_of(log: &mut Log, path: &str, bytes: &[u8]) -> Option<Value> {
+    let parsed = json::parse(bytes);
+    parsed
+        .map_err(|error| {
+            let text = format!("it is no JSON document: {error}");
+            log.bad(CHECK, Refusal::Malformed, Some(path), text);
+        })
+        .ok()
+}
+
+fn met(log: &mut Log, name: &str, found: Result<(), Unmet>) {
+    match found {
+        Ok(()) => {}
+        Err(Unmet::Otherwise(text)) => log.bad(CHECK, Refusal::Denied, Some(name), text),
+        Err(Unmet::Unreadable(text)) => log.bad(CHECK, Refusal::Malformed, Some(name), text),
     }
 }

@@ -4,9 +4,11 @@
 //! unknown is an error; all mistakes of a file are told at once.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use serde_json::{Number, Value};
 
 use crate::policy::diagnostic::SourceText;
 use crate::policy::limits::Resource;
@@ -198,6 +200,51 @@ pub struct Requirement {
     pub time: Option<String>,
     /// Whether it counts although nobody vouches for it.
     pub unsigned: Answer,
+    /// What it must say, or the statement's predicate.
+    pub values: Vec<Claim>,
+    /// Another required file that must have the same entries.
+    pub parity: Option<Parity>,
+}
+
+/// What a document must say at one place.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Claim {
+    /// A JSON pointer.
+    pub at: String,
+    /// What must be there.
+    pub says: Says,
+}
+
+/// What a value must be.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Says {
+    /// This text, number or truth value.
+    Is(Value),
+    /// A number, and no larger.
+    AtMost(Number),
+    /// A number, and no smaller.
+    AtLeast(Number),
+}
+
+impl fmt::Display for Says {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Is(value) => write!(f, "{value}"),
+            Self::AtMost(number) => write!(f, "at most {number}"),
+            Self::AtLeast(number) => write!(f, "at least {number}"),
+        }
+    }
+}
+
+/// The same entries as in another file, as in bills of materials of two architectures.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Parity {
+    /// The other file.
+    pub with: String,
+    /// Where the list is, in both: a JSON pointer.
+    pub at: String,
+    /// What makes two entries the same: JSON pointers into an entry.
+    pub by: Vec<String>,
 }
 
 impl Version {

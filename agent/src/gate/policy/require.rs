@@ -1,8 +1,12 @@
 //! `[[require]]`: other pieces that the release's bundle must have.
 
-use super::{Requirement, field, read};
+use serde_json::{Number, Value};
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::{Claim, Parity, Requirement, Says, field, read};
 use crate::policy::Mistake;
-use crate::policy::reader::{Reader, Schema, Table};
+use crate::policy::reader::{Reader, Schema, Table, as_i64};
 use crate::report::image::Image;
 
 const REQUIRE: Schema = Schema {
@@ -15,7 +19,21 @@ const REQUIRE: Schema = Schema {
         "max_age",
         "time",
         "unsigned",
+        "values",
+        "parity",
     ],
+    later: &[],
+};
+
+const VALUE: Schema = Schema {
+    what: "an entry of `values`",
+    keys: &["at", "is", "at_most", "at_least"],
+    later: &[],
+};
+
+const PARITY: Schema = Schema {
+    what: "`parity`",
+    keys: &["with", "at", "by"],
     later: &[],
 };
 
@@ -27,6 +45,22 @@ pub(super) fn read(reader: &mut Reader, root: Table<'_>) -> Vec<Requirement> {
     for item in *list.get_ref() {
         if let Some(table) = reader.as_table("require", item, &REQUIRE) {
             requirements.push(requirement(reader, table));
+        }
+    }
+    let named = |with: &str| {
+        let paths = requirements.iter().filter_map(|one| one.path.as_deref());
+        paths.into_iter().any(|path| path == with)
+    };
+    for (requirement, item) in requirements.iter().zip(*list.get_ref()) {
+        if let Some(parity) = &requirement.parity
+            && (!named(&parity.with) || requirement.path.as_ref() == Some(&parity.with))
+        {
+            let mistake = Mistake::new(format!(
+                "no other `[[require]]` has the path `{}`",
+                parity.with
+            ));
+            let help = "ask for both files, so that somebody vouches for both";
+            reader.push(&item.span(), mistake.help(help));
         }
     }
     requirements
@@ -48,14 +82,7 @@ fn requirement(reader: &mut Reader, table: Table<'_>) -> Requirement {
     let digest = field::text(reader, table, "digest", "a digest", help, |text| {
         Some(text.parse::<Image>().ok()?.digest)
     });
-    let time = field::text(
-        reader,
-        table,
-        "time",
-        "a JSON pointer",
-        "write it as \"/metadata/timestamp\"",
-        |text| text.starts_with('/').then(|| text.to_owned()),
-    );
+    let time = pointer(reader, table, "time", "/metadata/timestamp");
     let requirement = Requirement {
         path,
         predicate_type,
@@ -64,11 +91,117 @@ fn requirement(reader: &mut Reader, table: Table<'_>) -> Requirement {
         max_age: field::length(reader, table, "max_age"),
         time,
         unsigned: read::answer(reader, table, "unsigned"),
+        values: claims(reader, table),
+        parity: parity(reader, table),
     };
     if let Some((message, help)) = senseless(&requirement) {
         reader.push(&table.span(), Mistake::new(message).help(help));
     }
     requirement
+}
+
+fn pointer(reader: &mut Reader, table: Table<'_>, key: &str, example: &str) -> Option<String> {
+    let help = format!("write it as \"{example}\"");
+    field::text(reader, table, key, "a JSON pointer", &help, as_pointer)
+}
+
+fn as_pointer(text: &str) -> Option<String> {
+    text.starts_with('/').then(|| text.to_owned())
+}
+
+fn claims(reader: &mut Reader, table: Table<'_>) -> Vec<Claim> {
+    let Some(list) = reader.array(table, "values") else {
+        return Vec::new();
+    };
+    let mut claims = Vec::new();
+    for item in *list.get_ref() {
+        let table = reader.as_table("values", item, &VALUE);
+        claims.extend(table.and_then(|table| claim(reader, table)));
+    }
+    claims
+}
+
+fn claim(reader: &mut Reader, table: Table<'_>) -> Option<Claim> {
+    let at = pointer(reader, table, "at", "/summary/errors");
+    let at = reader.required(table, "at", "`at = \"/summary/errors\"`", at);
+    let is = table.value("is").map(|value| (value, plain(value)));
+    let most = table.value("at_most").map(|value| (value, number(value)));
+    let least = table.value("at_least").map(|value| (value, number(value)));
+    let mut says = Vec::new();
+    for (value, read) in [
+        is.map(|(value, read)| (value, read.map(Says::Is))),
+        most.map(|(value, read)| (value, read.map(Says::AtMost))),
+        least.map(|(value, read)| (value, read.map(Says::AtLeast))),
+    ]
+    .into_iter()
+    .flatten()
+    {
+        let Some(read) = read else {
+            let mistake = Mistake::new("nothing can be compared to this");
+            let help = "`is` takes a text, a whole number or true or false; `at_most` and `at_least` take a number";
+            reader.push(&value.span(), mistake.help(help));
+            return None;
+        };
+        says.push(read);
+    }
+    let [says] = <[Says; 1]>::try_from(says)
+        .map_err(|_| {
+            let mistake = Mistake::new("an entry of `values` asks for one thing");
+            let help = "write one of `is`, `at_most` and `at_least`; two bounds are two entries";
+            reader.push(&table.span(), mistake.help(help));
+        })
+        .ok()?;
+    Some(Claim { at: at?, says })
+}
+
+fn plain(value: &Spanned<DeValue<'_>>) -> Option<Value> {
+    let value = value.get_ref();
+    let text = value.as_str().map(Value::from);
+    let truth = || value.as_bool().map(Value::from);
+    text.or_else(truth)
+        .or_else(|| as_i64(value).map(Value::from))
+}
+
+fn number(value: &Spanned<DeValue<'_>>) -> Option<Number> {
+    let value = value.get_ref();
+    as_i64(value).map(Number::from).or_else(|| {
+        let text = value.as_float()?.as_str();
+        Number::from_f64(text.parse().ok()?)
+    })
+}
+
+fn parity(reader: &mut Reader, table: Table<'_>) -> Option<Parity> {
+    let table = reader.child(table, "parity", &PARITY)?;
+    let help = "write the `path` of another `[[require]]`";
+    let with = field::text(
+        reader,
+        table,
+        "with",
+        "a path below the bundle",
+        help,
+        |text| is_relative(text).then(|| text.to_owned()),
+    );
+    let with = reader.required(table, "with", "`with = \"sbom/other.json\"`", with);
+    let at = pointer(reader, table, "at", "/components");
+    let at = reader.required(table, "at", "`at = \"/components\"`", at);
+    let by = reader.strings(table, "by");
+    let by = reader.required(table, "by", "`by = [\"/name\", \"/version\"]`", by)?;
+    let pointers: Option<Vec<_>> = (by.get_ref().iter())
+        .map(|text| as_pointer(text.get_ref()))
+        .collect();
+    let Some(pointers) = pointers.filter(|pointers| !pointers.is_empty()) else {
+        let mistake = Mistake::new("`by` is not a list of JSON pointers");
+        reader.push(
+            &by.span(),
+            mistake.help("write it as [\"/name\", \"/version\"]"),
+        );
+        return None;
+    };
+    Some(Parity {
+        with: with?,
+        at: at?,
+        by: pointers,
+    })
 }
 
 /// What asks for nothing, or for something that cannot be found.
@@ -81,6 +214,8 @@ fn senseless(requirement: &Requirement) -> Option<(&'static str, &'static str)> 
         max_age,
         time,
         unsigned: _,
+        values: _,
+        parity,
     } = requirement;
     if path.is_none() && predicate_type.is_none() {
         return Some((
@@ -88,8 +223,11 @@ fn senseless(requirement: &Requirement) -> Option<(&'static str, &'static str)> 
             "name its `path`, or the `predicate_type` of a signed statement",
         ));
     }
-    if path.is_none() && (schema.is_some() || digest.is_some()) {
-        return Some(("`schema` and `digest` are of a file", "name its `path`"));
+    if path.is_none() && (schema.is_some() || digest.is_some() || parity.is_some()) {
+        return Some((
+            "`schema`, `digest` and `parity` are of a file",
+            "name its `path`",
+        ));
     }
     if max_age.is_some() != time.is_some() {
         return Some((

@@ -253,3 +253,57 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_asked_of_contents_must_make_sense() {
+    let told = |require: &str| {
+        let text = policy(&published_key(), "report");
+        messages(&format!("{text}[[require]]\npath = \"a\"\n{require}"))
+    };
+    for (require, message) in [
+        (
+            "values = [{ at = \"/x\" }]\n",
+            "an entry of `values` asks for one thing",
+        ),
+        (
+            "values = [{ at = \"/x\", is = 1, at_most = 2 }]\n",
+            "an entry of `values` asks for one thing",
+        ),
+        (
+            "values = [{ at = \"/x\", is = 1.5 }]\n",
+            "nothing can be compared to this",
+        ),
+        (
+            "values = [{ at = \"/x\", at_most = nan }]\n",
+            "nothing can be compared to this",
+        ),
+        ("values = [{ is = 1 }]\n", "an entry of `values` needs `at`"),
+        (
+            "values = [{ at = \"x\", is = 1 }]\n",
+            "`at` is not a JSON pointer",
+        ),
+        (
+            "parity = { with = \"b\", at = \"/x\", by = [\"/y\"] }\n",
+            "no other `[[require]]` has the path `b`",
+        ),
+        (
+            "parity = { with = \"a\", at = \"/x\", by = [\"/y\"] }\n",
+            "no other `[[require]]` has the path `a`",
+        ),
+        (
+            "parity = { with = \"b\", at = \"/x\", by = [] }\n",
+            "`by` is not a list of JSON pointers",
+        ),
+    ] {
+        assert_eq!(told(require), [message], "{require}");
+    }
+    let text = policy(&published_key(), "report");
+    let of_a_statement = format!(
+        "{text}[[require]]\npredicate_type = \"x\"\n\
+         parity = {{ with = \"b\", at = \"/x\", by = [\"/y\"] }}\n[[require]]\npath = \"b\"\n"
+    );
+    assert_eq!(
+        messages(&of_a_statement),
+        ["`schema`, `digest` and `parity` are of a file"]
+    );
+}

@@ -131,3 +131,68 @@ fn a_statement_that_is_too_old_is_refused() {
         assert_eq!(case.decide().status, status, "{age}");
     }
 }
+
+#[test]
+fn a_file_must_say_what_the_policy_asks_for() {
+    let decide = |values: &str, document: &str| {
+        let mut case = with_sbom(&format!("unsigned = \"allow\"\nvalues = [{values}]\n"));
+        case.put("sbom/app.json", document);
+        case.decide().status
+    };
+    let budget = "{ at = \"/errors\", at_most = 3 }, { at = \"/same\", is = true }";
+    assert_eq!(decide(budget, r#"{"errors": 3, "same": true}"#), 0);
+    assert_eq!(decide(budget, r#"{"errors": 4, "same": true}"#), 1);
+    assert_eq!(decide(budget, r#"{"errors": 3, "same": false}"#), 1);
+    assert_eq!(decide(budget, r#"{"errors": 3, "same": "true"}"#), 1);
+    assert_eq!(decide(budget, r#"{"errors": 3}"#), 7);
+    assert_eq!(decide(budget, r#"{"errors": "3", "same": true}"#), 7);
+    assert_eq!(decide(budget, "errors: 3"), 7);
+    let real = "{ at = \"/coverage\", at_least = 0.8 }";
+    assert_eq!(decide(real, r#"{"coverage": 0.8}"#), 0);
+    assert_eq!(decide(real, r#"{"coverage": 0.79}"#), 1);
+}
+
+#[test]
+fn a_statement_must_say_what_the_policy_asks_for() {
+    let wanted = "https://slsa.dev/provenance/v1";
+    let image = IMAGE.rsplit_once(':').unwrap().1;
+    for (time, status) in [("2026-11-22T08:00:00Z", 0), ("2026-11-22T09:00:00Z", 1)] {
+        let mut case = Case::good();
+        let key = attest(&mut case, wanted, &[image]);
+        let may = format!("predicate_types = [\"{wanted}\"]");
+        case.policy.push_str(&trusted(&key, "other", &may));
+        case.policy.extend([format!(
+            "[[require]]\npredicate_type = \"{wanted}\"\n\
+             values = [{{ at = \"/metadata/finishedOn\", is = \"{time}\" }}]\n"
+        )]);
+        assert_eq!(case.decide().status, status, "{time}");
+    }
+}
+
+#[test]
+fn two_bills_of_materials_must_have_the_same_components() {
+    let decide = |arm: &str| {
+        let table = |path: &str, more: &str| {
+            format!("[[require]]\npath = \"{path}\"\nunsigned = \"allow\"\n{more}")
+        };
+        let parity = "parity = { with = \"amd64.json\", at = \"/components\", by = [\"/name\", \"/version\"] }\n";
+        let both = [table("amd64.json", ""), table("arm64.json", parity)].concat();
+        let mut case = Case::good().with(&both);
+        case.put(
+            "amd64.json",
+            r#"{"components": [{"name": "a", "version": "1"}, {"name": "b", "version": "2"}]}"#,
+        );
+        case.put("arm64.json", arm);
+        case.decide().status
+    };
+    let swapped =
+        r#"{"components": [{"name": "b", "version": "2"}, {"name": "a", "version": "1"}]}"#;
+    assert_eq!(decide(swapped), 0);
+    assert_eq!(decide(&swapped.replace("\"2\"", "\"3\"")), 1);
+    assert_eq!(
+        decide(r#"{"components": [{"name": "a", "version": "1"}]}"#),
+        1
+    );
+    assert_eq!(decide(r#"{"components": []}"#), 1);
+    assert_eq!(decide("{}"), 7);
+}
