@@ -12,7 +12,7 @@ use cordon_ebpf::abi::address::Address;
 use cordon_ebpf::abi::job::{KeptKey, PeerState, Socket, SocketRole};
 use cordon_ebpf::abi::{TCP, UDP};
 
-use crate::maps::{KEPT_KEY, MEMBERS, SOCKETS};
+use crate::maps::{KEPT_KEY, MEMBERS, SOCKETS, UNFOLLOWED};
 
 /// Cgroup id of the slice, set by the loader.
 #[unsafe(no_mangle)]
@@ -85,6 +85,22 @@ pub(crate) fn current_job() -> u64 {
 pub(crate) fn member(tgid: u32) -> u64 {
     // SAFETY: copied at once.
     unsafe { MEMBERS.get(tgid) }.copied().unwrap_or(0)
+}
+
+/// Notes that [`member`] does not know all processes of jobs any more.
+#[inline(always)]
+pub(crate) fn lose_track() {
+    if let Some(lost) = UNFOLLOWED.get_ptr_mut(0) {
+        // SAFETY: an array always has its entry; an aligned word, only ever set to 1.
+        unsafe { lost.write_volatile(1) };
+    }
+}
+
+/// Whether [`member`] knows all processes that were started in jobs.
+#[inline(always)]
+pub(crate) fn has_track() -> bool {
+    // SAFETY: as above.
+    (UNFOLLOWED.get_ptr(0)).is_some_and(|lost| unsafe { lost.read_volatile() } == 0)
 }
 
 /// The job of the calling process' cgroup: the one below the slice, the slice itself for a process

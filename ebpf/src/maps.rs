@@ -127,6 +127,10 @@ pub(crate) static OWNERS: SkStorage<u64> = SkStorage::new();
 /// leaves the slice is not followed; counted in [`Losses::members`].
 #[btf_map]
 pub(crate) static MEMBERS: HashMap<u32, u64, 65536, NO_PREALLOC> = HashMap::new();
+/// Whether a process could ever not be noted in [`MEMBERS`]: 0, or 1. From then on nobody is taken for one that was
+/// never in a job.
+#[btf_map]
+pub(crate) static UNFOLLOWED: Array<u32, 1> = Array::new();
 /// Room for one exec record, too large for the stack.
 #[btf_map]
 pub(crate) static EXEC: PerCpuArray<Exec, 1> = PerCpuArray::new();

@@ -73,6 +73,52 @@ pub const fn may_open(magic: u64, for_writing: bool) -> bool {
     }
 }
 
+/// Who opens a file of a control group for writing, and which one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Arrival {
+    /// File system of the file.
+    pub magic: u64,
+    /// Number of the file.
+    pub file: u64,
+    /// Number of `cgroup.procs` of the opener's own cgroup, if that is directly below the slice.
+    pub own_list: Option<u64>,
+    /// The job that the opener was started in, or has executed a program in; 0 for none.
+    pub member: u64,
+    /// Whether each process that was started in a job is known to have been.
+    pub all_known: bool,
+}
+
+/// Whether a process may list itself once more in the cgroup that it was moved to. Service managers move a new process
+/// from both sides, from outside and from within; the later one finds it there already.
+///
+/// That is nothing for jobs: with the open file a process could take others into its cgroup, or go back there from
+/// another one. So it is for processes in which no program of a job has run yet. These were started outside, and do
+/// what was written there.
+#[must_use]
+#[inline(always)]
+pub const fn may_arrive(arrival: &Arrival) -> bool {
+    let Arrival {
+        magic,
+        file,
+        own_list,
+        member,
+        all_known,
+    } = *arrival;
+    let is_own = match own_list {
+        Some(list) => list == file,
+        None => false,
+    };
+    magic == magic::CGROUP2 && is_own && member == 0 && all_known
+}
+
+/// Whether a look at another process leads into it: tracing, its memory, its descriptors.
+#[must_use]
+#[inline(always)]
+pub const fn is_attach(trace_mode: u32) -> bool {
+    const ATTACH: u32 = 2;
+    trace_mode & ATTACH != 0
+}
+
 /// Whether a mount of this type controls jobs. `name` is NUL-padded.
 #[must_use]
 #[inline(always)]
@@ -134,6 +180,43 @@ mod tests {
         assert!(!may_open(magic::CGROUP2, true) && !may_open(magic::CGROUP, true));
         assert!(!may_open(magic::BPF, false) && !may_open(magic::BPF, true));
         assert!(may_open(0x0102_1994, true), "tmpfs");
+    }
+
+    #[test]
+    fn only_who_was_never_in_a_job_arrives_and_only_in_its_own_list() {
+        let arrival = Arrival {
+            magic: magic::CGROUP2,
+            file: 7,
+            own_list: Some(7),
+            member: 0,
+            all_known: true,
+        };
+        assert!(may_arrive(&arrival));
+        for other in [
+            Arrival {
+                magic: magic::CGROUP,
+                ..arrival
+            },
+            Arrival {
+                magic: magic::BPF,
+                ..arrival
+            },
+            Arrival { file: 8, ..arrival },
+            Arrival {
+                own_list: None,
+                ..arrival
+            },
+            Arrival {
+                member: 1,
+                ..arrival
+            },
+            Arrival {
+                all_known: false,
+                ..arrival
+            },
+        ] {
+            assert!(!may_arrive(&other), "{other:?}");
+        }
     }
 
     #[test]

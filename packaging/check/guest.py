@@ -19,6 +19,7 @@ SLICE = Path("/sys/fs/cgroup/cordon.slice")
 PINS = Path("/sys/fs/bpf/cordon")
 OVERRIDE = Path("/run/systemd/system/cordon.service.d/check.conf")
 RUNNER = Path("/etc/systemd/system/runner.service")
+STARTED = RUNNER.with_name("started.service")
 EXAMPLE = "/usr/share/doc/cordon/examples/runner.service.d-cordon.conf"
 # In the guest there is no module for it, or it was not asked for at boot; the sandbox of the service starts no
 # commands of jobs; and the key is a plain file.
@@ -96,6 +97,7 @@ class Life:
         yield "the slice and the programs outlive the last job", self.stays
         yield "a job whose cordon was killed is taken over in the sandbox of the service", self.resume
         yield "a key that is an encrypted credential of the service signs, and evidence says how it is kept", self.credential
+        yield "a service in the slice starts each time", self.starts
         yield "a runner in the slice is denied", self.runner
         yield "a removal takes programs and slices down, and then no runner starts", self.remove
         yield "a purge keeps keys and evidence", self.purge
@@ -217,28 +219,31 @@ class Life:
         run("systemctl", "reset-failed", "cordon.service", status=None)
         run("systemctl", "restart", "cordon.service")
 
+    def starts(self):
+        # systemd moves a process into its cgroup from both sides; now one comes first, now the other.
+        STARTED.write_text("[Unit]\nStartLimitIntervalSec=0\n[Service]\nType=oneshot\nSlice=cordon.slice\nExecStart=/bin/true\n")
+        run("systemctl", "daemon-reload")
+        for attempt in range(1, 41):
+            run("systemctl", "start", "started.service", status=None)
+            shown = run("systemctl", "show", "--property=Result,ExecMainStatus", "started.service")
+            expect("Result=success" in shown, f"attempt {attempt}: {shown}")
+
     def runner(self):
         # Outside of the slice the address answers: nobody listens, and that is said.
         said = run("python3", "-c", TRY, status=1)
         expect("ConnectionRefusedError" in said, said)
-        RUNNER.write_text(f"[Service]\nType=oneshot\nExecStart=/usr/bin/python3 -c \"{TRY}\"\nStandardError=file:/run/runner.out\n")
+        RUNNER.write_text(f"[Unit]\nStartLimitIntervalSec=0\n[Service]\nType=oneshot\nExecStart=/usr/bin/python3 -c \"{TRY}\"\nStandardError=file:/run/runner.out\n")
         folder = RUNNER.with_suffix(".service.d")
         folder.mkdir()
         (folder / "cordon.conf").write_text(Path(EXAMPLE).read_text())
         run("systemctl", "daemon-reload")
         Path("/etc/cordon/config.toml").write_text('[[runner]]\nunit = "runner.service"\n')
         run("systemctl", "reload", "cordon.service")
-        # systemd moves a process into its cgroup from both sides. Where the process itself is the later one, it
-        # is in the slice already, and the LSM programs refuse it to write there: then it was not started.
-        for attempt in range(1, 21):
-            run("systemctl", "start", "runner.service", status=1)
-            if Path("/run/runner.out").exists():
-                break
-            journal = run("systemctl", "status", "--no-pager", "runner.service", status=None)
-            expect("CGROUP" in journal, journal)
-        print(f"    started at attempt {attempt}")
-        said = Path("/run/runner.out").read_text()
-        expect("PermissionError" in said, said)
+        run("systemctl", "start", "runner.service", status=1)
+        said = Path("/run/runner.out")
+        journal = run("systemctl", "status", "--no-pager", "runner.service", status=None)
+        expect(said.exists(), journal)
+        expect("PermissionError" in said.read_text(), said.read_text())
 
     def remove(self):
         Path("/run/runner.out").unlink()

@@ -28,6 +28,7 @@ mod fuzz;
 mod lint;
 mod package;
 mod privilege;
+mod runners;
 mod setup;
 mod test;
 mod vm;

@@ -60,6 +60,13 @@ const PAGES: [Program; 4] = [
     Program::new("jq", "jq"),
 ];
 
+/// Clients of the registries that have real runners, and what runs one of these.
+const RUNNERS: [Program; 3] = [
+    Program::new("pip3", "python3-pip"),
+    Program::new("node", "nodejs"),
+    Program::new("npm", "npm"),
+];
+
 const EMULATOR: [Program; 1] = [Program::new("qemu-system-x86_64", "qemu-system-x86")];
 
 /// Programs that are unpacked instead of installed: as installed packages one would start a web
@@ -226,6 +233,11 @@ pub(crate) fn prometheus() -> Result<()> {
             &workspace::tools()?.join("debian"),
         )
     })
+}
+
+/// Makes sure that the clients that fetch real runners are there.
+pub(crate) fn runners_clients() -> Result<()> {
+    install_programs(&RUNNERS)
 }
 
 /// Makes sure that a browser and node are there.

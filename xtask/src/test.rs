@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 use crate::exec::{capture, cargo, step};
-use crate::{build, privilege, setup, workspace};
+use crate::{build, privilege, runners, setup, workspace};
 
 /// Run all tests: units everywhere, stories as root.
 #[derive(Debug, clap::Args)]
@@ -53,6 +53,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if wants_metrics(&options.filters) {
         ready = ready.and_then(|()| setup::prometheus());
     }
+    if wants_runners(&options.filters)
+        && let Err(missing) = runners::setup()
+    {
+        eprintln!("{missing:#}");
+        // They come from registries that a machine may not reach; their stories count as skipped, but not where
+        // a change is judged.
+        if std::env::var_os("CI").is_some() {
+            ready = ready.and(Err(missing));
+        }
+    }
     let mut tally = Tally::default();
     tally.add(units(&options.filters)?);
     let not_run = stories(&options.filters, ready, &mut tally)?;
@@ -93,6 +103,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// Whether stories of metrics are among those that run.
 fn wants_metrics(filters: &[OsString]) -> bool {
     let names = |filter: &OsString| filter.to_string_lossy().contains("metrics");
+    filters.is_empty() || filters.iter().any(names)
+}
+
+/// Whether stories of real runners are among those that run.
+fn wants_runners(filters: &[OsString]) -> bool {
+    let names = |filter: &OsString| filter.to_string_lossy().contains("runners");
     filters.is_empty() || filters.iter().any(names)
 }
 

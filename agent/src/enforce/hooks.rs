@@ -276,7 +276,7 @@ pub const NAMESPACE_OFFSETS: [(&str, &str, &str); 3] = [
 ];
 
 /// The same for the LSM programs; without one of them none is loaded.
-pub const LSM_OFFSETS: [(&str, &str, &str); 22] = [
+pub const LSM_OFFSETS: [(&str, &str, &str); 23] = [
     ("OFFSET_INODE_SB", "inode", "i_sb"),
     ("OFFSET_INODE_INO", "inode", "i_ino"),
     ("OFFSET_INODE_MODE", "inode", "i_mode"),
@@ -298,6 +298,7 @@ pub const LSM_OFFSETS: [(&str, &str, &str); 22] = [
     ("OFFSET_CGROUP_LEVEL", "cgroup", "level"),
     ("OFFSET_CGROUP_ANCESTORS", "cgroup", "ancestors"),
     ("OFFSET_CGROUP_KN", "cgroup", "kn"),
+    ("OFFSET_CGROUP_PROCS", "cgroup", "procs_file.kn"),
     ("OFFSET_KERNFS_ID", "kernfs_node", "id"),
 ];
 

@@ -188,6 +188,7 @@ fn tell_namespace(ctx: &BtfTracePointContext, job: u64) {
 #[inline(always)]
 fn join(job: u64, tgid: u32) {
     if MEMBERS.insert(tgid, job, 0).is_err() {
+        kernel::lose_track();
         judge::count_loss(job, |losses| &mut losses.members);
     }
 }

@@ -27,7 +27,7 @@ use crate::runner::{Story, Told};
 type Tell = fn(&Environment) -> Result<()>;
 
 pub fn stories() -> Vec<Story> {
-    let stories: [(&str, Tell); 12] = [
+    let stories: [(&str, Tell); 14] = [
         (
             "lsm::every_hook_is_a_layer_and_closes_its_blind_spot",
             coverage,
@@ -58,6 +58,14 @@ pub fn stories() -> Vec<Story> {
         (
             "lsm::control_files_cannot_be_written_even_through_a_handed_directory",
             control_files,
+        ),
+        (
+            "lsm::a_process_that_is_moved_in_lists_itself_once_more_and_writes_nothing_else",
+            arrival,
+        ),
+        (
+            "lsm::who_was_started_in_a_job_or_executed_a_program_there_lists_nobody",
+            no_arrival,
         ),
         ("lsm::audit_does_not_open_what_protects_evidence", audit),
         ("lsm::ordinary_work_goes_on", ordinary_work),
@@ -538,6 +546,105 @@ fn control_files(environment: &Environment) -> Result<()> {
         report.coverage
     );
     recorded(&report, "control")
+}
+
+/// Writes the own process, or another one, to a file of a cgroup.
+fn list(cgroup: &Path, file: &str, process: &str) -> Step {
+    Step::Write {
+        path: cgroup.join(file),
+        text: process.to_owned(),
+    }
+}
+
+/// As a service manager does it: from both sides, before it executes the service.
+fn arrival(environment: &Environment) -> Result<()> {
+    let world = World::new(environment)?;
+    let bystander = Bystander::new(0)?;
+    let process = bystander.id()?.to_string();
+    let ((entered, others, leaves), report) = inside(&world, &[], |job| {
+        let slice = job.parent().context("the slice")?;
+        let below = job.join("below");
+        fs::create_dir(&below)?;
+        // Outside of every job when it was started, and it executes nothing afterwards.
+        let enter = [0; 3].map(|_| list(job, "cgroup.procs", "0"));
+        let other = [
+            list(job, "cgroup.threads", "0"),
+            list(job, "cgroup.freeze", "0"),
+            list(job, "cgroup.subtree_control", "+pids"),
+            list(&below, "cgroup.procs", "0"),
+            list(slice, "cgroup.procs", "0"),
+            list(world.cgroup().root(), "cgroup.procs", "0"),
+            list(world.cgroup().root(), "cgroup.procs", &process),
+        ];
+        let steps: Vec<_> = enter.iter().chain(&other).cloned().collect();
+        let mut outcomes = world.free(&steps)?.run()?.outcomes()?;
+        let others = outcomes.split_off(enter.len());
+        // Below a job there is no service manager.
+        let down = [
+            list(&below, "cgroup.procs", "0"),
+            list(&below, "cgroup.procs", "0"),
+        ];
+        let leaves = world.free(&down)?.run()?.steps::<2>()?;
+        Ok((outcomes, others, leaves))
+    })?;
+    allowed(&entered)?;
+    ensure!(others.len() == 7, "{others:?}");
+    refused(&others)?;
+    let [down, again] = leaves;
+    allowed(&[down])?;
+    refused(&[again])?;
+    recorded(&report, "control")
+}
+
+/// Each way in which a program of the job could have the file open.
+fn no_arrival(environment: &Environment) -> Result<()> {
+    let world = World::new(environment)?;
+    let bystander = Bystander::new(0)?;
+    let other = bystander.id()?;
+    let ((executed, shell, traced), report) = inside(&world, &[], |job| {
+        let own = job.join("cgroup.procs");
+        let own = own.display();
+        // Moved, then executed.
+        let steps = [
+            list(job, "cgroup.procs", "0"),
+            list(job, "cgroup.procs", &other.to_string()),
+        ];
+        let executed = world.free(&steps)?.in_cgroup(job).run()?.steps::<2>()?;
+        // Started there, and nothing executed since; the last one has lost its parents, too.
+        let script = format!(
+            "(echo 0 >{own}) && echo child\n( (sleep 0.5; echo 0 >{own} && echo orphan) & )\nsleep 1\n\
+             (exec 9<>{own}) && echo kept\ntrue"
+        );
+        let shell = world.job().in_cgroup(job).command(["sh", "-c", &script]);
+        let shell = shell.run()?.expect_status(0)?;
+        // Who has only just arrived is nobody's to act through.
+        let there = world.path("there");
+        let arrives = [
+            list(job, "cgroup.procs", "0"),
+            Step::Mark {
+                path: there.clone(),
+            },
+            Step::Sleep {
+                ms: u64::from(3_000 * environment.slowness),
+            },
+        ];
+        let mut arrived = world.free(&arrives)?.start()?;
+        arrived.until(&there)?;
+        let process = i32::try_from(arrived.id())?;
+        let ways = [Touch::Trace, Touch::Descriptor, Touch::Memory];
+        let steps = ways.map(|how| Step::Touch { process, how });
+        let traced = world.free(&steps)?.in_cgroup(job).run()?.steps::<3>()?;
+        allowed(&arrived.wait()?.steps::<3>()?)?;
+        Ok((executed, shell, traced))
+    })?;
+    refused(&executed)?;
+    ensure!(shell.stdout.is_empty(), "{shell:?}");
+    for outcome in &traced {
+        ensure!(!outcome.ok, "{outcome:?}");
+    }
+    refused(&traced[..2])?;
+    recorded(&report, "control")?;
+    recorded(&report, "process-not-own")
 }
 
 fn audit(environment: &Environment) -> Result<()> {

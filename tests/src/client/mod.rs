@@ -154,6 +154,7 @@ fn perform(step: &Step) -> Result<Done, Refused> {
         Step::Again { count, steps } => process::again(*count, steps),
         Step::Soon { ms, step } => soon(Duration::from_millis(*ms), step),
         Step::Mark { path } => process::mark(path),
+        Step::Write { path, text } => process::write(path, text),
         Step::Await { path } => process::wait_for(path),
         Step::Sleep { ms } => Ok(process::sleep(*ms)),
         Step::Raise { signal } => process::raise(*signal),

@@ -1,6 +1,7 @@
 //! Steps about time, files and processes.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -22,6 +23,15 @@ pub(super) fn mark(path: &Path) -> Result<Done, Refused> {
     File::create(path)
         .map(|_file| Done::default())
         .map_err(io_at("open"))
+}
+
+pub(super) fn write(path: &Path, text: &str) -> Result<Done, Refused> {
+    let mut file = File::options()
+        .write(true)
+        .open(path)
+        .map_err(io_at("open"))?;
+    file.write_all(text.as_bytes()).map_err(io_at("write"))?;
+    Ok(Done::default())
 }
 
 pub(super) fn wait_for(path: &Path) -> Result<Done, Refused> {

@@ -252,6 +252,8 @@ pub enum Step {
     Allocate { mib: usize },
     /// Start so many processes that wait, then end them. `bytes` counts those that started.
     Crowd { count: usize },
+    /// Open a file that is there, and write to it.
+    Write { path: PathBuf, text: String },
     /// Open a file so many times. `bytes` counts those that opened.
     OpenFiles { count: usize },
     /// Keep a processor busy.

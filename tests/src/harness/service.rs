@@ -6,6 +6,7 @@
     reason = "what is not there is null, or fails the story"
 )]
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -255,6 +256,17 @@ impl<'w> Unit<'_, 'w> {
         let listens = format!("'{}' '{}'; exit $?", worker.display(), script.display());
         let job = world.job().in_cgroup(&self.path);
         Ok(job.command([listener.into_os_string(), "-c".into(), listens.into()]))
+    }
+
+    /// A program that is the service: what it starts finds the daemon.
+    pub fn program<I>(&self, words: I) -> Job<'w>
+    where
+        I: IntoIterator,
+        I::Item: Into<OsString>,
+    {
+        let job = self.service.world.job().in_cgroup(&self.path);
+        job.variable("CORDON_CONFIG", &self.service.settings)
+            .command(words)
     }
 
     /// A client in the unit that is no worker.

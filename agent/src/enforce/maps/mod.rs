@@ -31,7 +31,7 @@ pub use self::leases::Leases;
 use self::together::{Change, together};
 
 /// Names of all maps that are pinned.
-pub const NAMES: [&str; 17] = [
+pub const NAMES: [&str; 18] = [
     "JOBS",
     "LEASES",
     "NETS",
@@ -46,6 +46,7 @@ pub const NAMES: [&str; 17] = [
     "DNS_CLIENTS",
     "KEPT_KEY",
     "MEMBERS",
+    "UNFOLLOWED",
     "SOCKETS",
     "STREAMS",
     "OWNERS",

@@ -1,7 +1,8 @@
 //! What enforcement itself stands on: `bpf(2)`, cgroup and BPF file systems, mounts of them.
 //!
 //! Refused in audit mode too: it is what audit rests on. *What it cannot see*: which file system a
-//! bind mount or an old-style `mount(2)` of an existing tree shows; opening files there is refused.
+//! bind mount or an old-style `mount(2)` of an existing tree shows; opening files there is refused. Whom
+//! the one open list is used for that [`own::may_arrive`] lets pass: who has it runs nothing of a job yet.
 
 use aya_ebpf::Global;
 use aya_ebpf::helpers::generated as helper;
@@ -9,7 +10,7 @@ use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use cordon_ebpf::abi::record::Call;
 use cordon_ebpf::abi::verdict::Reason;
-use cordon_ebpf::own::{self, magic};
+use cordon_ebpf::own::{self, Arrival, magic};
 
 use super::{
     OFFSET_FILE_INODE, OFFSET_FILE_MODE, OFFSET_INODE_INO, OFFSET_INODE_SB, OFFSET_SB_MAGIC, PASS,
@@ -51,6 +52,16 @@ pub(crate) fn lsm_file_open(ctx: LsmContext) -> i32 {
     }
     // SAFETY: as above.
     let number: u64 = unsafe { member(inode, &OFFSET_INODE_INO) };
+    let arrival = Arrival {
+        magic,
+        file: number,
+        own_list: super::process::own_list(),
+        member: kernel::member((kernel::pid_tgid() >> 32) as u32),
+        all_known: kernel::has_track(),
+    };
+    if own::may_arrive(&arrival) {
+        return PASS;
+    }
     control(Call::OPEN, [magic, number])
 }
 

@@ -14,6 +14,7 @@ mod hooks;
 mod life;
 mod metrics;
 mod narrow;
+mod real;
 mod runners;
 mod socket;
 mod telemetry;
@@ -46,6 +47,7 @@ pub(super) fn stories() -> Vec<Story> {
         life::stories(),
         socket::stories(),
         narrow::stories(),
+        real::stories(),
         metrics::stories(),
         telemetry::stories(),
     ]
