@@ -97,7 +97,7 @@ pub fn examine(path: &Path) -> Result<(), TelemetryError> {
     if path.symlink_metadata().is_ok() {
         return open(path).map(drop);
     }
-    let directory = path.parent().unwrap_or(Path::new("/"));
+    let directory = path.parent().unwrap_or_else(|| Path::new("/"));
     access(directory, AccessFlags::W_OK | AccessFlags::X_OK)
         .map_err(|error| FileError::on("make a file in", directory)(error.into()).into())
 }

@@ -145,7 +145,7 @@ fn claim(reader: &mut Reader, table: Table<'_>) -> Option<Claim> {
         says.push(read);
     }
     let [says] = <[Says; 1]>::try_from(says)
-        .map_err(|_| {
+        .map_err(|_several| {
             let mistake = Mistake::new("an entry of `values` asks for one thing");
             let help = "write one of `is`, `at_most` and `at_least`; two bounds are two entries";
             reader.push(&table.span(), mistake.help(help));
