@@ -19,6 +19,7 @@ SLICE = Path("/sys/fs/cgroup/cordon.slice")
 PINS = Path("/sys/fs/bpf/cordon")
 OVERRIDE = Path("/run/systemd/system/cordon.service.d/check.conf")
 RUNNER = Path("/etc/systemd/system/runner.service")
+EVIDENCE = Path("/var/lib/cordon/evidence")
 STARTED = RUNNER.with_name("started.service")
 EXAMPLE = "/usr/share/doc/cordon/examples/runner.service.d-cordon.conf"
 # In the guest there is no module for it, or it was not asked for at boot; the sandbox of the service starts no
@@ -166,6 +167,7 @@ class Life:
 
     def resume(self):
         run("systemctl", "stop", "cordon.service")
+        before = set(EVIDENCE.iterdir())
         job = Job()
         job.cordon.kill()
         job.cordon.wait()
@@ -179,15 +181,15 @@ class Life:
         while "has ended" not in Path("/run/service.out").read_text():
             expect(time.monotonic() < deadline, Path("/run/service.out").read_text())
             time.sleep(0.5)
-        folders = [seal.parent for seal in Path("/var/lib/cordon/evidence").rglob("seal.sigstore.json")]
-        [folder] = [folder for folder in folders if "INTERRUPTED" in run("cordon", "report", "show", str(folder))]
+        [folder] = set(EVIDENCE.iterdir()) - before
+        expect("INTERRUPTED" in run("cordon", "report", "show", str(folder)), folder)
         run("cordon", "report", "verify", str(folder), "--key", "/var/lib/cordon/keys/report.pem.pub")
         daemon_again()
 
     def credential(self):
         plain, sealed = Path("/run/cordon-key/report-key"), Path("/etc/cordon/report-key.cred")
         settings = Path("/etc/cordon/config.toml")
-        before = settings.read_text()
+        words = settings.read_text()
         run("cordon", "key", "generate", "--out", str(plain))
         run("systemd-creds", "encrypt", "--with-key=host", "--name=report-key", str(plain), str(sealed))
         plain.unlink()
@@ -200,10 +202,10 @@ class Life:
         )
         run("systemctl", "daemon-reload")
         run("systemctl", "restart", "cordon.service")
-        old = set(Path("/var/lib/cordon/evidence").iterdir())
+        before = set(EVIDENCE.iterdir())
         # The daemon signs for it, which alone has the key; the command line has none.
         run("cordon", "run", "--profile", "/tmp/job.toml", "--", "true")
-        [evidence] = set(Path("/var/lib/cordon/evidence").iterdir()) - old
+        [evidence] = set(EVIDENCE.iterdir()) - before
         expect('"systemd-creds-host"' in (evidence / "run.json").read_text(), (evidence / "run.json").read_text())
         run("cordon", "report", "verify", str(evidence), "--key", f"{plain}.pub")
         # What is encrypted for another name, or spoilt, starts nothing.
@@ -214,7 +216,7 @@ class Life:
         expect("CREDENTIALS" in run("systemctl", "status", "--no-pager", "cordon.service", status=None), "it was started")
         (folder / "credential.conf").unlink()
         sealed.unlink()
-        settings.write_text(before)
+        settings.write_text(words)
         run("systemctl", "daemon-reload")
         run("systemctl", "reset-failed", "cordon.service", status=None)
         run("systemctl", "restart", "cordon.service")
