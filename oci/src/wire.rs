@@ -119,7 +119,12 @@ impl Wire {
         let failed = |error: ureq::Error| self.error(&origin, &error);
         let built = |error: http::Error| failed(error.into());
         let left = Some(self.left().max(Duration::from_millis(1)));
-        let answered = if let Some(body) = question.body {
+        // A method that may carry a body says that it carries none: left to itself the library sends an
+        // empty one in chunks, which registries need not take (distribution specification, "Pushing a
+        // blob in two requests": `Content-Length: 0`).
+        let carries = !matches!(question.method, Method::GET | Method::HEAD);
+        let body = question.body.or_else(|| carries.then_some(&[][..]));
+        let answered = if let Some(body) = body {
             let request = builder.body(body).map_err(built)?;
             let request = agent.configure_request(request);
             agent.run(request.timeout_global(left).build())

@@ -94,6 +94,11 @@ impl Asked {
     pub(super) fn is(&self, method: &str, part: &str) -> bool {
         self.method == method && self.path.contains(part)
     }
+
+    /// Whether it may change what the registry has.
+    pub(super) fn sends(&self) -> bool {
+        self.method != "GET" && self.method != "HEAD"
+    }
 }
 
 impl Server {
