@@ -91,7 +91,12 @@ pub struct Mediated {
     place: String,
     engine: String,
     port: u16,
+    command: PathBuf,
 }
+
+/// Where a job's command is, beside its containers: cgroup v2 lets a cgroup that hands controllers down, as a runtime
+/// has the job's do for each container's own limits, hold no processes itself.
+const COMMAND: &str = "command";
 
 /// What a job's engine is made of.
 #[derive(Debug)]
@@ -120,6 +125,7 @@ pub fn start(host: &Host, request: Request<'_>) -> Result<Mediated, EngineError>
     let settings = &config.containers;
     let maps = host.containers(place)?;
     let cgroup = place_in_hierarchy(place)?;
+    let command = place.cgroup.child(COMMAND)?.path().to_owned();
     let workspace = passport::workspace(uid);
     let setup = Setup {
         job: place.cgroup.name(),
@@ -139,6 +145,7 @@ pub fn start(host: &Host, request: Request<'_>) -> Result<Mediated, EngineError>
         place: cgroup,
         engine: String::new(),
         port: 0,
+        command,
     };
     let ready = mediated.broker.ready().and_then(|engine| {
         let Engine { root, name, port } = engine;
@@ -203,6 +210,12 @@ impl Mediated {
         ];
         environment.extend(unset.map(|key| (key.to_owned(), None)));
         environment
+    }
+
+    /// The cgroup that the command starts in.
+    #[must_use]
+    pub fn command(&self) -> &Path {
+        &self.command
     }
 
     /// What it is, for the report.

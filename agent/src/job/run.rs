@@ -297,9 +297,11 @@ async fn run_placed(
     let mut plan = plan(&request.start(), place.cgroup.path(), armed.enforced.lsm)?;
     plan.limited = armed.limited();
     let mut engine = mediate(request, host, place)?;
-    armed.watch.containers = engine.as_mut().and_then(|engine| engine.waiting.take());
-    let mediated = engine.as_ref().map(Mediated::environment);
-    plan.environment.extend(mediated.unwrap_or_default());
+    if let Some(engine) = &mut engine {
+        armed.watch.containers = engine.waiting.take();
+        plan.environment.extend(engine.environment());
+        engine.command().clone_into(&mut plan.cgroup);
+    }
     job.around = Surroundings::of(&plan, job.as_root);
     if let Some(engine) = &engine {
         job.around.mediated(engine.engine(), &Noted::default());

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::create::is_safe_capability;
 use crate::create::mounts::is_below;
 use crate::fields::Object;
+use crate::job::slice_of;
 use crate::passport::{Passport, Workspace};
 
 /// Name of the directory that jobs' cgroups are in.
@@ -46,13 +47,34 @@ pub struct Shared {
     pub namespaces: Vec<String>,
 }
 
-/// The job a container is of, by the cgroup it is to be in: the directory below the slice. `None`: of
-/// none.
+/// The job a container is of, by the cgroup it is to be in: the directory below the slice, or what a slice that
+/// systemd would have below it is called. `None`: of none.
 #[must_use]
 pub fn job_of(cgroups_path: &str) -> Option<&str> {
     let mut parts = cgroups_path.split('/').skip_while(|part| *part != SLICE);
-    parts.next()?;
-    Some(parts.next().unwrap_or_default())
+    if parts.next().is_some() {
+        return Some(parts.next().unwrap_or_default());
+    }
+    let (slice, _) = cgroups_path.split_once(':')?;
+    if slice == SLICE {
+        return Some("");
+    }
+    slice.strip_prefix("cordon-")?.strip_suffix(".slice")
+}
+
+/// The container's own name in its job's cgroup, from where an engine with either driver wants it.
+fn name_in<'p>(passport: &Passport, place: &'p str) -> Option<&'p str> {
+    let by_path = place
+        .strip_prefix(&passport.cgroup)
+        .and_then(|rest| rest.strip_prefix('/'));
+    // `SLICE:PREFIX:NAME`
+    let by_slice = || {
+        let rest = place.strip_prefix(&slice_of(&passport.job))?;
+        let (_prefix, name) = rest.strip_prefix(':')?.split_once(':')?;
+        (!name.contains(':')).then_some(name)
+    };
+    let name = by_path.or_else(by_slice)?;
+    (!name.is_empty() && !name.contains('/') && !name.contains("..")).then_some(name)
 }
 
 /// Where a specification puts its container.
@@ -68,16 +90,19 @@ pub fn cgroups_path(spec: &Value) -> &str {
 /// # Errors
 /// What a container of a job may not be, in words.
 pub fn tighten(passport: &Passport, spec: &mut Value) -> Result<Shared, String> {
-    let place = cgroups_path(spec);
-    let own = place
-        .strip_prefix(&passport.cgroup)
-        .and_then(|rest| rest.strip_prefix('/'));
-    if !own.is_some_and(|name| !name.is_empty() && !name.contains('/') && !name.contains("..")) {
+    let place = cgroups_path(spec).to_owned();
+    let Some(name) = name_in(passport, &place) else {
         return Err(format!(
             "its cgroup `{place}` is not directly in the job's `{}`",
             passport.cgroup
         ));
-    }
+    };
+    let linux = spec.get_mut("linux").and_then(Value::as_object_mut);
+    // As a path, whatever the engine's driver is: what systemd makes is nobody's job.
+    linux.ok_or("it has no cgroup")?.insert(
+        "cgroupsPath".to_owned(),
+        json!(format!("{}/{name}", passport.cgroup)),
+    );
     let mut shared = Shared::default();
     judge_namespaces(spec, &mut shared)?;
     judge_devices(spec)?;

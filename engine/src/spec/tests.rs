@@ -124,6 +124,14 @@ fn what_leaves_the_sandbox_is_refused() {
         with("/linux/cgroupsPath", json!("/cordon.slice/job-1")),
         with("/linux/cgroupsPath", json!("/cordon.slice/job-1/../x")),
         with("/linux/cgroupsPath", json!("/cordon.slice/job-10/abc")),
+        with("/linux/cgroupsPath", json!("cordon-job-2.slice:docker:abc")),
+        with("/linux/cgroupsPath", json!("cordon-job-1.slice:docker:")),
+        with(
+            "/linux/cgroupsPath",
+            json!("cordon-job-1.slice:docker:../x"),
+        ),
+        with("/linux/cgroupsPath", json!("cordon-job-1.slice:docker:a:b")),
+        with("/linux/cgroupsPath", json!("cordon-job-1.slice:docker")),
         with(
             "/linux/namespaces",
             json!([{"type": "mount"}, {"type": "uts"}, {"type": "pid"}, {"type": "ipc"}]),
@@ -224,6 +232,14 @@ fn the_job_is_the_directory_below_the_slice() {
     assert_eq!(job_of("/cordon.slice"), Some(""));
     assert_eq!(job_of("/docker/abc"), None);
     assert_eq!(job_of("system.slice:docker:abc"), None);
+    // By the names of systemd.
+    assert_eq!(job_of("cordon-job-1.slice:docker:abc"), Some("job-1"));
+    assert_eq!(job_of("cordon.slice:docker:abc"), Some(""));
+    assert_eq!(
+        job_of("cordon.slice/job-1:docker:abc"),
+        Some("job-1:docker:abc")
+    );
+    assert_eq!(job_of("/cordon.slice/job-1/a:b"), Some("job-1"));
 }
 
 proptest! {
@@ -234,5 +250,14 @@ proptest! {
         }
         let inside = is_below(&path, "/srv/ci/job") || is_engines(&passport(), &path);
         prop_assert_eq!(tighten(&passport(), &mut with_mount(bind(&path))).is_ok(), inside);
+    }
+}
+
+#[test]
+fn a_container_that_systemd_would_place_is_put_into_its_jobs_cgroup() {
+    for place in ["cordon-job-1.slice:docker:abc", "/cordon.slice/job-1/abc"] {
+        let mut spec = with("/linux/cgroupsPath", json!(place));
+        tighten(&passport(), &mut spec).unwrap();
+        assert_eq!(cgroups_path(&spec), "/cordon.slice/job-1/abc");
     }
 }

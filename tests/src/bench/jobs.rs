@@ -13,6 +13,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -24,12 +25,15 @@ use crate::harness::service::Service;
 use crate::harness::world::World;
 
 /// Jobs at once, one size after the other.
-const SIZES: [usize; 3] = [1, 10, 100];
+const SIZES: [usize; 4] = [1, 10, 100, 1_000];
+/// Descriptors the daemon may have: what its unit says.
+const DESCRIPTORS: u64 = 65_536;
 /// How long the daemon is watched doing nothing.
 const IDLE: Duration = Duration::from_secs(10);
 
 /// Measures and prints tables.
 pub(super) fn run(environment: &Environment, rounds: u16) -> Result<()> {
+    setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS, DESCRIPTORS)?;
     let world = World::new(environment)?;
     Service::profile(&world, "app", &cidr("203.0.113.10/32", "8080", "tcp"))?;
     let mut service = Service::start(&world, "")?;

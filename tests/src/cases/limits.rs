@@ -20,7 +20,7 @@ use crate::harness::environment::{Environment, legacy_mounts};
 use crate::harness::job::{Finished, Job, Running};
 use crate::harness::verdicts::allowed;
 use crate::harness::world::World;
-use crate::runner::{Story, Told};
+use crate::runner::{Lack, Story, Told};
 
 /// Documented statuses of cordon.
 const TIME_OVER: i32 = 118;
@@ -34,7 +34,7 @@ pub(super) fn stories() -> Vec<Story> {
     let story = |name: &str, tell: fn(&Environment) -> Result<()>| {
         Story::conditional(format!("limits::{name}"), move |environment| {
             if let Some(why) = controllers_missing(environment)? {
-                return Ok(Told::NotHere(why));
+                return Ok(Told::NotHere(Lack::Controllers, why));
             }
             tell(environment).map(|()| Told::Whole)
         })
@@ -425,10 +425,13 @@ fn leave(environment: &Environment) -> Result<()> {
 
 fn mount(environment: &Environment) -> Result<Told> {
     if without_lsm(environment)?.is_none() {
-        return Ok(Told::NotHere("BPF LSM refuses mounts here".to_owned()));
+        return Ok(Told::NotHere(
+            Lack::FreeMounts,
+            "BPF LSM refuses mounts here".to_owned(),
+        ));
     }
     if let Some(why) = controllers_missing(environment)? {
-        return Ok(Told::NotHere(why));
+        return Ok(Told::NotHere(Lack::Controllers, why));
     }
     let world = World::new(environment)?;
     let place = world.path("place");

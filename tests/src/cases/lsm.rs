@@ -22,7 +22,7 @@ use crate::harness::environment::Environment;
 use crate::harness::job::Finished;
 use crate::harness::network::{EVIL_V4, at};
 use crate::harness::world::World;
-use crate::runner::{Story, Told};
+use crate::runner::{Lack, Story, Told};
 
 type Tell = fn(&Environment) -> Result<()>;
 
@@ -74,7 +74,7 @@ pub fn stories() -> Vec<Story> {
         .into_iter()
         .map(|(name, tell)| {
             Story::conditional(name, move |environment| match without_lsm(environment)? {
-                Some(why) => Ok(Told::NotHere(why)),
+                Some(why) => Ok(Told::NotHere(Lack::BpfLsm, why)),
                 None => tell(environment).map(|()| Told::Whole),
             })
         })

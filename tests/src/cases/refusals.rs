@@ -10,7 +10,7 @@ use crate::harness::environment::Environment;
 use crate::harness::job::{Finished, Job};
 use crate::harness::leftovers;
 use crate::harness::world::World;
-use crate::runner::{Story, Told};
+use crate::runner::{Lack, Story, Told};
 
 /// Documented statuses of cordon itself.
 const NOT_ENFORCED: i32 = 120;
@@ -153,6 +153,7 @@ fn used_evidence(environment: &Environment) -> Result<()> {
 fn no_memory(environment: &Environment) -> Result<Told> {
     let Some(hierarchy) = &environment.memory else {
         return Ok(Told::NotHere(
+            Lack::MemoryLimit,
             "no cgroup hierarchy here limits memory".to_owned(),
         ));
     };

@@ -34,12 +34,22 @@ const OTHER_HIERARCHIES: [&str; 6] = [
     "perf_event",
 ];
 
+/// What puts its containers into cgroups.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Driver {
+    /// The runtime itself.
+    Cgroupfs,
+    /// systemd, which there need not be: containers of jobs do without it, no others start.
+    Systemd,
+}
+
 /// An engine that runs; at the latest it ends with the world's cgroup.
 #[derive(Debug)]
 pub struct Engine<'w> {
     world: &'w World,
     root: PathBuf,
     directory: PathBuf,
+    driver: Driver,
     running: Option<Running<'w>>,
 }
 
@@ -51,7 +61,7 @@ impl<'w> Engine<'w> {
     }
 
     /// One whose default runtime is cordon's; `None` where there is no engine.
-    pub fn start(world: &'w World) -> Result<Option<Self>> {
+    pub fn start(world: &'w World, driver: Driver) -> Result<Option<Self>> {
         let runtime = world.environment.cordon.with_file_name("cordon-runtime");
         let passports = world.directory().join("run");
         let settings = serde_json::json!({
@@ -61,11 +71,15 @@ impl<'w> Engine<'w> {
             }},
             "default-runtime": "cordon",
         });
-        Self::start_with(world, &settings)
+        Self::start_with(world, driver, &settings)
     }
 
     /// One with these settings.
-    pub fn start_with(world: &'w World, settings: &serde_json::Value) -> Result<Option<Self>> {
+    pub fn start_with(
+        world: &'w World,
+        driver: Driver,
+        settings: &serde_json::Value,
+    ) -> Result<Option<Self>> {
         let Some(root) = Self::found(&world.environment) else {
             return Ok(None);
         };
@@ -75,6 +89,7 @@ impl<'w> Engine<'w> {
             world,
             root,
             directory,
+            driver,
             running: None,
         };
         engine.make_programs()?;
@@ -118,6 +133,10 @@ impl<'w> Engine<'w> {
             .strip_prefix(&world.environment.cgroup2)
             .unwrap_or(&group);
         let path = std::env::var("PATH").unwrap_or_default();
+        let (driver, parent) = match self.driver {
+            Driver::Cgroupfs => ("cgroupfs", format!("/{}/docker", group.display())),
+            Driver::Systemd => ("systemd", "others.slice".to_owned()),
+        };
         [
             "env".to_owned(),
             format!("PATH={directory}/bin:{root}/usr/sbin:{root}/usr/bin:{path}"),
@@ -129,10 +148,15 @@ impl<'w> Engine<'w> {
             format!("--exec-root={directory}/exec"),
             format!("--host=unix://{directory}/docker.sock"),
             format!("--pidfile={directory}/pid"),
-            "--exec-opt=native.cgroupdriver=cgroupfs".to_owned(),
-            format!("--cgroup-parent=/{}/docker", group.display()),
+            format!("--exec-opt=native.cgroupdriver={driver}"),
+            format!("--cgroup-parent={parent}"),
         ]
         .into()
+    }
+
+    /// What puts its containers into cgroups.
+    pub fn driver(&self) -> Driver {
+        self.driver
     }
 
     /// Its socket.

@@ -40,8 +40,11 @@ pub(crate) struct Options {
     /// Also check them on a machine with systemd, in QEMU (as root, minutes)
     #[arg(long)]
     check_systemd: bool,
+    /// Also check jobs with containers on such a machine, with Debian's Docker (as root, minutes)
+    #[arg(long)]
+    check_containers: bool,
     /// Build twice, in two folders, and compare every byte (many minutes)
-    #[arg(long, conflicts_with_all = ["check", "check_systemd", "debug"])]
+    #[arg(long, conflicts_with_all = ["check", "check_systemd", "check_containers", "debug"])]
     check_reproducible: bool,
     /// Unoptimised programs: for work on the packages themselves
     #[arg(long)]
@@ -93,7 +96,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         check::check(&recipe, &packages)?;
     }
     if options.check_systemd {
-        guest::check(&recipe, &packages)?;
+        guest::check(&recipe, &packages, &guest::SYSTEMD)?;
+    }
+    if options.check_containers {
+        guest::check(&recipe, &packages, &guest::CONTAINERS)?;
     }
     for package in packages.all() {
         println!("{}", package.display());

@@ -3,7 +3,7 @@
 //! **Invariant**: a guest without a verdict, or with two, has failed; so has one that ran no story.
 
 use std::io::{BufRead as _, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
@@ -41,6 +41,8 @@ pub(super) struct Guest {
     pub(super) name: String,
     /// Its file system.
     pub(super) initramfs: PathBuf,
+    /// MiB of its memory.
+    pub(super) memory: u32,
     /// How many stories it is to count, where that is known.
     pub(super) stories: Option<usize>,
     /// Whether what the escape suite finds in it is kept.
@@ -77,9 +79,7 @@ impl Guest {
     }
 
     fn boot(&self, kernel: &Kernel, timeout: Duration, told: &mut Told) -> Result<Console> {
-        let mut qemu = emulator(kernel, &self.initramfs)
-            .spawn()
-            .context("cannot start QEMU")?;
+        let mut qemu = self.emulator(kernel).spawn().context("cannot start QEMU")?;
         let console = qemu.stdout.take().context("QEMU has no console")?;
         let watched = self.watch(&lines(console), timeout, told);
         // After the last line it ends by itself; after a timeout it does not.
@@ -88,6 +88,26 @@ impl Guest {
         }
         qemu.wait().context("cannot wait for QEMU")?;
         watched
+    }
+
+    fn emulator(&self, kernel: &Kernel) -> Command {
+        let mut qemu = Command::new("qemu-system-x86_64");
+        qemu.args(["-machine", "q35,accel=tcg", "-m"])
+            .arg(self.memory.to_string())
+            // More processors, a richer one, or mitigations crash the emulator of Debian 12.
+            .args(["-cpu", "Haswell-noTSX", "-smp", "1"])
+            .args(["-display", "none", "-monitor", "none", "-serial", "stdio"])
+            .args(["-nic", "none", "-no-reboot", "-kernel"])
+            .arg(&kernel.image)
+            .arg("-initrd")
+            .arg(&self.initramfs)
+            .args([
+                "-append",
+                "console=ttyS0 quiet panic=-1 lsm=lockdown,yama,bpf mitigations=off",
+            ])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        qemu
     }
 
     /// What was told is kept also where the guest does not come to its end.
@@ -135,25 +155,6 @@ fn judge(console: Console) -> Result<Tally> {
         [verdict] => bail!("the stories ended with {verdict}"),
         [_, _, ..] => bail!("the guest gave {} verdicts: {verdicts:?}", verdicts.len()),
     }
-}
-
-fn emulator(kernel: &Kernel, initramfs: &Path) -> Command {
-    let mut qemu = Command::new("qemu-system-x86_64");
-    qemu.args(["-machine", "q35,accel=tcg", "-m", "1500"])
-        // More processors, a richer one, or mitigations crash the emulator of Debian 12.
-        .args(["-cpu", "Haswell-noTSX", "-smp", "1"])
-        .args(["-display", "none", "-monitor", "none", "-serial", "stdio"])
-        .args(["-nic", "none", "-no-reboot", "-kernel"])
-        .arg(&kernel.image)
-        .arg("-initrd")
-        .arg(initramfs)
-        .args([
-            "-append",
-            "console=ttyS0 quiet panic=-1 lsm=lockdown,yama,bpf mitigations=off",
-        ])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped());
-    qemu
 }
 
 fn stop(qemu: &mut Child) -> Result<()> {

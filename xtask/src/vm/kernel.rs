@@ -17,6 +17,8 @@ pub(super) struct Kernel {
     pub(super) version: String,
     /// The image.
     pub(super) image: PathBuf,
+    /// Where all its modules are.
+    pub(super) folder: PathBuf,
     /// Modules, each after those it needs.
     pub(super) modules: Vec<PathBuf>,
 }
@@ -79,6 +81,7 @@ pub(super) fn obtain(series: &str, folder: &Path, escape: bool) -> Result<Kernel
     Ok(Kernel {
         version,
         image,
+        folder,
         modules,
     })
 }

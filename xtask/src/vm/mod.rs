@@ -31,6 +31,9 @@ mod share;
 /// newest.
 const ALL: [&str; 3] = ["6.1", "6.12", kernel::NEWEST];
 
+/// MiB of a guest that runs stories.
+const MEMORY: u32 = 1500;
+
 /// Run the stories on Debian kernels in QEMU.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -75,11 +78,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Boots a file system of another task on a kernel of this series, and takes its verdict.
+/// Version of the unpacked kernel of a series, and the folder of its modules.
+pub(crate) fn modules(series: &str) -> Result<(String, PathBuf)> {
+    let folder = workspace::target()?.join("vm").join(series);
+    let kernel = kernel::obtain(series, &folder, false)?;
+    Ok((kernel.version, kernel.folder))
+}
+
+/// Boots a file system of another task on a kernel of this series, and takes its verdict. `memory` is in MiB.
 pub(crate) fn boot(
     series: &str,
     name: &str,
     initramfs: PathBuf,
+    memory: u32,
     timeout: Duration,
 ) -> Result<Tally> {
     setup::emulator()?;
@@ -90,6 +101,7 @@ pub(crate) fn boot(
     let guest = Guest {
         name: name.to_owned(),
         initramfs,
+        memory,
         stories: None,
         keeps: false,
     };
@@ -132,6 +144,7 @@ fn run_on(series: &str, built: &build::Built, options: &Options, told: &mut Told
             Ok(Guest {
                 name,
                 initramfs: path,
+                memory: MEMORY,
                 stories: share.stories,
                 keeps: options.escape && options.arguments.is_empty(),
             })

@@ -25,7 +25,7 @@ mod upstream;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use cordon_engine::job::Job;
+use cordon_engine::job::{Driver, Job};
 use cordon_engine::protocol::{Answer, Ask, Setup};
 use nix::sys::signal::{SigSet, Signal};
 use serde_json::Value;
@@ -65,7 +65,7 @@ fn run() -> Result<(), Failed> {
 async fn mediate(setup: Setup, control: Control) -> Result<(), Failed> {
     let mut end = signal(SignalKind::terminate())?;
     let only_clean = setup.only_clean;
-    let mediator = Arc::new(Mediator::new(job(setup), control));
+    let mut mediator = Mediator::new(job(setup), control);
     if only_clean {
         mediator.clean().await;
         return Ok(());
@@ -75,8 +75,8 @@ async fn mediate(setup: Setup, control: Control) -> Result<(), Failed> {
         Ok((status, _)) => Err(format!("the engine answers with {status}")),
         Err(error) => Err(format!("the engine does not answer: {error}")),
     };
-    let (engine_root, engine) = match info {
-        Ok(known) => known,
+    let fit = match info {
+        Ok(fit) => fit,
         Err(why) => {
             mediator
                 .control
@@ -85,6 +85,9 @@ async fn mediate(setup: Setup, control: Control) -> Result<(), Failed> {
             return Err(why.into());
         }
     };
+    let job = &mut mediator.job;
+    job.cgroup_parent = fit.driver.parent(&job.id, &job.cgroup_parent);
+    let mediator = Arc::new(mediator);
     let (answer, listener) = mediator.control.ask_for(Ask::Listen { port: 0 }).await?;
     let (Answer::Port(_), Some(listener)) = (answer, listener) else {
         return Err("cordon gave no socket to listen on".into());
@@ -93,8 +96,8 @@ async fn mediate(setup: Setup, control: Control) -> Result<(), Failed> {
     mediator
         .control
         .ask(Ask::Ready {
-            engine_root,
-            engine,
+            engine_root: fit.root,
+            engine: fit.name,
         })
         .await?;
     tokio::select! {
@@ -122,8 +125,18 @@ fn job(setup: Setup) -> Job {
     }
 }
 
-/// Whether the engine is one behind which requests can be judged: where it keeps its own, and what it is.
-fn fit(info: &Value, runtime: &str) -> Result<(String, String), String> {
+/// An engine behind which requests can be judged.
+#[derive(Debug)]
+struct Fit {
+    /// Where it keeps its own.
+    root: String,
+    /// What it is.
+    name: String,
+    driver: Driver,
+}
+
+/// Looks at what an engine says of itself.
+fn fit(info: &Value, runtime: &str) -> Result<Fit, String> {
     let text = |key: &str| info.get(key).and_then(Value::as_str).unwrap_or_default();
     let setting = format!(
         "`{{\"runtimes\": {{\"{runtime}\": {{\"path\": \"/usr/lib/cordon/cordon-runtime\"}}}}, \
@@ -144,13 +157,13 @@ fn fit(info: &Value, runtime: &str) -> Result<(String, String), String> {
             "the engine's runtime `{runtime}` is not cordon's: set {setting}"
         ));
     }
-    if text("CgroupDriver") != "cgroupfs" {
-        return Err(format!(
+    let driver = Driver::named(text("CgroupDriver")).ok_or_else(|| {
+        format!(
             "the engine puts containers into cgroups by `{}`: set `\"exec-opts\": \
-             [\"native.cgroupdriver=cgroupfs\"]` in its daemon.json, and restart it",
+             [\"native.cgroupdriver=systemd\"]` in its daemon.json, and restart it",
             text("CgroupDriver")
-        ));
-    }
+        )
+    })?;
     let options = info.get("SecurityOptions").and_then(Value::as_array);
     let mut options = options.into_iter().flatten().filter_map(Value::as_str);
     if !options.any(|option| option.starts_with("name=seccomp") && !option.contains("unconfined")) {
@@ -160,8 +173,12 @@ fn fit(info: &Value, runtime: &str) -> Result<(String, String), String> {
     if !root.starts_with('/') {
         return Err("the engine does not say where it keeps volumes".to_owned());
     }
-    let engine = format!("{} {}", text("Name"), text("ServerVersion"));
-    Ok((root.to_owned(), engine.trim().to_owned()))
+    let name = format!("{} {}", text("Name"), text("ServerVersion"));
+    Ok(Fit {
+        root: root.to_owned(),
+        name: name.trim().to_owned(),
+        driver,
+    })
 }
 
 #[cfg(test)]
@@ -177,11 +194,20 @@ mod tests {
             "CgroupDriver": "cgroupfs", "SecurityOptions": ["name=seccomp,profile=default"],
             "DockerRootDir": "/var/lib/docker", "Name": "host", "ServerVersion": "20.10",
         });
-        assert_eq!(fit(&good, "cordon").unwrap().0, "/var/lib/docker");
+        let found = fit(&good, "cordon").unwrap();
+        assert_eq!(found.root, "/var/lib/docker");
+        assert_eq!(found.driver.parent("job-1", "/a/job-1"), "/a/job-1");
+        let mut by_systemd = good.clone();
+        by_systemd["CgroupDriver"] = json!("systemd");
+        let found = fit(&by_systemd, "cordon").unwrap();
+        assert_eq!(
+            found.driver.parent("job-1", "/a/job-1"),
+            "cordon-job-1.slice"
+        );
         for (key, value) in [
             ("DefaultRuntime", json!("runc")),
             ("Runtimes", json!({"cordon": {"path": "runc"}})),
-            ("CgroupDriver", json!("systemd")),
+            ("CgroupDriver", json!("none")),
             (
                 "SecurityOptions",
                 json!(["name=seccomp,profile=unconfined"]),

@@ -11,6 +11,9 @@ const RUN_DIR_OPTION: &str = "--cordon-run-dir=";
 /// Options before the command that have a value.
 const VALUED: [&str; 5] = ["--root", "--log", "--log-format", "--criu", "--rootless"];
 
+/// An engine with systemd's cgroup driver says so in each call.
+const BY_SYSTEMD: &str = "--systemd-cgroup";
+
 /// One call.
 #[derive(Debug, Default)]
 pub(crate) struct Call {
@@ -82,6 +85,14 @@ impl Call {
         *place = Some(value.into());
     }
 
+    /// All words, but for the one by which systemd would choose the cgroup: the specification has a path.
+    pub(crate) fn words_for_a_path(&self) -> impl Iterator<Item = &OsString> {
+        self.words.iter().filter(|word| {
+            let text = word.to_string_lossy();
+            text != BY_SYSTEMD && !text.starts_with(&format!("{BY_SYSTEMD}="))
+        })
+    }
+
     /// Where the container's specification is.
     pub(crate) fn bundle(&self) -> Result<PathBuf, String> {
         match &self.bundle {
@@ -138,6 +149,12 @@ mod tests {
                 .iter()
                 .any(|word| word.to_string_lossy().contains("cordon"))
         );
+
+        let by_systemd = call("--root /r --systemd-cgroup create --bundle /b abc");
+        assert_eq!(by_systemd.command, "create");
+        let words: Vec<_> = by_systemd.words_for_a_path().collect();
+        assert_eq!(words, ["--root", "/r", "create", "--bundle", "/b", "abc"]);
+        assert_eq!(create.words_for_a_path().count(), create.words.len());
 
         let exec = call("--root=/r exec --process /f --detach --pid-file /p abc");
         assert_eq!(exec.command, "exec");

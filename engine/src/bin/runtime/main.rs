@@ -83,7 +83,7 @@ fn create(call: &Call) -> Result<ExitCode, String> {
     mounts::pin(&shared.mounts, &bundle, &mut spec)?;
     files::replace(&config, &spec)?;
     let status = Command::new(RUNC)
-        .args(&call.words)
+        .args(call.words_for_a_path())
         .status()
         .map_err(|error| format!("`{RUNC}` cannot be started: {error}"))?;
     if !status.success() {
@@ -186,8 +186,7 @@ fn bound(call: &Call, passport: &Passport) -> Result<u32, String> {
         return Ok(process);
     }
     Err(format!(
-        "its process is not in the job's cgroup `{}` of cgroup v2. The engine must run with \
-         `native.cgroupdriver=cgroupfs`",
+        "its process is not in the job's cgroup `{}` of cgroup v2",
         passport.cgroup
     ))
 }

@@ -6,11 +6,11 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 
 use super::{NO_ENGINE, Stage, says};
-use crate::harness::engine::{Engine, IMAGE};
+use crate::harness::engine::{Driver, Engine, IMAGE};
 use crate::harness::environment::Environment;
 use crate::harness::network::{EVIL_V4, at};
 use crate::harness::world::World;
-use crate::runner::Told;
+use crate::runner::{Lack, Told};
 
 /// Documented statuses of cordon.
 const NOT_ENFORCED: i32 = 120;
@@ -120,8 +120,8 @@ pub(super) fn killed(stage: &Stage<'_>) -> Result<()> {
 
 pub(super) fn unfit(environment: &Environment) -> Result<Told> {
     let world = World::new(environment)?;
-    let Some(engine) = Engine::start_with(&world, &serde_json::json!({}))? else {
-        return Ok(Told::NotHere(NO_ENGINE.to_owned()));
+    let Some(engine) = Engine::start_with(&world, Driver::Cgroupfs, &serde_json::json!({}))? else {
+        return Ok(Told::NotHere(Lack::Engine, NO_ENGINE.to_owned()));
     };
     let profile = world.profile("containers", "[containers]\nengine = \"mediate\"\n")?;
     let marker = world.path("ran");

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 
-use crate::harness::engine::Engine;
+use crate::harness::engine::{Driver, Engine};
 use crate::harness::environment::Environment;
 use crate::harness::job::{Finished, Running};
 use crate::harness::rules::host;
 use crate::harness::world::World;
-use crate::runner::{Story, Told};
+use crate::runner::{Lack, Story, Told};
 
 mod build;
 mod compose;
@@ -64,10 +64,34 @@ pub(super) fn stories() -> Vec<Story> {
         .into_iter()
         .map(|(name, tell)| {
             Story::conditional(format!("containers::{name}"), move |environment| {
-                staged(environment, tell)
+                staged(environment, Driver::Cgroupfs, tell)
             })
         })
         .collect();
+    // What an engine on a host with systemd has by default.
+    let by_systemd: [(&str, Tell); 6] = [
+        (
+            "egress_of_a_container_is_enforced_and_attributed",
+            edge::egress,
+        ),
+        (
+            "containers_reach_each_other_and_the_job_their_ports_and_nobody_else_does",
+            edge::services,
+        ),
+        ("services_of_a_compose_file_are_the_job", compose::services),
+        ("an_image_is_built_and_nothing_of_it_is_left", build::built),
+        ("nothing_is_left_when_a_job_ends", life::ended),
+        (
+            "the_runtime_refuses_what_comes_past_the_mediator",
+            refused::past_the_mediator,
+        ),
+    ];
+    all.extend(by_systemd.into_iter().map(|(name, tell)| {
+        Story::conditional(
+            format!("containers::by_systemd::{name}"),
+            move |environment| staged(environment, Driver::Systemd, tell),
+        )
+    }));
     all.push(Story::conditional(
         "containers::an_engine_without_cordons_runtime_starts_no_job_and_says_what_to_set",
         life::unfit,
@@ -86,10 +110,14 @@ struct Stage<'w> {
     workspace: PathBuf,
 }
 
-fn staged(environment: &Environment, tell: fn(&Stage<'_>) -> Result<()>) -> Result<Told> {
+fn staged(
+    environment: &Environment,
+    driver: Driver,
+    tell: fn(&Stage<'_>) -> Result<()>,
+) -> Result<Told> {
     let world = World::new(environment)?;
-    let Some(engine) = Engine::start(&world)? else {
-        return Ok(Told::NotHere(NO_ENGINE.to_owned()));
+    let Some(engine) = Engine::start(&world, driver)? else {
+        return Ok(Told::NotHere(Lack::Engine, NO_ENGINE.to_owned()));
     };
     let rules = format!(
         "{}[containers]\nengine = \"mediate\"\n",

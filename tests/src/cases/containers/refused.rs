@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::{Stage, says};
 use crate::cases::outlive::only_job;
-use crate::harness::engine::IMAGE;
+use crate::harness::engine::{Driver, IMAGE};
 
 /// Words of `docker`, and what a refusal says.
 const REFUSED: [(&str, &str); 28] = [
@@ -331,7 +331,11 @@ pub(super) fn past_the_mediator(stage: &Stage<'_>) -> Result<()> {
     let root = root
         .strip_prefix(&stage.world.environment.cgroup2)
         .unwrap_or(root);
-    let parent = format!("/{}/cordon.slice/job-{job}", root.display());
+    let place = format!("/{}/cordon.slice/job-{job}", root.display());
+    let parent = match stage.engine.driver() {
+        Driver::Cgroupfs => place.clone(),
+        Driver::Systemd => format!("cordon-job-{job}.slice"),
+    };
     let tries: [(&[&str], &str); 9] = [
         (&["--privileged"], "it has the device"),
         (&["--network", "host"], "it joins the namespace"),
@@ -366,7 +370,7 @@ pub(super) fn past_the_mediator(stage: &Stage<'_>) -> Result<()> {
                 .with_context(|| format!("{options:?}"))?;
         }
         // A plain one runs, as the job's; families of sockets that lead elsewhere are not there.
-        let place = stage.engine.done(&[
+        let put = stage.engine.done(&[
             "run",
             "--rm",
             "--cgroup-parent",
@@ -376,7 +380,7 @@ pub(super) fn past_the_mediator(stage: &Stage<'_>) -> Result<()> {
             "0::",
             "/proc/self/cgroup",
         ])?;
-        says(&place, &parent)
+        says(&put, &place)
     };
     let tried = tried();
     fs::write(&go, "")?;

@@ -29,7 +29,7 @@ use crate::harness::rules::cidr;
 use crate::harness::service::Service;
 use crate::harness::verdicts::{allowed, denial_of};
 use crate::harness::world::World;
-use crate::runner::{Story, Told};
+use crate::runner::{Lack, Story, Told};
 
 /// Where the daemons of these stories serve metrics, each in a network namespace of its own.
 const PORT: u16 = 9477;
@@ -168,7 +168,7 @@ impl Held<'_> {
 
 fn promtool(environment: &Environment) -> Result<Told> {
     let Some(promtool) = program("promtool") else {
-        return Ok(Told::NotHere(MISSING.to_owned()));
+        return Ok(Told::NotHere(Lack::Prometheus, MISSING.to_owned()));
     };
     let check = |words: &[&str], input: &str| -> Result<(bool, String)> {
         let mut child = Command::new(&promtool)
@@ -309,7 +309,7 @@ fn everything_has_data(world: &World) -> Result<()> {
 
 fn prometheus(environment: &Environment) -> Result<Told> {
     let Some(prometheus) = program("prometheus") else {
-        return Ok(Told::NotHere(MISSING.to_owned()));
+        return Ok(Told::NotHere(Lack::Prometheus, MISSING.to_owned()));
     };
     let world = world(environment)?;
     let service = Service::start(&world, &settings(""))?;

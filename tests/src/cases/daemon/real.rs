@@ -19,7 +19,7 @@ use crate::harness::rules::cidr;
 use crate::harness::service::{Evidence, Service, Unit};
 use crate::harness::verdicts::{allowed, denial_of};
 use crate::harness::world::World;
-use crate::runner::{Story, Told};
+use crate::runner::{Lack, Story, Told};
 
 pub(super) fn stories() -> Vec<Story> {
     vec![
@@ -304,7 +304,7 @@ fn workflow(checkout: &Checkout<'_>) -> Result<Vec<(bool, String)>> {
 
 fn steps(environment: &Environment) -> Result<Told> {
     let Some(runners) = runners(environment) else {
-        return Ok(Told::NotHere(MISSING.to_owned()));
+        return Ok(Told::NotHere(Lack::Runners, MISSING.to_owned()));
     };
     let control = world(environment)?;
     let checkout = Checkout::of(&control, &runners, "acme/app")?;
@@ -384,7 +384,7 @@ fn steps(environment: &Environment) -> Result<Told> {
 
 fn skipped(environment: &Environment) -> Result<Told> {
     let Some(runners) = runners(environment) else {
-        return Ok(Told::NotHere(MISSING.to_owned()));
+        return Ok(Told::NotHere(Lack::Runners, MISSING.to_owned()));
     };
     let world = world(environment)?;
     let service = Service::start(&world, SETTINGS)?;
@@ -413,7 +413,7 @@ fn skipped(environment: &Environment) -> Result<Told> {
 
 fn refused(environment: &Environment) -> Result<Told> {
     let Some(runners) = runners(environment) else {
-        return Ok(Told::NotHere(MISSING.to_owned()));
+        return Ok(Told::NotHere(Lack::Runners, MISSING.to_owned()));
     };
     let world = world(environment)?;
     let service = Service::start(&world, SETTINGS)?;
@@ -443,7 +443,7 @@ fn refused(environment: &Environment) -> Result<Told> {
 
 fn narrowed(environment: &Environment) -> Result<Told> {
     let Some(runners) = runners(environment) else {
-        return Ok(Told::NotHere(MISSING.to_owned()));
+        return Ok(Told::NotHere(Lack::Runners, MISSING.to_owned()));
     };
     let world = world(environment)?;
     let both = format!(
@@ -491,7 +491,7 @@ fn narrowed(environment: &Environment) -> Result<Told> {
 /// The shell of the step is what called, so it alone is the job.
 fn unnamed(environment: &Environment) -> Result<Told> {
     let Some(runners) = runners(environment) else {
-        return Ok(Told::NotHere(MISSING.to_owned()));
+        return Ok(Told::NotHere(Lack::Runners, MISSING.to_owned()));
     };
     let world = world(environment)?;
     let service = Service::start(&world, SETTINGS)?;
@@ -521,7 +521,7 @@ fn unnamed(environment: &Environment) -> Result<Told> {
 
 fn script(environment: &Environment) -> Result<Told> {
     let Some(runners) = runners(environment) else {
-        return Ok(Told::NotHere(MISSING.to_owned()));
+        return Ok(Told::NotHere(Lack::Runners, MISSING.to_owned()));
     };
     let world = world(environment)?;
     let service = Service::start(&world, SETTINGS)?;

@@ -14,7 +14,7 @@ use cordon_secrets::cases::{Case, cases};
 
 use crate::harness::job::Finished;
 use crate::harness::world::World;
-use crate::runner::{Story, Told};
+use crate::runner::{Lack, Story, Told};
 
 pub(super) fn stories() -> Vec<Story> {
     vec![
@@ -55,7 +55,7 @@ pub(super) fn stories() -> Vec<Story> {
             |environment| {
                 if environment.slowness > 1 && !Path::new("/usr/bin/python3").exists() {
                     let why = "the guest has no python3 to make such environments with";
-                    return Ok(Told::NotHere(why.to_owned()));
+                    return Ok(Told::NotHere(Lack::Python, why.to_owned()));
                 }
                 reads::odd_environments(environment).map(|()| Told::Whole)
             },

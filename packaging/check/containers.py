@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+"""Checks jobs with containers on a host as Debian sets it up: `cargo xtask package --check-containers`.
+
+Started by `check.service` in an emulated guest that has nothing else: systemd, cgroup v2 alone, BPF LSM, and
+Docker with systemd as its cgroup driver. `/check/new.deb` is the package.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tarfile
+import threading
+from pathlib import Path
+
+from tally import check, closing, expect, run
+
+CGROUPS = Path("/sys/fs/cgroup")
+SLICE = CGROUPS / "cordon.slice"
+EVIDENCE = Path("/var/lib/cordon/evidence")
+IMAGE = "story:1"
+APPLETS = ("cat", "dd", "echo", "head", "nc", "sh", "sleep", "tail", "touch", "true", "wget")
+# An address of this machine: for a container it is the host, and for a job it needs a rule.
+ADDRESS = "192.0.2.53"
+ALLOWED, DENIED = 8080, 8081
+PROFILE = f"""name = "job"
+[[rule]]
+cidr = "{ADDRESS}/32"
+ports = ["{ALLOWED}"]
+protocol = "tcp"
+[containers]
+engine = "mediate"
+[limits]
+memory = "96MiB"
+pids = 60
+"""
+TRY = f"for port in {ALLOWED} {DENIED}; do nc -w 5 {ADDRESS} $port </dev/null && echo reached-$port; done; true"
+
+
+class Receiver:
+    """Who listens, and counts who comes."""
+
+    def __init__(self, port):
+        self.came = 0
+        self.listener = socket.create_server((ADDRESS, port))
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            connection, _peer = self.listener.accept()
+            self.came += 1
+            connection.close()
+
+
+def job(script, status=0):
+    """A script as a job with an engine; what it says, and its evidence."""
+    before = set(EVIDENCE.iterdir()) if EVIDENCE.exists() else set()
+    words = ("cordon", "run", "--profile", "/tmp/job.toml", "--", "sh", "-c", script)
+    said = run(*words, status=status, cwd="/srv/work")
+    [folder] = set(EVIDENCE.iterdir()) - before
+    return said, folder
+
+
+def egress(folder):
+    """The report of egress."""
+    return json.loads((folder / "egress-report.json").read_text())
+
+
+class Host:
+    def steps(self):
+        yield "the engine runs with cordon's runtime, and with systemd as its driver", self.install
+        yield "a container that is no job's is left to systemd", self.others
+        yield "containers are in their job's cgroup, and reach what it may", self.edge
+        yield "a container's own limits hold within those of its job", self.limits
+        yield "what eats all memory or processes is stopped, and that is in the report", self.spent
+        yield "a job and its containers outlive reloads of systemd", self.reloads
+        yield "an image is built in the job", self.build
+        yield "nothing is left of a job, and systemd was asked for nothing", self.gone
+        yield "what comes past the mediator into a job's slice does not run", self.past
+
+    def install(self):
+        run("dpkg", "--install", "/check/new.deb")
+        Path("/etc/docker").mkdir(exist_ok=True)
+        runtime = {"path": "/usr/lib/cordon/cordon-runtime"}
+        settings = {"runtimes": {"cordon": runtime}, "default-runtime": "cordon"}
+        Path("/etc/docker/daemon.json").write_text(json.dumps(settings))
+        run("systemctl", "restart", "docker.service")
+        said = run("docker", "info", "--format", "{{.CgroupDriver}} {{.CgroupVersion}} {{.DefaultRuntime}}")
+        expect(said.split() == ["systemd", "2", "cordon"], said)
+        files = Path("/tmp/image")
+        (files / "bin").mkdir(parents=True)
+        (files / "bin/busybox").write_bytes(Path("/bin/busybox").read_bytes())
+        (files / "bin/busybox").chmod(0o755)
+        for name in APPLETS:
+            (files / "bin" / name).symlink_to("busybox")
+        with tarfile.open("/tmp/image.tar", "w") as archive:
+            archive.add(files, ".")
+        run("docker", "import", "/tmp/image.tar", IMAGE)
+        self.allowed, self.denied = Receiver(ALLOWED), Receiver(DENIED)
+
+    def others(self):
+        said = run("docker", "run", "--rm", "--cgroupns", "host", IMAGE, "sh", "-c", f"cat /proc/self/cgroup; {TRY}")
+        expect("/system.slice/docker-" in said and f"reached-{DENIED}" in said, said)
+        expect(self.denied.came == 1, f"{self.denied.came} came: what follows would prove nothing")
+
+    def edge(self):
+        said, folder = job(f"docker run --rm {IMAGE} sh -c 'cat /proc/self/cgroup; {TRY}'")
+        expect(f"reached-{ALLOWED}" in said and f"reached-{DENIED}" not in said, said)
+        expect((self.allowed.came, self.denied.came) == (2, 1), (self.allowed.came, self.denied.came))
+        denials = json.dumps(egress(folder)["denials"])
+        expect(str(DENIED) in denials, denials)
+        run("cordon", "report", "verify", str(folder), "--key", "/var/lib/cordon/keys/report.pem.pub")
+
+    def limits(self):
+        look = "for group in /sys/fs/cgroup/cordon.slice/job-*; do cd $group; cat memory.max pids.max; cat */memory.max; done"
+        script = f"docker run -d --name it --memory 32m {IMAGE} sleep 60 >/dev/null; {look}"
+        said, _folder = job(script)
+        numbers = said.split()
+        expect(numbers[:2] == [str(96 << 20), "60"] and str(32 << 20) in numbers[2:], said)
+
+    def spent(self):
+        said, folder = job(f"docker run --rm {IMAGE} sh -c 'head -c 400000000 /dev/zero | tail >/dev/null'; echo $?")
+        killed = egress(folder)["limits"]
+        expect("oom" in json.dumps(killed).lower(), f"{said}\n{json.dumps(killed)}")
+        many = "i=0; while [ $i -lt 100 ]; do sleep 5 & i=$((i+1)); done; wait"
+        said, folder = job(f"docker run --rm {IMAGE} sh -c '{many}'; true")
+        refused = egress(folder)["limits"]
+        expect("fork" in json.dumps(refused).lower(), f"{said}\n{json.dumps(refused)}")
+
+    def reloads(self):
+        script = (
+            f"docker run -d --name it --memory 32m {IMAGE} sleep 600 >/dev/null; touch up;"
+            f" until test -e go; do sleep 0.2; done; docker exec it sh -c '{TRY}'; cat {SLICE}/job-*/memory.max"
+        )
+        words = ("cordon", "run", "--profile", "/tmp/job.toml", "--", "sh", "-c", script)
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/srv/work")
+        work = Path("/srv/work")
+        while not (work / "up").exists():
+            expect(process.poll() is None, "it ended")
+        for words in (("systemctl", "daemon-reload"), ("systemctl", "daemon-reexec"), ("systemd-run", "--slice=cordon.slice", "true")):
+            run(*words)
+        (work / "go").touch()
+        said, _ = process.communicate(timeout=240)
+        expect(f"reached-{ALLOWED}" in said and f"reached-{DENIED}" not in said and str(96 << 20) in said, said)
+        expect(self.denied.came == 1, "the attacker was reached")
+
+    def build(self):
+        work = Path("/srv/work")
+        (work / "Dockerfile").write_text(f"FROM {IMAGE}\nRUN {TRY}\nRUN cat /proc/self/cgroup\n")
+        said, _folder = job("docker build -t made .; docker run --rm made true && echo it-runs")
+        expect(f"reached-{ALLOWED}" in said and f"reached-{DENIED}" not in said and "it-runs" in said, said)
+        expect(self.denied.came == 1, "the attacker was reached")
+
+    def gone(self):
+        expect(run("docker", "ps", "--all", "--quiet").strip() == "", "containers are left")
+        expect(not list(SLICE.glob("job-*")), list(SLICE.iterdir()))
+        units = run("systemctl", "list-units", "--all", "--plain", "--no-legend", "cordon-*", "docker-*.scope")
+        wrong = [line for line in units.splitlines() if not line.startswith("cordon-keep.slice")]
+        expect(not wrong, units)
+
+    def past(self):
+        said = run("docker", "run", "--rm", "--cgroup-parent", "cordon-job-0.slice", IMAGE, "true", status=None)
+        expect("cordon knows no job" in said, said)
+
+
+def main():
+    run("ip", "link", "set", "lo", "up")
+    run("ip", "address", "add", f"{ADDRESS}/32", "dev", "lo")
+    Path("/etc/resolv.conf").write_text(f"nameserver {ADDRESS}\n")
+    Path("/tmp/job.toml").write_text(PROFILE)
+    Path("/srv/work").mkdir(parents=True)
+    for name, work in Host().steps():
+        check(name, work)
+    return closing()
+
+
+if __name__ == "__main__":
+    os.chdir("/")
+    status = main()
+    print(f"guest: exit {status}", flush=True)
+    sys.exit(status)
