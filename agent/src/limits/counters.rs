@@ -103,7 +103,7 @@ fn number(text: &str) -> Option<u64> {
 }
 
 /// The number behind a key, one key a line.
-fn keyed(text: &str, key: &str) -> Option<u64> {
+pub(super) fn keyed(text: &str, key: &str) -> Option<u64> {
     let mut pairs = text.lines().filter_map(|line| line.split_once(' '));
     pairs.find_map(|(name, value)| (name == key).then(|| number(value))?)
 }

@@ -10,6 +10,7 @@
 //! [`crate::job::limiting`].
 
 pub mod assemble;
+pub mod below;
 pub mod counters;
 pub mod estimate;
 pub mod evidence;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{SysconfVar, sysconf};
 use serde::{Deserialize, Serialize};
 
+use super::below::Below;
 use super::counters::{Counters, sources, take_cpu};
 use super::setting::{Host, Setting, controller_of, settings};
 use super::{LimitsError, evidence};
@@ -50,6 +51,7 @@ pub struct Pins {
     in_force: Vec<Pin>,
     /// Controllers of which nothing is counted, and why.
     uncounted: BTreeMap<Controller, String>,
+    below: Below,
 }
 
 impl Pins {
@@ -102,6 +104,7 @@ impl Pins {
             groups,
             in_force: pins,
             uncounted,
+            below: Below::default(),
         }
     }
 
@@ -191,7 +194,7 @@ impl Pins {
 
     /// What the controllers have counted.
     #[must_use]
-    pub fn counters(&self) -> Counters {
+    pub fn counters(&mut self) -> Counters {
         let mut counters = Counters::default();
         for controller in Controller::ALL {
             let Ok((generation, directory)) = self.groups.of(controller) else {
@@ -202,6 +205,8 @@ impl Pins {
                     take(&mut counters, &text);
                 }
             }
+            self.below
+                .add(controller, generation, directory, &mut counters);
         }
         if let Ok(text) = fs::read_to_string(&self.job.join("cpu.stat"), FILE_LIMIT) {
             take_cpu(&mut counters, &text);

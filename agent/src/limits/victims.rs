@@ -65,7 +65,9 @@ fn victim(record: &str, job: &str) -> Option<u32> {
     let text = text.lines().next()?.strip_prefix("oom-kill:")?;
     let (_, rest) = text.split_once(",task_memcg=")?;
     let (group, rest) = rest.split_once(",task=")?;
-    if !group.ends_with(&format!("/{SLICE}/{job}")) {
+    // The job's own cgroup, or that of one of its containers.
+    let (_, below) = group.split_once(&format!("/{SLICE}/"))?;
+    if below.split('/').next() != Some(job) {
         return None;
     }
     let (_, pid) = rest.rsplit_once(",uid=")?.0.rsplit_once(",pid=")?;
@@ -95,6 +97,12 @@ mod tests {
         assert_eq!(victim(&record(1, group, "hog"), "job-1f3a"), None);
         assert_eq!(victim(&record(0, group, "hog"), "job-1f3"), None);
         assert_eq!(victim(&record(0, "/other", "hog"), "job-1f3a"), None);
+        let container = format!("{group}/5f0c");
+        assert_eq!(
+            victim(&record(0, &container, "hog"), "job-1f3a"),
+            Some(4242)
+        );
+        assert_eq!(victim(&record(0, &container, "hog"), "5f0c"), None);
         assert_eq!(victim("6,1,2,-;usb 1-1: new device\n", "job-1f3a"), None);
     }
 

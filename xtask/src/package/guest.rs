@@ -62,7 +62,7 @@ pub(super) const CONTAINERS: Machine = Machine {
             "iptables",
             "kmod",
             "procps",
-            "python3-minimal",
+            "python3",
             "systemd",
         ],
         paths: PATHS,
@@ -90,9 +90,9 @@ const MASKED: [&str; 3] = [
 const MODULES: [&str; 4] = ["drivers/net", "fs/overlayfs", "lib", "net"];
 
 /// Leaves the first file system, which no container could.
-const LEAVE: &str = "#!/bin/sh
+const LEAVE: &str = "#!/bin/sh -e
 mount -t tmpfs -o size=80%,mode=755 tmpfs /mnt
-cp -ax / /mnt
+tar --create --one-file-system --directory=/ . | tar --extract --directory=/mnt
 exec switch_root /mnt /lib/systemd/systemd
 ";
 
