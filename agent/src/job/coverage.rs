@@ -264,8 +264,14 @@ fn confined(confined: &Confined) -> Vec<(&'static str, String)> {
         hidden,
         writable,
         capabilities: _,
+        own_users,
     } = confined;
     let mut layers = Vec::new();
+    if *own_users {
+        let detail = "the job has one user, and rights over nothing that is not that user's: no process of it has a \
+                      capability outside of its own namespace";
+        layers.push(("user namespace", detail.to_owned()));
+    }
     if !private.is_empty() {
         let detail = format!(
             "{}: the job's own, empty at its start, gone at its end",

@@ -70,6 +70,8 @@ pub struct Confined {
     pub writable: Vec<Vec<PathBuf>>,
     /// The only capabilities it can have, as bits.
     pub capabilities: Option<u64>,
+    /// It has a user namespace of its own.
+    pub own_users: bool,
 }
 
 /// What a policy takes away cannot be taken from this command.
@@ -140,6 +142,7 @@ impl Confined {
                 .map(|list| writable(list, whose, &private))
                 .collect(),
             capabilities: policy.capabilities().as_ref().map(privilege::bits),
+            own_users: policy.user_namespace.is_some(),
             private,
         })
     }

@@ -151,6 +151,8 @@ pub struct Entry {
     own_group: bool,
     /// The only capabilities that are left, as bits.
     capabilities: Option<u64>,
+    /// What says who is who in a user namespace of its own: a file and its content each.
+    users: Option<[(&'static str, String); 3]>,
     /// The only paths that can be written to: those of all rules.
     writable: Vec<Rules>,
     filter: Filter,
@@ -169,10 +171,11 @@ enum Step {
     OpenFiles,
     Fewer,
     Paths,
+    Users,
 }
 
 impl Step {
-    const ALL: [(Self, &str); 10] = [
+    const ALL: [(Self, &str); 11] = [
         (Self::Join, "join the job's cgroups"),
         (Self::Group, "make a process group"),
         (Self::Capabilities, "drop capabilities"),
@@ -185,6 +188,11 @@ impl Step {
         (
             Self::Paths,
             "leave the paths of `[sandbox]` to be written to",
+        ),
+        (
+            Self::Users,
+            "make a user namespace (`user_namespace` of `[sandbox]`; does this host let users make them? \
+             `sysctl user.max_user_namespaces kernel.unprivileged_userns_clone`)",
         ),
     ];
 }
@@ -210,6 +218,7 @@ impl Entry {
             account: account.transpose()?,
             own_group: plan.own_group,
             capabilities: plan.confined.capabilities,
+            users: plan.confined.own_users.then(|| one_user(plan)),
             writable: Vec::new(),
             filter: Filter::new(&filter::program(plan.judges)),
         })
@@ -250,6 +259,12 @@ impl Entry {
                 .and_then(|()| setuid(*uid));
             at(Step::Account, become_it.map_err(io::Error::from))?;
         }
+        if let Some(users) = &self.users {
+            at(Step::Users, own_users(users))?;
+            // Who makes one has every capability in it, also those that were taken before.
+            let withheld = privilege::withhold(self.capabilities).map_err(io::Error::other);
+            at(Step::Capabilities, withheld)?;
+        }
         if let Some(left) = self.capabilities {
             let kept = privilege::keep_only(left).map_err(io::Error::other);
             at(Step::Fewer, kept)?;
@@ -266,6 +281,33 @@ impl Entry {
         // Last: nothing above has to pass it.
         at(Step::Filter, self.filter.install())
     }
+}
+
+/// The one user and the one group that a job has in its own user namespace: those it has outside.
+fn one_user(plan: &Plan) -> [(&'static str, String); 3] {
+    let (uid, gid) = plan.account.as_ref().map_or_else(
+        || (Uid::effective().as_raw(), Gid::effective().as_raw()),
+        |account| (account.uid, account.gid),
+    );
+    [
+        // The kernel wants that first of whoever has no right to choose groups.
+        ("/proc/self/setgroups", "deny".to_owned()),
+        ("/proc/self/uid_map", format!("{uid} {uid} 1")),
+        ("/proc/self/gid_map", format!("{gid} {gid} 1")),
+    ]
+}
+
+/// Puts the calling process into a user namespace of its own.
+fn own_users(users: &[(&str, String)]) -> io::Result<()> {
+    unshare(CloneFlags::CLONE_NEWUSER)?;
+    // Files in /proc of a process that became another user are root's until it executes something, which the next
+    // thing it does is.
+    nix::sys::prctl::set_dumpable(true)?;
+    for (path, content) in users {
+        let mut file = File::options().write(true).open(path)?;
+        file.write_all(content.as_bytes())?;
+    }
+    Ok(())
 }
 
 /// Sets both limits and asks for them again: what a process has here, all it starts have.

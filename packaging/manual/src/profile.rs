@@ -266,6 +266,12 @@ const TABLES: &[Table] = &[
                 about: "Files in which well-known programs keep credentials are hidden, in the user's home (`.ssh`, `.aws`, `.netrc`, `.docker/config.json` and others) and on the host (`/etc/shadow`, `/etc/ssh`, `/var/lib/cordon` and others).",
             },
             Key {
+                name: "user_namespace",
+                value: "true",
+                default: Default::Otherwise,
+                about: "Processes of the job are in a user namespace of their own, in which the one user and group are those they have outside: root in it has rights over root's files and nobody else's, and no capability over anything of the host. Nobody in the job can become another user.",
+            },
+            Key {
                 name: "hide",
                 value: "[\"~/.config/company\", \"/srv/keys\"]",
                 default: Default::Otherwise,

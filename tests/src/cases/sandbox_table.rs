@@ -39,6 +39,10 @@ pub(super) fn stories() -> Vec<Story> {
             "sandbox_table::capabilities_are_those_on_every_list",
             capabilities,
         ),
+        Story::new(
+            "sandbox_table::in_a_user_namespace_root_has_its_own_files_and_no_others",
+            users,
+        ),
         Story::new("sandbox_table::mistakes_stop_the_start", mistakes),
     ]
 }
@@ -295,6 +299,55 @@ fn writable(environment: &Environment) -> Result<()> {
         "{}",
         finished.stderr
     );
+    world.nothing_left()
+}
+
+fn users(environment: &Environment) -> Result<()> {
+    let world = World::new(environment)?;
+    let place = directory(&world, "place")?;
+    let other = place.join("of-nobody");
+    fs::write(&other, "a secret of nobody's\n")?;
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o600))?;
+    std::os::unix::fs::chown(&other, Some(65_534), Some(65_534))?;
+    let script = format!(
+        "cd {}; echo $(cat /proc/self/uid_map); echo $(cat /proc/self/gid_map); cat of-nobody; \
+         touch mine && chown 65534 mine && echo given-away; rm -f mine; \
+         su -s /bin/sh nobody -c 'echo became-nobody'; grep CapBnd /proc/self/status",
+        place.display()
+    );
+    // What it proves needs something to take: as root without it, all of that is possible.
+    let before = job(&world, "open", "user_namespace = false", &script)?.run()?;
+    for words in ["a secret", "given-away", "became-nobody"] {
+        ensure!(before.stdout.contains(words), "{}", before.stdout);
+    }
+    let finished = job(&world, "users", "user_namespace = true", &script)?.run()?;
+    let mut lines = finished.stdout.lines();
+    ensure!(lines.next() == Some("0 0 1") && lines.next() == Some("0 0 1"));
+    let bounding = lines.next().and_then(|line| line.split_once(":\t"));
+    let bounding = u64::from_str_radix(bounding.context("no bounding set")?.1, 16)?;
+    ensure!(lines.next().is_none(), "{}", finished.stdout);
+    // Making one gives its maker all of them: CAP_SYS_ADMIN is 21, CAP_NET_ADMIN 12, CAP_BPF 39.
+    ensure!(
+        bounding & (1 << 21 | 1 << 12 | 1 << 39) == 0,
+        "{bounding:x}"
+    );
+    layer(&finished, "user namespace")?;
+    let finished = job(&world, "users", "user_namespace = true", &script)?
+        .user(65_534)
+        .run()?;
+    ensure!(
+        finished
+            .stdout
+            .starts_with("65534 65534 1\n65534 65534 1\na secret of nobody's\n"),
+        "{}",
+        finished.stdout
+    );
+    // What they take away together.
+    let script = "grep ^Cap /proc/self/status | cut -f2";
+    let table = "user_namespace = true\ncapabilities = [\"chown\"]";
+    let finished = job(&world, "both", table, script)?.run()?;
+    let sets = "0000000000000000\n0000000000000001\n0000000000000001\n0000000000000001\n0000000000000000\n";
+    ensure!(finished.stdout == sets, "{}", finished.stdout);
     world.nothing_left()
 }
 

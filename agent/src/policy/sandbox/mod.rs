@@ -24,6 +24,8 @@ pub struct SandboxPolicy {
     pub private_tmp: Option<Origin>,
     /// Files of credentials in the home of the user, and of this host, are hidden.
     pub hide_credentials: Option<Origin>,
+    /// Its processes are in a user namespace of their own, in which they have one user.
+    pub user_namespace: Option<Origin>,
     /// What is hidden besides.
     pub hide: Vec<Named>,
     /// What cannot be written to.
@@ -78,6 +80,7 @@ impl SandboxPolicy {
         Self {
             private_tmp: first(|one| &one.private_tmp),
             hide_credentials: first(|one| &one.hide_credentials),
+            user_namespace: first(|one| &one.user_namespace),
             hide: said().flat_map(|one| one.hide.clone()).collect(),
             read_only: said().flat_map(|one| one.read_only.clone()).collect(),
             writable: said().flat_map(|one| one.writable.clone()).collect(),
@@ -104,6 +107,7 @@ impl SandboxPolicy {
         let Self {
             private_tmp,
             hide_credentials,
+            user_namespace,
             hide,
             read_only,
             writable,
@@ -113,6 +117,7 @@ impl SandboxPolicy {
         let switches = [
             ("private_tmp", private_tmp),
             ("hide_credentials", hide_credentials),
+            ("user_namespace", user_namespace),
         ];
         for (name, origin) in switches {
             lines.extend(origin.iter().map(|origin| format!("{name} ({origin})")));

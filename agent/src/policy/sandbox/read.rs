@@ -16,6 +16,7 @@ pub(crate) const SANDBOX: Schema = Schema {
     keys: &[
         "private_tmp",
         "hide_credentials",
+        "user_namespace",
         "hide",
         "read_only",
         "writable",
@@ -33,6 +34,7 @@ pub(crate) fn read_sandbox(reader: &mut Reader, root: Table<'_>) -> Option<Sandb
     Some(SandboxPolicy {
         private_tmp: switch(reader, table, "private_tmp"),
         hide_credentials: switch(reader, table, "hide_credentials"),
+        user_namespace: switch(reader, table, "user_namespace"),
         hide: named(reader, table, "hide"),
         read_only: named(reader, table, "read_only"),
         writable: writable(reader, table).into_iter().collect(),
