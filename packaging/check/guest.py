@@ -249,6 +249,11 @@ class Life:
 
     def remove(self):
         Path("/run/runner.out").unlink()
+        # The evidence of the runner that has just ended may still be on its way.
+        deadline = time.monotonic() + 60
+        while "unit-runner.service" in run("cordon", "host", "status"):
+            expect(time.monotonic() < deadline, run("cordon", "host", "status"))
+            time.sleep(0.5)
         run("dpkg", "--remove", "cordon")
         expect(not PINS.exists() and not SLICE.exists(), "something is left")
         run("systemctl", "start", "runner.service", status=1)
