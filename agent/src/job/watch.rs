@@ -48,8 +48,6 @@ const COLLECT_EVERY: Duration = Duration::from_secs(30);
 const TOUCH_EVERY: Duration = Duration::from_secs(1);
 /// How often a job is asked whether it has ended, if there is nothing that could be waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// The same where something is waited for, or somebody will say so.
-const LOOK_AFTER: Duration = Duration::from_secs(1);
 
 /// The DNS listener's end of the way to the ledger.
 #[derive(Debug)]
@@ -206,17 +204,18 @@ impl Watch {
         let tell: Tell<'_> = &mut |news| noted(&journal, news, tell);
         let mut rhythm = Rhythm::new();
         let mut process = life.process().map(readiness::end_of).transpose()?;
-        let mut look = interval(match life {
-            Life::Processes | Life::Command(None) => LOOK_EVERY,
-            Life::Worker(_) | Life::Command(Some(_)) | Life::Unit | Life::Open => LOOK_AFTER,
-        });
+        // What nobody tells of is looked for; the others are looked at once a second with everything else.
+        let mut look = match life {
+            Life::Processes | Life::Command(None) => Some(interval(LOOK_EVERY)),
+            Life::Worker(_) | Life::Command(Some(_)) | Life::Unit | Life::Open => None,
+        };
         loop {
             tokio::select! {
                 () = ended(process.as_ref()) => {
                     process = None;
-                    look = interval(LOOK_EVERY);
+                    look = Some(interval(LOOK_EVERY));
                 }
-                _ = look.tick() => {
+                () = next_look(look.as_mut()) => {
                     if life.is_over(&place.cgroup)? {
                         return Ok(Ending::Over);
                     }
@@ -246,8 +245,14 @@ impl Watch {
                     }
                     Wish::Nothing => {}
                 },
-                turn = self.turn(&mut rhythm, host, place, tell) => {
-                    if turn? == Turn::TimeOver {
+                turn = self.turn(&mut rhythm, host, place, tell) => match turn? {
+                    Turn::Done => {}
+                    Turn::Touched => {
+                        if life.is_over(&place.cgroup)? {
+                            return Ok(Ending::Over);
+                        }
+                    }
+                    Turn::TimeOver => {
                         Limiting::end(self.limiting.as_mut(), life.asked(), place, tell)?;
                     }
                 }
@@ -301,6 +306,7 @@ impl Watch {
                 let_go(namespaces.as_mut(), host, place);
                 look_after(sweeping.as_mut(), ledger, host, place, tell)?;
                 Limiting::look(limiting.as_mut(), ledger, place, tell)?;
+                return Ok(Turn::Touched);
             }
         }
         Ok(Turn::Done)
@@ -459,6 +465,8 @@ impl Rhythm {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Turn {
     Done,
+    /// What is due once a second was done.
+    Touched,
     /// The job's time is over, or its grace is.
     TimeOver,
 }
@@ -560,6 +568,16 @@ async fn ended(process: Option<&AsyncFd<BorrowedFd<'_>>>) {
         return;
     }
     std::future::pending::<()>().await;
+}
+
+/// When a job is looked at whose end nobody tells.
+async fn next_look(look: Option<&mut Interval>) {
+    match look {
+        Some(look) => {
+            look.tick().await;
+        }
+        None => std::future::pending().await,
+    }
 }
 
 /// The next container that is about to run.
