@@ -6,15 +6,13 @@ Docker with systemd as its cgroup driver. `/check/new.deb` is the package.
 """
 
 import json
-import os
 import socket
 import subprocess
-import sys
 import tarfile
 import threading
 from pathlib import Path
 
-from tally import check, closing, expect, run
+from tally import alone_on, expect, run, tell
 
 CGROUPS = Path("/sys/fs/cgroup")
 SLICE = CGROUPS / "cordon.slice"
@@ -164,19 +162,8 @@ class Host:
         expect("cordon knows no job" in said, said)
 
 
-def main():
-    run("ip", "link", "set", "lo", "up")
-    run("ip", "address", "add", f"{ADDRESS}/32", "dev", "lo")
-    Path("/etc/resolv.conf").write_text(f"nameserver {ADDRESS}\n")
+if __name__ == "__main__":
+    alone_on(ADDRESS)
     Path("/tmp/job.toml").write_text(PROFILE)
     Path("/srv/work").mkdir(parents=True)
-    for name, work in Host().steps():
-        check(name, work)
-    return closing()
-
-
-if __name__ == "__main__":
-    os.chdir("/")
-    status = main()
-    print(f"guest: exit {status}", flush=True)
-    sys.exit(status)
+    tell(Host().steps())

@@ -9,11 +9,10 @@ import grp
 import os
 import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-from tally import check, closing, expect, run
+from tally import alone_on, expect, run, tell
 
 SLICE = Path("/sys/fs/cgroup/cordon.slice")
 PINS = Path("/sys/fs/bpf/cordon")
@@ -267,18 +266,7 @@ class Life:
         expect(not Path("/etc/cordon").exists(), "/etc/cordon")
 
 
-def main():
-    run("ip", "link", "set", "lo", "up")
-    run("ip", "address", "add", f"{ADDRESS}/32", "dev", "lo")
-    Path("/etc/resolv.conf").write_text(f"nameserver {ADDRESS}\n")
-    Path("/tmp/job.toml").write_text(PROFILE)
-    for name, work in Life().steps():
-        check(name, work)
-    return closing()
-
-
 if __name__ == "__main__":
-    os.chdir("/")
-    status = main()
-    print(f"guest: exit {status}", flush=True)
-    sys.exit(status)
+    alone_on(ADDRESS)
+    Path("/tmp/job.toml").write_text(PROFILE)
+    tell(Life().steps())

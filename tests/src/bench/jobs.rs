@@ -13,7 +13,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -25,19 +25,23 @@ use crate::harness::service::Service;
 use crate::harness::world::World;
 
 /// Jobs at once, one size after the other.
-const SIZES: [usize; 4] = [1, 10, 100, 1_000];
-/// Descriptors the daemon may have: what its unit says.
+const SIZES: [usize; 5] = [1, 10, 100, 500, 1_000];
+/// Descriptors the daemon may have: what its unit says, or what this machine lets it have.
 const DESCRIPTORS: u64 = 65_536;
+/// And no job of it needs more than so many.
+const OF_A_JOB: u64 = 40;
 /// How long the daemon is watched doing nothing.
 const IDLE: Duration = Duration::from_secs(10);
 
 /// Measures and prints tables.
 pub(super) fn run(environment: &Environment, rounds: u16) -> Result<()> {
-    setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS, DESCRIPTORS)?;
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let descriptors = most.min(DESCRIPTORS);
+    setrlimit(Resource::RLIMIT_NOFILE, descriptors, most)?;
     let world = World::new(environment)?;
     Service::profile(&world, "app", &cidr("203.0.113.10/32", "8080", "tcp"))?;
     let mut service = Service::start(&world, "")?;
-    let measured = measure(&service, rounds);
+    let measured = measure(&service, rounds, descriptors);
     if let Err(error) = measured {
         let daemon = service.end(Signal::SIGKILL)?;
         bail!("{error:#}; the daemon had said:\n{}", daemon.stderr);
@@ -45,7 +49,7 @@ pub(super) fn run(environment: &Environment, rounds: u16) -> Result<()> {
     Ok(())
 }
 
-fn measure(service: &Service<'_>, rounds: u16) -> Result<()> {
+fn measure(service: &Service<'_>, rounds: u16, descriptors: u64) -> Result<()> {
     let daemon = service.running()?.id();
     let (resident, processor) = (memory::resident(daemon)?, idle(daemon)?);
     println!(
@@ -57,6 +61,13 @@ fn measure(service: &Service<'_>, rounds: u16) -> Result<()> {
         "at once", "start p50", "start p99", "end p50", "end p99", "resident", "idle"
     );
     for size in SIZES {
+        let needed = OF_A_JOB.saturating_mul(size as u64);
+        if needed > descriptors {
+            println!(
+                "  {size:>9} not measured: {needed} descriptors are needed, and a process has {descriptors} here"
+            );
+            continue;
+        }
         let (mut starts, mut ends) = (Vec::new(), Vec::new());
         let (mut resident, mut processor) = (0.0, 0.0);
         let times = if size == 1 {
