@@ -80,12 +80,30 @@ pub struct Arrival {
     pub magic: u64,
     /// Number of the file.
     pub file: u64,
-    /// Number of `cgroup.procs` of the opener's own cgroup, if that is directly below the slice.
+    /// Who opens it.
+    pub who: Newcomer,
+}
+
+/// A process in a cgroup of the slice.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Newcomer {
+    /// Number of `cgroup.procs` of its own cgroup, if that is directly below the slice.
     pub own_list: Option<u64>,
-    /// The job that the opener was started in, or has executed a program in; 0 for none.
+    /// The job that it was started in, or has executed a program in; 0 for none.
     pub member: u64,
     /// Whether each process that was started in a job is known to have been.
     pub all_known: bool,
+}
+
+impl Newcomer {
+    /// Whether it is on its way: moved into the cgroup of a job or runner from outside, and no program has been executed
+    /// since. What it does is what was written outside: a service manager that makes the process of a service, which it
+    /// moves from both sides, and so at any time of this.
+    #[must_use]
+    #[inline(always)]
+    pub const fn arrives(&self) -> bool {
+        self.own_list.is_some() && self.member == 0 && self.all_known
+    }
 }
 
 /// Whether a process may list itself once more in the cgroup that it was moved to. Service managers move a new process
@@ -97,18 +115,12 @@ pub struct Arrival {
 #[must_use]
 #[inline(always)]
 pub const fn may_arrive(arrival: &Arrival) -> bool {
-    let Arrival {
-        magic,
-        file,
-        own_list,
-        member,
-        all_known,
-    } = *arrival;
-    let is_own = match own_list {
+    let Arrival { magic, file, who } = *arrival;
+    let is_own = match who.own_list {
         Some(list) => list == file,
         None => false,
     };
-    magic == magic::CGROUP2 && is_own && member == 0 && all_known
+    magic == magic::CGROUP2 && is_own && who.arrives()
 }
 
 /// Whether a look at another process leads into it: tracing, its memory, its descriptors.
@@ -184,14 +196,32 @@ mod tests {
 
     #[test]
     fn only_who_was_never_in_a_job_arrives_and_only_in_its_own_list() {
-        let arrival = Arrival {
-            magic: magic::CGROUP2,
-            file: 7,
+        let who = Newcomer {
             own_list: Some(7),
             member: 0,
             all_known: true,
         };
-        assert!(may_arrive(&arrival));
+        let arrival = Arrival {
+            magic: magic::CGROUP2,
+            file: 7,
+            who,
+        };
+        assert!(may_arrive(&arrival) && who.arrives());
+        let strangers = [
+            Newcomer {
+                own_list: None,
+                ..who
+            },
+            Newcomer { member: 1, ..who },
+            Newcomer {
+                all_known: false,
+                ..who
+            },
+        ];
+        for who in strangers {
+            assert!(!who.arrives(), "{who:?}");
+            assert!(!may_arrive(&Arrival { who, ..arrival }), "{who:?}");
+        }
         for other in [
             Arrival {
                 magic: magic::CGROUP,
@@ -202,18 +232,6 @@ mod tests {
                 ..arrival
             },
             Arrival { file: 8, ..arrival },
-            Arrival {
-                own_list: None,
-                ..arrival
-            },
-            Arrival {
-                member: 1,
-                ..arrival
-            },
-            Arrival {
-                all_known: false,
-                ..arrival
-            },
         ] {
             assert!(!may_arrive(&other), "{other:?}");
         }

@@ -222,12 +222,19 @@ class Life:
 
     def starts(self):
         # systemd moves a process into its cgroup from both sides; now one comes first, now the other.
-        STARTED.write_text("[Unit]\nStartLimitIntervalSec=0\n[Service]\nType=oneshot\nSlice=cordon.slice\nExecStart=/bin/true\n")
+        # Until it executes the service, the process tells systemd who it is, and opens the journal.
+        STARTED.write_text(
+            "[Unit]\nStartLimitIntervalSec=0\n[Service]\nType=oneshot\nSlice=cordon.slice\nUser=daemon\n"
+            "SupplementaryGroups=cordon\nExecStart=/bin/echo it-started\n"
+        )
         run("systemctl", "daemon-reload")
         for attempt in range(1, 41):
             run("systemctl", "start", "started.service", status=None)
             shown = run("systemctl", "show", "--property=Result,ExecMainStatus", "started.service")
             expect("Result=success" in shown, f"attempt {attempt}: {shown}")
+        run("journalctl", "--sync")
+        said = run("journalctl", "--no-pager", "--output=cat", "--unit=started.service")
+        expect(said.count("it-started") == 40, said)
 
     def runner(self):
         # Outside of the slice the address answers: nobody listens, and that is said.

@@ -73,7 +73,7 @@ impl Lack {
     /// takes LSM programs.
     const fn stories(self, guest: bool) -> usize {
         match (self, guest) {
-            (Self::BpfLsm, false) => 14,
+            (Self::BpfLsm, false) => 15,
             (Self::Engine, _) => 23,
             (Self::Runners, _) => 6,
             (Self::Prometheus, _) => 2,

@@ -27,7 +27,7 @@ use crate::runner::{Lack, Story, Told};
 type Tell = fn(&Environment) -> Result<()>;
 
 pub fn stories() -> Vec<Story> {
-    let stories: [(&str, Tell); 14] = [
+    let stories: [(&str, Tell); 15] = [
         (
             "lsm::every_hook_is_a_layer_and_closes_its_blind_spot",
             coverage,
@@ -66,6 +66,10 @@ pub fn stories() -> Vec<Story> {
         (
             "lsm::who_was_started_in_a_job_or_executed_a_program_there_lists_nobody",
             no_arrival,
+        ),
+        (
+            "lsm::a_process_that_is_moved_in_speaks_to_services_until_it_executes_a_program",
+            arrival_speaks,
         ),
         ("lsm::audit_does_not_open_what_protects_evidence", audit),
         ("lsm::ordinary_work_goes_on", ordinary_work),
@@ -594,6 +598,45 @@ fn arrival(environment: &Environment) -> Result<()> {
     allowed(&[down])?;
     refused(&[again])?;
     recorded(&report, "control")
+}
+
+/// A service manager's own process tells it who it is, and opens the journal, after it was moved.
+fn arrival_speaks(environment: &Environment) -> Result<()> {
+    let world = World::new(environment)?;
+    let outside = outside(&world)?;
+    let speaks = || {
+        let to = |name: &str, kind| Step::Unix {
+            to: world.directory().join(name).display().to_string(),
+            kind,
+        };
+        [
+            to("outside-stream", UnixKind::Stream),
+            to("outside-datagram", UnixKind::Datagram),
+        ]
+    };
+    let ((arrived, executed, below), report) = inside(&world, &[], |job| {
+        let enters = |cgroup: &Path| -> Vec<Step> {
+            let enter = list(cgroup, "cgroup.procs", "0");
+            std::iter::once(enter).chain(speaks()).collect()
+        };
+        let arrived = world.free(&enters(job))?.run()?.outcomes()?;
+        let executed = world.free(&speaks())?.in_cgroup(job).run()?.steps::<2>()?;
+        let deeper = job.join("deeper");
+        fs::create_dir(&deeper)?;
+        let below = world.free(&enters(&deeper))?.run()?.outcomes()?;
+        Ok((arrived, executed, below))
+    })?;
+    allowed(&arrived)?;
+    ensure!(
+        arrived.len() == 3 && below.len() == 3,
+        "{arrived:?} {below:?}"
+    );
+    refused(&executed)?;
+    let (entered, spoke) = below.split_at(1);
+    allowed(entered)?;
+    refused(spoke)?;
+    drop(outside);
+    recorded(&report, "unix-socket-not-own")
 }
 
 /// Each way in which a program of the job could have the file open.

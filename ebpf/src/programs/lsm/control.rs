@@ -55,9 +55,7 @@ pub(crate) fn lsm_file_open(ctx: LsmContext) -> i32 {
     let arrival = Arrival {
         magic,
         file: number,
-        own_list: super::process::own_list(),
-        member: kernel::member((kernel::pid_tgid() >> 32) as u32),
-        all_known: kernel::has_track(),
+        who: super::process::newcomer(),
     };
     if own::may_arrive(&arrival) {
         return PASS;

@@ -10,7 +10,7 @@ use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use cordon_ebpf::abi::record::Call;
 use cordon_ebpf::abi::verdict::Reason;
-use cordon_ebpf::own;
+use cordon_ebpf::own::{self, Newcomer};
 
 use super::{PASS, REFUSE, member, peek};
 use crate::kernel;
@@ -129,9 +129,19 @@ fn cgroup_of(task: *const u8) -> Option<*const u8> {
     Some(peek::<u64>(set, &OFFSET_CSS_SET_CGROUP)? as *const u8)
 }
 
+/// The caller, as one that may be on its way in.
+#[inline(always)]
+pub(super) fn newcomer() -> Newcomer {
+    Newcomer {
+        own_list: own_list(),
+        member: kernel::member((kernel::pid_tgid() >> 32) as u32),
+        all_known: kernel::has_track(),
+    }
+}
+
 /// Number of `cgroup.procs` of the caller's cgroup, if that is a job's own.
 #[inline(always)]
-pub(super) fn own_list() -> Option<u64> {
+fn own_list() -> Option<u64> {
     // SAFETY: the helper takes no arguments.
     let task = unsafe { helper::bpf_get_current_task() } as *const u8;
     let cgroup = cgroup_of(task)?;
