@@ -23,6 +23,10 @@ pub struct Setup {
     pub runtime: String,
     /// Directories that containers may mount.
     pub workspace: Vec<String>,
+    /// Port to listen on; 0 for any.
+    pub port: u16,
+    /// The job had a mediator before, which was killed: what the engine has of the job is the job's still.
+    pub again: bool,
     /// What is left of the job is removed, and nothing served.
     pub only_clean: bool,
 }

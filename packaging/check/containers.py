@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tarfile
 import threading
+import time
 from pathlib import Path
 
 from tally import alone_on, expect, run, tell
@@ -34,6 +35,27 @@ memory = "96MiB"
 pids = 60
 """
 TRY = f"for port in {ALLOWED} {DENIED}; do nc -w 5 {ADDRESS} $port </dev/null && echo reached-$port; done; true"
+
+RUNNER_SETTINGS = """[[runner]]
+unit = "ci-runner.service"
+engine_port = 2375
+workspace = ["/home/ci/work"]
+[[grant]]
+repository = "acme/app"
+profiles = ["job"]
+"""
+RUNNER = """[Service]
+Type=oneshot
+User=ci
+SupplementaryGroups=cordon
+Slice=cordon.slice
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+Environment=GITHUB_ACTIONS=true GITHUB_REPOSITORY=acme/app GITHUB_EVENT_NAME=push HOME=/home/ci
+Environment=DOCKER_HOST=tcp://127.0.0.1:2375
+ExecStartPre=/usr/bin/cordon job status --wait 60
+ExecStart=/bin/sh -c "sh /home/ci/work/job.sh; exit $?"
+"""
 
 
 class Receiver:
@@ -74,6 +96,7 @@ class Host:
         yield "what eats all memory or processes is stopped, and that is in the report", self.spent
         yield "a job and its containers outlive reloads of systemd", self.reloads
         yield "an image is built in the job", self.build
+        yield "containers of a runner's job are the job, for the service in its sandbox", self.runner
         yield "nothing is left of a job, and systemd was asked for nothing", self.gone
         yield "what comes past the mediator into a job's slice does not run", self.past
 
@@ -149,6 +172,38 @@ class Host:
         said, _folder = job("docker build -t made .; docker run --rm made true && echo it-runs")
         expect(f"reached-{ALLOWED}" in said and f"reached-{DENIED}" not in said and "it-runs" in said, said)
         expect(self.denied.came == 1, "the attacker was reached")
+
+    def runner(self):
+        run("useradd", "--create-home", "ci")
+        work = Path("/home/ci/work")
+        work.mkdir()
+        run("chown", "ci:ci", str(work))
+        Path("/etc/cordon/profiles.d").mkdir(exist_ok=True)
+        Path("/etc/cordon/profiles.d/job.toml").write_text(PROFILE)
+        Path("/etc/cordon/config.toml").write_text(RUNNER_SETTINGS)
+        Path("/etc/systemd/system/ci-runner.service").write_text(RUNNER)
+        # The daemon does not see what is below /home; the engine and the runner do.
+        step = f"pwd; echo made > /w/made; cat /proc/self/cgroup; {TRY}"
+        (work / "job.sh").write_text(
+            f"cordon job start || exit 70\ndocker run --rm -v {work}:/w -w /w {IMAGE} sh -c '{step}' || exit 71\n"
+            f"docker run --rm -v /srv/work:/w {IMAGE} true; test $? = 125 || exit 72\ncordon job finish\n"
+        )
+        run("systemctl", "daemon-reload")
+        run("systemctl", "restart", "cordon.service")
+        before = set(EVIDENCE.iterdir())
+        run("systemctl", "start", "ci-runner.service", status=None)
+        said = run("journalctl", "--no-pager", "--output=cat", "--unit=ci-runner.service", status=None)
+        expect(run("systemctl", "show", "--property=ExecMainStatus", "ci-runner.service").strip() == "ExecMainStatus=0", said)
+        expect(f"reached-{ALLOWED}" in said and f"reached-{DENIED}" not in said and "\n/w\n" in said, said)
+        expect(self.denied.came == 1, "the attacker was reached")
+        expect((work / "made").read_text() == "made\n", said)
+        while not (found := [new for new in set(EVIDENCE.iterdir()) - before if (new / "seal.sigstore.json").exists() and "unit" not in new.name]):
+            time.sleep(0.2)
+        report = egress(found[0])
+        expect(str(DENIED) in json.dumps(report["denials"]), report["denials"])
+        engine = [layer["detail"] for layer in report["coverage"]["layers"] if layer["name"] == "container engine"]
+        expect(f"{IMAGE} (1)" in engine[0], engine)
+        run("systemctl", "stop", "cordon.service")
 
     def gone(self):
         expect(run("docker", "ps", "--all", "--quiet").strip() == "", "containers are left")

@@ -74,8 +74,8 @@ impl Lack {
     const fn stories(self, guest: bool) -> usize {
         match (self, guest) {
             (Self::BpfLsm, false) => 15,
-            (Self::Engine, _) => 23,
-            (Self::Runners, _) => 6,
+            (Self::Engine, _) => 28,
+            (Self::Runners, _) => 7,
             (Self::Prometheus, _) => 2,
             (Self::FreeMounts, _) | (Self::MemoryLimit | Self::Python, true) => 1,
             (Self::BpfLsm, true)

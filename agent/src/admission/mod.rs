@@ -12,6 +12,8 @@ mod pattern;
 mod read;
 
 use std::fmt;
+use std::num::NonZeroU16;
+use std::path::PathBuf;
 
 pub use self::pattern::Pattern;
 pub(crate) use self::read::{GRANT, RUNNER, read_grants, read_runners};
@@ -26,6 +28,11 @@ pub struct Runner {
     pub control_plane: Vec<String>,
     /// Name of the program whose process tree is a job; without one, the parent of who asks.
     pub worker: Option<String>,
+    /// Where jobs find the container engine that their profile gives them: a port of 127.0.0.1. Without one it is
+    /// any, and told when a job starts.
+    pub engine_port: Option<NonZeroU16>,
+    /// Directories that containers of its jobs may mount.
+    pub workspace: Vec<PathBuf>,
     /// Where it is written.
     pub line: usize,
 }

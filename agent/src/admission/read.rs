@@ -2,7 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+use std::num::NonZeroU16;
+use std::path::{Path, PathBuf};
+
 use super::{Grant, Pattern, Runner};
+use crate::engine::is_workspace;
 use crate::policy::reader::{Reader, Schema, Table};
 use crate::policy::{Mistake, is_profile_name};
 
@@ -11,7 +15,13 @@ const MOST: usize = 1024;
 
 pub(crate) const RUNNER: Schema = Schema {
     what: "a `[[runner]]`",
-    keys: &["unit", "control_plane", "worker"],
+    keys: &[
+        "unit",
+        "control_plane",
+        "worker",
+        "engine_port",
+        "workspace",
+    ],
     later: &[],
 };
 
@@ -38,10 +48,14 @@ pub(crate) fn read_runners(reader: &mut Reader, root: Table<'_>) -> Vec<Runner> 
         let unit = reader.required(table, "unit", "`unit = \"actions.runner.*.service\"`", unit);
         let control_plane = profiles(reader, table, "control_plane");
         let worker = program(reader, table);
+        let engine_port = port(reader, table);
+        let workspace = directories(reader, table);
         Some(Runner {
             unit: unit?,
             control_plane,
             worker,
+            engine_port,
+            workspace,
             line: reader.source().line(table.span().start),
         })
     })
@@ -166,4 +180,38 @@ fn program(reader: &mut Reader, table: Table<'_>) -> Option<String> {
         return None;
     }
     Some(name.to_owned())
+}
+
+fn port(reader: &mut Reader, table: Table<'_>) -> Option<NonZeroU16> {
+    let number = reader.integer(table, "engine_port")?;
+    let port = u16::try_from(*number.get_ref())
+        .ok()
+        .and_then(NonZeroU16::new);
+    if port.is_none() {
+        let mistake = Mistake::new("`engine_port` is a port of 127.0.0.1: 1 to 65535")
+            .help("write `engine_port = 2375`, and `DOCKER_HOST=tcp://127.0.0.1:2375` into the runner's unit");
+        reader.push(&number.span(), mistake);
+    }
+    port
+}
+
+/// What a container mounts, root in it owns: a whole file system, or a directory that leads to one, is none.
+fn directories(reader: &mut Reader, table: Table<'_>) -> Vec<PathBuf> {
+    let Some(list) = reader.strings(table, "workspace") else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for text in list.get_ref() {
+        let path = Path::new(*text.get_ref());
+        if is_workspace(path) {
+            found.push(path.to_owned());
+        } else {
+            let mistake = Mistake::new(
+                "`workspace` has absolute paths, at least two directories deep, without `.` and `..`",
+            )
+            .help("write `workspace = [\"/srv/runner/_work\"]`");
+            reader.push(&text.span(), mistake);
+        }
+    }
+    found
 }

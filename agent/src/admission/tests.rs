@@ -179,3 +179,38 @@ fn mistakes_in_grants_are_told_with_their_places() {
         assert!(error.to_string().contains(words), "{text}: {error}");
     }
 }
+
+#[test]
+fn a_runner_says_where_its_jobs_find_an_engine_and_what_containers_mount() {
+    let with = |keys: &str| {
+        let text = format!("[[runner]]\nunit = \"a.service\"\n{keys}\n");
+        Config::parse("config.toml", text.as_bytes())
+            .map(|config| config.grants.runners)
+            .map_err(|mistakes| mistakes.to_string())
+    };
+    let runners = with("engine_port = 2375\nworkspace = [\"/srv/a/_work\", \"/srv/a\"]").unwrap();
+    let [runner] = runners.as_slice() else {
+        panic!("{runners:?}")
+    };
+    assert_eq!(runner.engine_port.map(u16::from), Some(2375));
+    assert_eq!(runner.workspace.len(), 2);
+    let without = with("").unwrap();
+    assert!(
+        without
+            .iter()
+            .all(|runner| runner.engine_port.is_none() && runner.workspace.is_empty())
+    );
+    for (wrong, says) in [
+        ("engine_port = 0", "1 to 65535"),
+        ("engine_port = 65536", "1 to 65535"),
+        ("engine_port = \"2375\"", "engine_port"),
+        ("workspace = [\"/\"]", "two directories deep"),
+        ("workspace = [\"/srv\"]", "two directories deep"),
+        ("workspace = [\"/srv/a/../..\"]", "two directories deep"),
+        ("workspace = [\"work/a\"]", "absolute paths"),
+        ("workspace = \"/srv/a\"", "workspace"),
+    ] {
+        let error = with(wrong).unwrap_err();
+        assert!(error.contains(says), "{wrong}: {error}");
+    }
+}

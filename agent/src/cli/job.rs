@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -17,9 +19,10 @@ use crate::daemon::api::types::{
 };
 use crate::daemon::client::{Client, ClientError};
 use crate::daemon::feed::Line;
+use crate::engine;
 use crate::report::attendance::Identity;
 use crate::report::escape::escape;
-use crate::sys::fs;
+use crate::sys::fs::{self, FileError};
 
 /// Largest file that narrows a job: with the rest of its request it must fit into 64 KiB.
 const NARROWING: u64 = 56 << 10;
@@ -85,6 +88,9 @@ struct StartArgs {
     /// `owner/name`, instead of what the CI system's variables say
     #[arg(long, value_name = "NAME")]
     repository: Option<String>,
+    /// Append the variables of the job's container engine to a file, for example `"$GITHUB_ENV"`
+    #[arg(long, value_name = "FILE")]
+    env_file: Option<PathBuf>,
     /// Print only the name of the job
     #[arg(long, short)]
     quiet: bool,
@@ -217,9 +223,18 @@ impl StartArgs {
             subject,
             narrow,
             repository,
+            env_file,
             quiet,
             json,
         } = self;
+        // Before there is a job that could not be told.
+        let mut env_file = match env_file.as_deref().map(EnvFile::open).transpose() {
+            Ok(file) => file,
+            Err(error) => {
+                complaint(&error);
+                return ExitCode::from(run::USAGE);
+            }
+        };
         let narrow = match narrow.as_deref().map(narrowing).transpose() {
             Ok(narrow) => narrow,
             Err(code) => return code,
@@ -244,6 +259,13 @@ impl StartArgs {
         };
         ask(config, async |client| {
             let job: JobStatus = client.post("/v1/jobs", &request).await?;
+            if let (Some(file), Some(endpoint)) = (&mut env_file, &job.engine)
+                && let Err(error) = file.append(endpoint)
+            {
+                // The job is enforced; it lacks what it was to be told.
+                complaint(&error);
+                return Ok(ExitCode::from(run::INTERNAL));
+            }
             let text = if json {
                 pretty(&job)
             } else if quiet {
@@ -253,6 +275,34 @@ impl StartArgs {
             };
             Ok(deliver(&text, ExitCode::SUCCESS))
         })
+    }
+}
+
+/// A file of lines `NAME=value`, which a CI system or a shell reads.
+struct EnvFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl EnvFile {
+    fn open(path: &Path) -> Result<Self, FileError> {
+        let file = File::options()
+            .append(true)
+            .create(true)
+            .open(path)
+            .map_err(FileError::on("open", path))?;
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+        })
+    }
+
+    fn append(&mut self, endpoint: &str) -> Result<(), FileError> {
+        let lines =
+            engine::variables(endpoint.to_owned()).map(|(key, value)| format!("{key}={value}\n"));
+        self.file
+            .write_all(lines.concat().as_bytes())
+            .map_err(FileError::on("write", &self.path))
     }
 }
 
@@ -433,6 +483,9 @@ fn told(job: &JobStatus) -> String {
     }
     if let Some(grant) = &job.grant {
         add(format!("granted by {}", escape(grant)));
+    }
+    if let Some(engine) = &job.engine {
+        add(format!("container engine at {}", escape(engine)));
     }
     if job.told > 0 {
         add(format!(

@@ -19,6 +19,7 @@ use crate::config::{Config, HostConfig};
 use crate::daemon::command;
 use crate::dns::BindError;
 use crate::enforce::{self, chain, kernel};
+use crate::engine::{self, Mounts};
 use crate::events::ledger::News;
 use crate::job::run::{Ended, Request, RunError, Start, Terms, run};
 use crate::policy::{Library, Mode, Policy, compile};
@@ -210,10 +211,17 @@ impl Args {
         let evidence = evidence.unwrap_or_else(|| default_evidence(&config));
         let evidence =
             EvidenceDir::prepare(&evidence).map_err(|error| Failure::usage(chain(&error)))?;
+        let wish = engine::Wish {
+            port: None,
+            mounts: Mounts::Here {
+                user: account.as_ref().map(Account::uid),
+            },
+        };
         let request = Request {
             command,
             account,
             terms: Terms {
+                engine: wish,
                 policy,
                 ruleset: Arc::new(ruleset),
                 config: Arc::new(config),

@@ -1,7 +1,6 @@
 //! Starts jobs, each in a thread of its own, and keeps account of them.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -19,6 +18,7 @@ use crate::admission::Refusal;
 use crate::attribution::{Living as _, Proc};
 use crate::cgroup::Cgroup;
 use crate::enforce::chain;
+use crate::engine::{Mounts, Wish, endpoint};
 use crate::events::ledger::News;
 use crate::job::attended::{self, Begun, Commanded, Order, Orders, Over, Whose};
 use crate::job::id::JobId;
@@ -226,7 +226,7 @@ impl Jobs {
         let id = launch.entry.id.clone();
         let begun = self.launch(launch)?;
         if let Ok(begun) = begun.await {
-            self.enforced(&id, begun.moved, begun.evidence.clone());
+            self.enforced(&id, &begun);
             return Ok(begun);
         }
         self.until_over(&id).await;
@@ -265,30 +265,20 @@ impl Jobs {
         let wrong = |error: &dyn std::fmt::Display| StartError::Request(error.to_string());
         identity.check().map_err(|error| wrong(&error))?;
         let subjects = made(&subjects)?;
-        let (profiles, standing, grant, unit) = match unit {
-            Some((unit, cgroup)) => {
-                let grants = &settings.config.grants;
-                let granted = grants.decide(unit, &identity, &profiles)?;
-                let runner = grants.runner(unit).ok_or_else(|| {
-                    StartError::Runner(format!(
-                        "no `[[runner]]` of the host settings is for `{unit}`"
-                    ))
-                })?;
-                // Its worker goes on talking to the CI system from inside the job. First, so that its rules are
-                // the first, which the job cannot give up.
-                let standing = runner.control_plane.clone();
-                let all = standing.iter().cloned().chain(granted.profiles);
-                let worker = runner.worker.clone();
-                (
-                    all.collect(),
-                    standing,
-                    Some(granted.place),
-                    Some((unit, cgroup, worker)),
-                )
-            }
-            None => (profiles, Vec::new(), None, None),
-        };
-        let (mut policy, mut ruleset) = settings.policy(&profiles)?;
+        let Ground {
+            profiles,
+            standing,
+            grant,
+            worker,
+            engine,
+        } = ground(
+            settings,
+            peer,
+            unit.as_ref().map(|(unit, _)| *unit),
+            &identity,
+            profiles,
+        )?;
+        let (mut policy, mut ruleset) = settings.job_policy(&profiles)?;
         if !standing.is_empty() {
             policy.standing = settings.policy(&standing)?.0.rules.len();
         }
@@ -309,13 +299,13 @@ impl Jobs {
             });
         }
         let id = JobId::random().map_err(io::Error::other)?.to_string();
-        let name = unit.as_ref().map(|(unit, ..)| (*unit).to_owned());
+        let name = unit.as_ref().map(|(unit, _)| (*unit).to_owned());
         let whose = match (processes, unit) {
             (Processes::None, unit) => Whose::Open {
                 id: id.clone(),
-                from: unit.map(|(_, from, _)| from),
+                from: unit.map(|(_, from)| from),
             },
-            (Processes::Worker, Some((_, from, worker))) => Whose::Worker {
+            (Processes::Worker, Some((_, from))) => Whose::Worker {
                 id: id.clone(),
                 worker: find_worker(peer, &from, worker.as_deref())?,
                 from,
@@ -337,7 +327,10 @@ impl Jobs {
             ..Attendance::default()
         };
         let of = (policy, ruleset);
-        let terms = self.terms(settings, &id, of, subjects, Some(&attendance))?;
+        let terms = Terms {
+            engine,
+            ..self.terms(settings, &id, of, subjects, Some(&attendance))?
+        };
         let entry = Entry {
             identity,
             grant,
@@ -366,7 +359,7 @@ impl Jobs {
                 "no `[[runner]]` of the host settings is for `{unit}`"
             ))
         })?;
-        let (policy, ruleset) = settings.policy(&runner.control_plane)?;
+        let (policy, ruleset) = settings.plane(&runner.control_plane)?;
         let id = crate::enforce::unit_id(unit);
         let attendance = Attendance {
             runner: Some(unit.to_owned()),
@@ -418,6 +411,9 @@ impl Jobs {
             grant: attendance.grant.clone(),
             moved: attendance.moved,
             evidence: record.map(|record| record.evidence.clone()),
+            engine: record
+                .and_then(|record| record.engine.as_ref())
+                .map(|seat| endpoint(seat.port)),
             error: None,
             telemetry_error: None,
             feed: Arc::default(),
@@ -462,6 +458,14 @@ impl Jobs {
             ruleset: Arc::new(ruleset),
             config: Arc::clone(&settings.config),
             evidence: EvidenceDir::prepare(&directory)?,
+            // Where there is one, it is said by whom the job is.
+            engine: Wish {
+                port: None,
+                mounts: Mounts::Named {
+                    paths: Vec::new(),
+                    user: 0,
+                },
+            },
             key: self.key(),
             subjects,
             attendance: attendance.cloned(),
@@ -505,13 +509,15 @@ impl Jobs {
     }
 
     /// Notes that one is enforced.
-    pub fn enforced(&self, id: &str, moved: u64, evidence: PathBuf) {
+    pub fn enforced(&self, id: &str, begun: &Begun) {
+        let moved = begun.moved;
         if let Some(entry) = self.table().get_mut(id)
             && entry.state == State::Starting
         {
             entry.state = State::Enforced;
             entry.moved = moved;
-            entry.evidence = Some(evidence);
+            entry.evidence = Some(begun.evidence.clone());
+            entry.engine = begun.engine.map(endpoint);
         }
         self.metrics().enforced(id);
         tracing::info!(job = id, moved, "enforced");
@@ -589,6 +595,61 @@ impl Jobs {
     }
 }
 
+/// What the host's settings give a job that somebody asked for.
+struct Ground {
+    /// All its profiles.
+    profiles: Vec<String>,
+    /// Those of its runner, whose rules it cannot give up.
+    standing: Vec<String>,
+    /// Where its grant stands.
+    grant: Option<String>,
+    /// The program that is its worker.
+    worker: Option<String>,
+    engine: Wish,
+}
+
+fn ground(
+    settings: &Settings,
+    peer: &Peer,
+    unit: Option<&str>,
+    identity: &Identity,
+    asked: Vec<String>,
+) -> Result<Ground, StartError> {
+    let engine = |port, paths| Wish {
+        port,
+        mounts: Mounts::Named {
+            paths,
+            user: peer.uid,
+        },
+    };
+    let Some(unit) = unit else {
+        return Ok(Ground {
+            profiles: asked,
+            standing: Vec::new(),
+            grant: None,
+            worker: None,
+            engine: engine(None, Vec::new()),
+        });
+    };
+    let grants = &settings.config.grants;
+    let granted = grants.decide(unit, identity, &asked)?;
+    let runner = grants.runner(unit).ok_or_else(|| {
+        StartError::Runner(format!(
+            "no `[[runner]]` of the host settings is for `{unit}`"
+        ))
+    })?;
+    // Its worker goes on talking to the CI system from inside the job. First, so that its rules are
+    // the first, which the job cannot give up.
+    let standing = runner.control_plane.clone();
+    Ok(Ground {
+        profiles: standing.iter().cloned().chain(granted.profiles).collect(),
+        standing,
+        grant: Some(granted.place),
+        worker: runner.worker.clone(),
+        engine: engine(runner.engine_port, runner.workspace.clone()),
+    })
+}
+
 /// What a job makes, as it was said.
 fn made(subjects: &[String]) -> Result<Vec<Subject>, StartError> {
     let subjects = subjects.iter().map(|text| {
@@ -643,6 +704,7 @@ fn entry(id: &str, unit: Option<String>, terms: &Terms) -> Entry {
         grant: None,
         moved: 0,
         evidence: None,
+        engine: None,
         error: None,
         telemetry_error: None,
         feed: Arc::default(),

@@ -145,7 +145,7 @@ pub fn run(path: Option<&Path>, settings: Settings, key: SigningKey) -> Result<(
     // While it may still have a port below 1024, if the service manager lets it.
     let metrics = settings.config.metrics.as_ref();
     let metrics = metrics.map(scrape::bind).transpose()?;
-    privilege::keep_for_daemon()?;
+    privilege::keep_for_daemon(settings.has_engines())?;
     if let Some(file) = &settings.config.telemetry
         && let Err(error) = telemetry::file::mend(file)
     {
@@ -495,7 +495,7 @@ impl Daemon {
                 let jobs = Arc::clone(&self.jobs);
                 tokio::spawn(async move {
                     if let Ok(begun) = begun.await {
-                        jobs.enforced(&id, begun.moved, begun.evidence);
+                        jobs.enforced(&id, &begun);
                     }
                 });
             }

@@ -49,6 +49,7 @@ pub(super) fn denied(id: &str, unit: &str, error: String) -> Entry {
         grant: None,
         moved: 0,
         evidence: None,
+        engine: None,
         error: Some(error),
         telemetry_error: None,
         feed: Arc::default(),

@@ -11,6 +11,7 @@ use crate::enforce::chain;
 use crate::policy::{Engine, Library, Mistakes, Policy, Ruleset, compile};
 use crate::report::chain::ChainError;
 use crate::report::signer::KeyError;
+use crate::sys::privilege;
 
 /// Settings that were read and hold together.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub struct Settings {
     pub config: Arc<Config>,
     /// When they were read.
     pub read: Timestamp,
+    /// Profiles of grants that give jobs a container engine.
+    mediated: Vec<String>,
 }
 
 /// Settings that are of no use.
@@ -41,11 +44,18 @@ pub enum SettingsError {
         /// Why.
         why: String,
     },
-    /// A job of the daemon's would have a container engine.
-    #[error("the profiles {} say `engine = \"mediate\"`, which jobs of the daemon cannot have: their processes are \
-        started by others, who cannot be told where their engine is; start such a job with `cordon run`, or \
-        say `engine = \"deny\"`", profiles.join(", "))]
+    /// A runner itself would have a container engine.
+    #[error("the profiles {} say `engine = \"mediate\"`, which is for jobs: a runner has no engine of its own; say it in \
+        the profiles of a `[[grant]]`, and leave it out of `control_plane`", profiles.join(", "))]
     Engine {
+        /// Which.
+        profiles: Vec<String>,
+    },
+    /// A job would have a container engine, and the daemon cannot start what mediates it any more.
+    #[error("the profiles {} say `engine = \"mediate\"`, and no profile of the settings did when the daemon started, so \
+        it gave up the right to start `cordon-engine` as another user; restart it: `systemctl restart cordon`",
+        profiles.join(", "))]
+    NoMediator {
         /// Which.
         profiles: Vec<String>,
     },
@@ -77,20 +87,25 @@ impl Settings {
     /// Something is wrong with one of them.
     pub fn load(path: Option<&Path>) -> Result<Self, SettingsError> {
         let config = Config::load(path)?;
-        let settings = Self {
+        let mut settings = Self {
             config: Arc::new(config),
             read: Timestamp::now(),
+            mediated: Vec::new(),
         };
-        let grants = &settings.config.grants;
+        let config = Arc::clone(&settings.config);
+        let grants = &config.grants;
         for runner in &grants.runners {
-            settings.policy(&runner.control_plane)?;
+            settings.plane(&runner.control_plane)?;
         }
         for grant in &grants.grants {
             let strangers = grant.fork_profile.iter().chain(&grant.target_profile);
             for profile in grant.profiles.iter().chain(strangers) {
                 let mut profiles = vec![profile.clone()];
                 profiles.extend(grant.always.iter().cloned());
-                settings.policy(&profiles)?;
+                let (policy, _) = settings.policy(&profiles)?;
+                if policy.engine == Engine::Mediate {
+                    settings.mediated.extend(profiles);
+                }
             }
         }
         Ok(settings)
@@ -118,17 +133,12 @@ impl Settings {
     /// A policy of these profiles, compiled.
     ///
     /// # Errors
-    /// One is missing or wrong, or together they are too many rules, or give a job a container engine.
+    /// One is missing or wrong, or together they are too many rules.
     pub fn policy(&self, profiles: &[String]) -> Result<(Policy, Ruleset), SettingsError> {
         let library = Library {
             directory: Some(self.config.host.profiles_dir.clone()),
         };
         let policy = Policy::load(profiles, &library)?;
-        if policy.engine != Engine::Deny {
-            return Err(SettingsError::Engine {
-                profiles: profiles.to_vec(),
-            });
-        }
         if let Some(line) = policy.sandbox.describe().first() {
             return Err(SettingsError::Sandbox {
                 profiles: profiles.to_vec(),
@@ -140,6 +150,51 @@ impl Settings {
             why: chain(&error),
         })?;
         Ok((policy, ruleset))
+    }
+
+    /// The policy of a runner itself.
+    ///
+    /// # Errors
+    /// As [`policy`](Self::policy), and where it would have a container engine.
+    pub fn plane(&self, profiles: &[String]) -> Result<(Policy, Ruleset), SettingsError> {
+        let plane = self.policy(profiles)?;
+        if plane.0.engine == Engine::Mediate {
+            return Err(SettingsError::Engine {
+                profiles: profiles.to_vec(),
+            });
+        }
+        Ok(plane)
+    }
+
+    /// Whether a job may have a container engine.
+    #[must_use]
+    pub fn has_engines(&self) -> bool {
+        !self.mediated.is_empty()
+    }
+
+    /// Checks that jobs of these profiles can have the engine that they say.
+    ///
+    /// # Errors
+    /// This process gave up what starting a mediator needs.
+    fn can_mediate(profiles: &[String]) -> Result<(), SettingsError> {
+        if privilege::may_change_user() {
+            return Ok(());
+        }
+        Err(SettingsError::NoMediator {
+            profiles: profiles.to_vec(),
+        })
+    }
+
+    /// A policy for a job of these profiles, compiled.
+    ///
+    /// # Errors
+    /// As [`policy`](Self::policy), and where it would have a container engine that cannot be had any more.
+    pub fn job_policy(&self, profiles: &[String]) -> Result<(Policy, Ruleset), SettingsError> {
+        let job = self.policy(profiles)?;
+        if job.0.engine == Engine::Mediate {
+            Self::can_mediate(profiles)?;
+        }
+        Ok(job)
     }
 
     /// Checks that these can take the place of others under way.
@@ -166,6 +221,9 @@ impl Settings {
             if differs {
                 return Err(SettingsError::Fixed { key });
             }
+        }
+        if self.has_engines() {
+            Self::can_mediate(&self.mediated)?;
         }
         Ok(())
     }

@@ -44,6 +44,8 @@ pub struct Entry {
     pub moved: u64,
     /// Where its evidence is, or will be.
     pub evidence: Option<PathBuf>,
+    /// Where it finds its container engine.
+    pub engine: Option<String>,
     /// Why it failed.
     pub error: Option<String>,
     /// Why its line of telemetry is missing.
@@ -93,6 +95,7 @@ impl Entry {
             moved: self.moved,
             told: self.told.load(Ordering::Relaxed),
             evidence: self.evidence.clone(),
+            engine: self.engine.clone(),
             error: self.error.clone(),
             telemetry_error: self.telemetry_error.clone(),
         }

@@ -14,13 +14,17 @@ mod mediator;
 pub mod noted;
 mod passport;
 pub mod settings;
+mod workspace;
 
 use std::io;
 use std::net::Ipv4Addr;
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use cordon_engine::passport::Workspace;
 use cordon_engine::protocol::Setup;
+use serde::{Deserialize, Serialize};
 
 pub use self::broker::Rules;
 use self::broker::{Broker, Engine};
@@ -30,6 +34,7 @@ use self::mediator::Child;
 pub use self::noted::Noted;
 use self::passport::Passports;
 use self::settings::EngineSettings;
+pub use self::workspace::{Mounts, is_workspace};
 use crate::cgroup::hierarchy::Hierarchy;
 use crate::config::Config;
 use crate::enforce::maps::ContainerMaps;
@@ -59,6 +64,14 @@ pub enum EngineError {
         /// Why, and what to change.
         why: String,
     },
+    /// A directory that its containers should mount.
+    #[error("containers of the job cannot mount `{}`, which `workspace` of its `[[runner]]` names: {why}", path.display())]
+    Workspace {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// The profile takes things from the job that a container would give it back.
     #[error(
         "{line} of `[sandbox]` would not hold for containers, which mount the workspace as it is: leave it out, or \
@@ -79,6 +92,15 @@ pub enum EngineError {
     Cgroup(#[from] crate::cgroup::CgroupError),
 }
 
+/// How a job that may have an engine is to have it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Wish {
+    /// Port of 127.0.0.1; without one, any.
+    pub port: Option<NonZeroU16>,
+    /// What of the host its containers may mount.
+    pub mounts: Mounts,
+}
+
 /// A job's engine, from before its start until all of it is gone.
 #[derive(Debug)]
 pub struct Mediated {
@@ -90,7 +112,7 @@ pub struct Mediated {
     pub waiting: Option<Waiting>,
     place: String,
     engine: String,
-    port: u16,
+    seat: Seat,
     command: PathBuf,
 }
 
@@ -107,8 +129,20 @@ pub struct Request<'a> {
     pub place: &'a Place,
     /// What it may reach.
     pub rules: Rules,
-    /// User its command runs as.
-    pub uid: u32,
+    /// Where it is to be found, and what of the host containers may mount.
+    pub seat: Seat,
+    /// It had one before, which was killed: what that engine has of the job is the job's still.
+    pub again: bool,
+}
+
+/// Where a job finds its engine, and what of the host its containers may mount.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Seat {
+    /// Port of 127.0.0.1; 0 for any.
+    pub port: u16,
+    /// Directories, as they were when the job began.
+    pub workspace: Vec<Workspace>,
 }
 
 /// Starts a job's engine. Until this returns, no request of the job can be made.
@@ -120,22 +154,28 @@ pub fn start(host: &Host, request: Request<'_>) -> Result<Mediated, EngineError>
         config,
         place,
         rules,
-        uid,
+        seat: Seat { port, workspace },
+        again,
     } = request;
     let settings = &config.containers;
     let maps = host.containers(place)?;
     let cgroup = place_in_hierarchy(place)?;
     let command = place.cgroup.child(COMMAND)?.path().to_owned();
-    let workspace = passport::workspace(uid);
     let setup = Setup {
         job: place.cgroup.name(),
         cgroup_parent: cgroup.clone(),
         runtime: settings.runtime.clone(),
         workspace: workspace.iter().map(|place| place.path.clone()).collect(),
+        port,
+        again,
         only_clean: false,
     };
+    let mut passports = Passports::of(&config.host.run_dir);
+    if again {
+        passports.withdraw(&setup.job)?;
+        passports.wall_up(&setup.job);
+    }
     let (child, broker) = open(settings, place, maps, Some(rules), &setup)?;
-    let passports = Passports::of(&config.host.run_dir);
     let mut mediated = Mediated {
         child,
         broker,
@@ -144,7 +184,10 @@ pub fn start(host: &Host, request: Request<'_>) -> Result<Mediated, EngineError>
         waiting: None,
         place: cgroup,
         engine: String::new(),
-        port: 0,
+        seat: Seat {
+            port,
+            workspace: workspace.clone(),
+        },
         command,
     };
     let ready = mediated.broker.ready().and_then(|engine| {
@@ -158,13 +201,18 @@ pub fn start(host: &Host, request: Request<'_>) -> Result<Mediated, EngineError>
         mediated.door = Some(door);
         mediated.waiting = Some(waiting);
         mediated.engine = name;
-        mediated.port = port;
+        mediated.seat.port = port;
         mediated.broker.go().map_err(EngineError::Silent)
     });
     match ready {
         Ok(()) => Ok(mediated),
         Err(error) => {
-            drop(mediated.end(&place.cgroup.name()));
+            // What the job's first mediator made is not for this one to remove.
+            if again {
+                drop(mediated);
+            } else {
+                drop(mediated.end(&place.cgroup.name()));
+            }
             Err(error)
         }
     }
@@ -180,6 +228,8 @@ pub fn clean(host: &Host, config: &Config, place: &Place) -> Result<Noted, Engin
         cgroup_parent: place_in_hierarchy(place)?,
         runtime: config.containers.runtime.clone(),
         workspace: Vec::new(),
+        port: 0,
+        again: false,
         only_clean: true,
     };
     let mut passports = Passports::of(&config.host.run_dir);
@@ -196,20 +246,23 @@ impl Mediated {
     /// What the command finds in its environment; `None` is taken out.
     #[must_use]
     pub fn environment(&self) -> Vec<(String, Option<String>)> {
-        let endpoint = format!("tcp://{}:{}", Ipv4Addr::LOCALHOST, self.port);
-        let set = |key: &str, value: String| (key.to_owned(), Some(value));
+        let set = |(key, value): (&str, String)| (key.to_owned(), Some(value));
         let unset = [
             "DOCKER_CONTEXT",
             "DOCKER_TLS",
             "DOCKER_TLS_VERIFY",
             "DOCKER_CERT_PATH",
         ];
-        let mut environment = vec![
-            set("DOCKER_HOST", endpoint),
-            set("DOCKER_BUILDKIT", "0".to_owned()),
-        ];
+        let variables = variables(endpoint(self.seat.port));
+        let mut environment = Vec::from(variables.map(set));
         environment.extend(unset.map(|key| (key.to_owned(), None)));
         environment
+    }
+
+    /// Where the job finds it, and what its containers may mount.
+    #[must_use]
+    pub fn seat(&self) -> &Seat {
+        &self.seat
     }
 
     /// The cgroup that the command starts in.
@@ -260,6 +313,21 @@ fn open(
     Ok((child, broker.map_err(EngineError::Silent)?))
 }
 
+/// Where clients find an engine with this port, as `DOCKER_HOST` has it.
+#[must_use]
+pub fn endpoint(port: u16) -> String {
+    format!("tcp://{}:{port}", Ipv4Addr::LOCALHOST)
+}
+
+/// What clients of an engine at an endpoint need in their environment.
+#[must_use]
+pub fn variables(endpoint: String) -> [(&'static str, String); 2] {
+    [
+        ("DOCKER_HOST", endpoint),
+        ("DOCKER_BUILDKIT", "0".to_owned()),
+    ]
+}
+
 /// The job's cgroup, as a path from the root of every hierarchy.
 fn place_in_hierarchy(place: &Place) -> Result<String, EngineError> {
     let path = place.cgroup.path();
@@ -268,6 +336,19 @@ fn place_in_hierarchy(place: &Place) -> Result<String, EngineError> {
         path: path.to_owned(),
     })?;
     Ok(found.to_string_lossy().into_owned())
+}
+
+impl Wish {
+    /// The seat that it comes to now.
+    ///
+    /// # Errors
+    /// See [`Mounts::find`].
+    pub fn seat(&self, config: &Config) -> Result<Seat, EngineError> {
+        Ok(Seat {
+            port: self.port.map_or(0, NonZeroU16::get),
+            workspace: self.mounts.find(&config.containers.socket)?,
+        })
+    }
 }
 
 /// Rules of a job, for questions about registries.

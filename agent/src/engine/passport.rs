@@ -1,6 +1,6 @@
 //! Passports: what `cordon-runtime` knows of a job.
 
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use cordon_engine::passport::{DIRECTORY, Passport, Workspace};
@@ -86,26 +86,5 @@ impl Drop for Passports {
         {
             tracing::error!(error = %crate::enforce::chain(&error), "a job's passport is left");
         }
-    }
-}
-
-/// What containers of a job may mount: the directory it begins in, if that is its user's own.
-///
-/// A container has root's rights over what it mounts; so a directory of somebody else is none.
-pub(super) fn workspace(uid: u32) -> Vec<Workspace> {
-    let Ok(path) = std::env::current_dir().and_then(std::fs::canonicalize) else {
-        return Vec::new();
-    };
-    let Ok(metadata) = path.metadata() else {
-        return Vec::new();
-    };
-    let deep = path.components().count() > 2;
-    match path.to_str() {
-        Some(text) if deep && metadata.uid() == uid => vec![Workspace {
-            path: text.to_owned(),
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        }],
-        _ => Vec::new(),
     }
 }

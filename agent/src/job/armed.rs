@@ -17,6 +17,7 @@ use super::watch::{Questions, Watch};
 use super::{journaling, sealing, sweeping};
 use crate::dns::Bound;
 use crate::enforce::{self, Enforced, Host, Place};
+use crate::engine::{Mediated, Noted};
 use crate::events::ring::Pump;
 use crate::policy::Mode;
 use crate::report::ocsf::Happening;
@@ -73,6 +74,14 @@ impl Armed {
     pub(super) fn limited(&self) -> Limited {
         let limiting = self.watch.limiting.as_ref();
         limiting.map_or_else(Limited::default, Limiting::limited)
+    }
+
+    /// Notes that the job has an engine: its containers are watched, and what is known of it is recorded.
+    pub(super) fn mediated(&mut self, job: &mut Job<'_>, engine: &mut Mediated) {
+        self.watch.containers = engine.waiting.take();
+        self.watch.home = Some(engine.command().to_owned());
+        self.record.engine = Some(engine.seat().clone());
+        job.around.mediated(engine.engine(), &Noted::default());
     }
 
     /// Answers its DNS, sweeps it, and records that it may have processes now.

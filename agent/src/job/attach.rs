@@ -48,19 +48,20 @@ pub(super) enum AttachError {
     },
 }
 
-/// Moves `root` and all that descend from it out of `from` into the job. Returns how many there were.
+/// Moves `root` and all that descend from it out of `from` into the job: into `home`, its cgroup or one below it.
+/// Returns how many there were.
 ///
 /// # Errors
 /// Not all could be moved; those that were are in the job.
 pub(super) fn attach(
     host: &mut Host,
     place: &Place,
-    limited: &Limited,
+    (home, limited): (&Path, &Limited),
     from: &Cgroup,
     root: u32,
 ) -> Result<u64, AttachError> {
     let joined = Joined {
-        procs: procs(place.cgroup.path(), limited),
+        procs: procs(home, limited),
         open_files: limited.open_files,
     };
     let mut moved = BTreeSet::new();

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -26,6 +26,7 @@ use super::watch::{Watch, Workers};
 use crate::cgroup::Cgroup;
 use crate::dns::Bound;
 use crate::enforce::{Host, Place};
+use crate::engine::Mediated;
 use crate::report::attendance::{Attendance, Kind, Narrowing};
 use crate::sandbox::Limited;
 use crate::secrets::ledger::Occasion;
@@ -285,6 +286,8 @@ pub struct Begun {
     pub moved: u64,
     /// Where its evidence will be.
     pub evidence: PathBuf,
+    /// Port of 127.0.0.1 at which it finds its container engine, if it has one.
+    pub engine: Option<u16>,
 }
 
 /// How it went.
@@ -373,40 +376,32 @@ async fn in_place(
         armed.record.keeper = Keeper::Daemon;
         armed.record.waits = Some(command.by);
     }
-    armed.serve(terms, &job, host, place)?;
-    let moved = match whose {
-        Whose::Worker { from, worker, .. } => {
-            let limited = armed.limited();
-            bring(host, place, &limited, from, worker.pid).map_err(entered)?
-        }
-        Whose::Unit { .. } | Whose::Open { .. } | Whose::Command(_) => 0,
-    };
-    inbox.with(|attendance| attendance.moved = moved);
-    let started = Timestamp::now();
-    let evidence = terms.evidence.path().to_owned();
-    let enforced = Begun {
-        moved,
-        evidence,
-        cgroup: place.cgroup.path().to_owned(),
-        limited: armed.limited(),
-    };
-    if begun.send(enforced).is_err() {
-        tracing::debug!("who asked for a job did not wait for it");
+    let mut engine = run::mediate(terms, host, place)?;
+    if let Some(engine) = &mut engine {
+        armed.mediated(&mut job, engine);
     }
-    let watch = &mut armed.watch;
-    let ending = watch
-        .until_over(&life, host, place, inbox, tell)
-        .await
-        .map_err(RunError::Watch)?;
-    if ending == Ending::Left {
+    let started = Timestamp::now();
+    let watched = async {
+        let begins = begin(terms, whose, (&job, &mut armed), host, place)?;
+        inbox.with(|attendance| attendance.moved = begins.moved);
+        if begun.send(begins).is_err() {
+            tracing::debug!("who asked for a job did not wait for it");
+        }
+        (armed.watch)
+            .until_over(&life, host, place, inbox, tell)
+            .await
+            .map_err(RunError::Watch)
+    };
+    let ending = Box::pin(watched).await;
+    if matches!(ending, Ok(Ending::Left)) {
         let left = place.touch();
         left.map_err(RunError::Watch)?;
         return Ok(Over::Left);
     }
     Box::pin(end(
         terms,
-        &mut job,
-        armed,
+        (&mut job, engine),
+        (armed, ending.map(drop)),
         (host, place),
         (inbox, &life),
         started,
@@ -415,17 +410,60 @@ async fn in_place(
     .await
 }
 
+/// Lets the job have processes, and moves those that are there already.
+fn begin(
+    terms: &Terms,
+    whose: &Whose,
+    (job, armed): (&Job<'_>, &mut Armed),
+    host: &mut Host,
+    place: &Place,
+) -> Result<Begun, RunError> {
+    armed.serve(terms, job, host, place)?;
+    let limited = armed.limited();
+    let moved = match whose {
+        Whose::Worker { from, worker, .. } => {
+            let into = (armed.watch.home(place), &limited);
+            bring(host, place, into, from, worker.pid).map_err(entered)?
+        }
+        Whose::Unit { .. } | Whose::Open { .. } | Whose::Command(_) => 0,
+    };
+    Ok(Begun {
+        moved,
+        evidence: terms.evidence.path().to_owned(),
+        engine: armed.record.engine.as_ref().map(|seat| seat.port),
+        cgroup: place.cgroup.path().to_owned(),
+        limited,
+    })
+}
+
 async fn end(
     terms: &Terms,
-    job: &mut Job<'_>,
-    mut armed: Armed,
+    (job, engine): (&mut Job<'_>, Option<Mediated>),
+    (mut armed, ending): (Armed, Result<(), RunError>),
     (host, place): (&mut Host, &Place),
     (inbox, life): (&mut Inbox, &Life),
     started: Timestamp,
     tell: Tell<'_>,
 ) -> Result<Over, RunError> {
-    if let Some(CommandEnd::NotEntered { why }) = inbox.end() {
-        return Err(RunError::Enter(io::Error::other(why.clone())));
+    // What the engine has of the job goes, however it ended.
+    let unmediate = |job: &mut Job<'_>| -> Result<(), RunError> {
+        if let Some(engine) = engine {
+            let name = engine.engine().to_owned();
+            let noted = engine.end(&place.cgroup.name())?;
+            job.around.mediated(&name, &noted);
+        }
+        Ok(())
+    };
+    let ending = match (ending, inbox.end()) {
+        (Ok(()), Some(CommandEnd::NotEntered { why })) => {
+            Err(RunError::Enter(io::Error::other(why.clone())))
+        }
+        (ending, _) => ending,
+    };
+    if let Err(error) = ending {
+        // The error is the one to tell.
+        drop(unmediate(job));
+        return Err(error);
     }
     let watch = &mut armed.watch;
     let there = place.cgroup.path().exists();
@@ -439,6 +477,7 @@ async fn end(
         Life::Unit => 0,
         _ => host.kill(place).map_err(RunError::Survivors)?,
     };
+    unmediate(job)?;
     let attendance = inbox.conclude(life, watch);
     // A command line of the host was not asked for by anybody else; what was found of it is told all the same.
     job.attendance = attendance.filter(|found| job.attendance.is_some() || !found.is_bare());
@@ -462,11 +501,11 @@ async fn end(
 fn bring(
     host: &mut Host,
     place: &Place,
-    limited: &Limited,
+    into: (&Path, &Limited),
     from: &Cgroup,
     root: u32,
 ) -> Result<u64, AttachError> {
-    let moved = attach(host, place, limited, from, root);
+    let moved = attach(host, place, into, from, root);
     if moved.is_err() {
         // The error is the one to tell; who is in the job already has no business outside of it.
         drop(host.kill(place));
@@ -479,6 +518,11 @@ fn entered(error: AttachError) -> RunError {
 }
 
 impl Watch {
+    /// Where processes go that are moved into the job.
+    fn home<'a>(&'a self, place: &'a Place) -> &'a Path {
+        self.home.as_deref().unwrap_or_else(|| place.cgroup.path())
+    }
+
     /// Moves a process into the running job, and says how that went.
     pub(super) fn attach(&self, host: &mut Host, place: &Place, attach: Attach) {
         let Attach {
@@ -491,7 +535,8 @@ impl Watch {
             .as_ref()
             .map_or_else(Limited::default, super::limiting::Limiting::limited);
         let moved = if process.is_still() {
-            super::attach::attach(host, place, &limited, &from, process.pid)
+            let into = (self.home(place), &limited);
+            super::attach::attach(host, place, into, &from, process.pid)
                 .map_err(|error| crate::enforce::chain(&error))
         } else {
             Err("the process is gone".to_owned())

@@ -23,7 +23,7 @@ use crate::config::{Config, DnsConfig, UnixSockets};
 use crate::dns::{self, Bound, Resolution};
 use crate::enforce::maps::Leases;
 use crate::enforce::{self, Enforced, Host, Place, object};
-use crate::engine::{self, EngineError, Mediated, Noted};
+use crate::engine::{self, EngineError, Mediated};
 use crate::events::ledger::{Ledger, News};
 use crate::limits::LimitsError;
 use crate::policy::{Engine, Policy, Ruleset, SandboxPolicy, SecretsPolicy};
@@ -73,6 +73,8 @@ pub struct Terms {
     pub config: Arc<Config>,
     /// Where the evidence goes.
     pub evidence: EvidenceDir,
+    /// How it has a container engine, if its policy gives it one.
+    pub engine: engine::Wish,
     /// What signs it.
     pub key: Arc<SigningKey>,
     /// What it makes, as far as that is known: images, by digest.
@@ -296,15 +298,14 @@ async fn run_placed(
     let mut armed = Armed::new(terms, &job, host, place, Bound::bind()?)?;
     let mut plan = plan(&request.start(), place.cgroup.path(), armed.enforced.lsm)?;
     plan.limited = armed.limited();
-    let mut engine = mediate(request, host, place)?;
-    if let Some(engine) = &mut engine {
-        armed.watch.containers = engine.waiting.take();
+    let mut engine = mediate(terms, host, place)?;
+    if let Some(engine) = &engine {
         plan.environment.extend(engine.environment());
         engine.command().clone_into(&mut plan.cgroup);
     }
     job.around = Surroundings::of(&plan, job.as_root);
-    if let Some(engine) = &engine {
-        job.around.mediated(engine.engine(), &Noted::default());
+    if let Some(engine) = &mut engine {
+        armed.mediated(&mut job, engine);
     }
     armed.serve(terms, &job, host, place)?;
     let watch = &mut armed.watch;
@@ -339,8 +340,11 @@ async fn run_placed(
 
 /// The job's way to the container engine, if its profile gives it one. A job that ends before it is
 /// released takes it along.
-fn mediate(request: &Request, host: &Host, place: &Place) -> Result<Option<Mediated>, RunError> {
-    let terms = &request.terms;
+pub(super) fn mediate(
+    terms: &Terms,
+    host: &Host,
+    place: &Place,
+) -> Result<Option<Mediated>, RunError> {
     if terms.policy.engine == Engine::Deny {
         return Ok(None);
     }
@@ -353,10 +357,8 @@ fn mediate(request: &Request, host: &Host, place: &Place) -> Result<Option<Media
             config: &terms.config,
             place,
             rules: engine::rules(&terms.policy, &terms.ruleset),
-            uid: request
-                .account
-                .as_ref()
-                .map_or_else(privilege::uid, Account::uid),
+            seat: terms.engine.seat(&terms.config)?,
+            again: false,
         },
     )?;
     Ok(Some(mediated))

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -80,6 +81,8 @@ pub struct Watch {
     pub limiting: Option<Limiting>,
     /// Its containers that are about to run, if it may have any.
     pub containers: Option<Waiting>,
+    /// Where processes that are moved into it go, if not into its cgroup itself.
+    pub home: Option<PathBuf>,
     /// What was seen.
     pub ledger: Ledger,
     /// The same, event by event.
@@ -147,6 +150,7 @@ impl Watch {
                 sweeping: None,
                 limiting: None,
                 containers: None,
+                home: None,
                 ledger: Ledger::of(home),
                 journal: Journal::default(),
                 workers: None,

@@ -146,17 +146,28 @@ const DAEMON: [Capability; 4] = [
     Capability::CAP_SYSLOG,
 ];
 
+/// What starting the mediator of a container engine as another user needs beside.
+const MEDIATED: [Capability; 2] = [Capability::CAP_SETUID, Capability::CAP_SETGID];
+
+/// Whether this process may start another as another user.
+#[must_use]
+pub fn may_change_user() -> bool {
+    let held = caps::read(None, CapSet::Effective).unwrap_or_default();
+    MEDIATED.iter().all(|capability| held.contains(capability))
+}
+
 /// Leaves the calling thread, and all it makes from now on, what a daemon needs and no more: not to be had again by
-/// any program it might execute.
+/// any program it might execute. `engines`: its jobs may have container engines.
 ///
 /// # Errors
 /// A set could not be changed.
-pub fn keep_for_daemon() -> Result<(), PrivilegeError> {
+pub fn keep_for_daemon(engines: bool) -> Result<(), PrivilegeError> {
     let needed = ENFORCING
         .iter()
         .chain(&READING)
         .map(|(capability, _)| *capability);
-    let keep: CapsHashSet = needed.chain(DAEMON).collect();
+    let mediated = MEDIATED.into_iter().filter(|_| engines);
+    let keep: CapsHashSet = needed.chain(DAEMON).chain(mediated).collect();
     for capability in caps::all() {
         if !keep.contains(&capability) && caps::has_cap(None, CapSet::Bounding, capability)? {
             caps::drop(None, CapSet::Bounding, capability)?;

@@ -331,6 +331,18 @@ pub(crate) const TABLES: &[Table] = &[
                 default: Default::Otherwise,
                 about: "The program whose process tree is a job. Without it, the parent of the hook.",
             },
+            Key {
+                name: "engine_port",
+                value: "2375",
+                default: Default::Otherwise,
+                about: "The port of 127.0.0.1 at which its jobs find the container engine that their profile gives them; one for each runner. Without it, any: `cordon job start --env-file` tells it.",
+            },
+            Key {
+                name: "workspace",
+                value: "[\"/srv/runner/_work\"]",
+                default: Default::Otherwise,
+                about: "Directories that containers of its jobs may mount; each belongs to the runner's user. Without it, none.",
+            },
         ],
     },
     Table {

@@ -19,9 +19,9 @@ use crate::harness::world::World;
 pub const IMAGE: &str = "story:1";
 
 /// Words of busybox that stories use.
-const APPLETS: [&str; 20] = [
+const APPLETS: [&str; 22] = [
     "cat", "cp", "echo", "env", "grep", "hostname", "id", "ip", "ln", "ls", "mknod", "nc", "ps",
-    "sh", "sleep", "tftp", "timeout", "touch", "true", "wget",
+    "sh", "sleep", "tail", "tar", "tftp", "timeout", "touch", "true", "wget",
 ];
 
 /// Hierarchies in which a runtime makes directories, and a world has none.

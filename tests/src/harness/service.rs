@@ -61,8 +61,12 @@ impl<'w> Service<'w> {
 
     /// Other tables for its settings, from the next reading on.
     pub fn set(&self, tables: &str) -> Result<()> {
-        let new = self.world.job().settings(tables).settings_file()?;
-        fs::copy(new, &self.settings)?;
+        self.replace(&self.world.job().settings(tables).settings_file()?)
+    }
+
+    /// The settings of a file in the place of its own, from the next reading on.
+    pub fn replace(&self, settings: &Path) -> Result<()> {
+        fs::copy(settings, &self.settings)?;
         Ok(())
     }
 

@@ -89,6 +89,7 @@ fn job() -> JobStatus {
         moved: 1,
         told: 2,
         evidence: Some("/var".into()),
+        engine: Some("tcp://127.0.0.1:2375".to_owned()),
         error: Some("none".to_owned()),
         telemetry_error: Some("full".to_owned()),
     }

@@ -213,6 +213,9 @@ pub struct JobStatus {
     /// Where its evidence is, or will be.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub evidence: Option<PathBuf>,
+    /// Where it finds its container engine, as `DOCKER_HOST` has it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub engine: Option<String>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<String>,

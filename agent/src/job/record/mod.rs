@@ -19,6 +19,7 @@ use super::life::Life;
 use super::limiting::Kept;
 use crate::config::DnsConfig;
 use crate::dns::WildcardLimits;
+use crate::engine::Seat;
 use crate::policy::endpoint::parse_net;
 use crate::policy::ports::PortRange;
 use crate::policy::{
@@ -97,6 +98,9 @@ pub struct Record {
     /// Who asked for it, where that was not a command line of the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attendance: Option<Attendance>,
+    /// Where its container engine is, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<Seat>,
     /// Who goes on with it.
     #[serde(default)]
     pub keeper: Keeper,
@@ -289,6 +293,7 @@ impl Record {
             interruptions: Vec::new(),
             limits: None,
             attendance: None,
+            engine: None,
             keeper: Keeper::Anyone,
             worker: None,
             waits: None,

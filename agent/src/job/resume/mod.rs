@@ -466,6 +466,7 @@ async fn take_over<M: Master>(
                  job's network namespace."
                     .to_owned()
             });
+            let engine = taken.mediate_again(host, config, place, &mut watch);
             taken.interrupted();
             remember(host, place, taken)?;
             watch.journal.now(&Happening::TakenOver);
@@ -487,6 +488,9 @@ async fn take_over<M: Master>(
                 Life::Unit => 0,
                 _ => host.kill(place).map_err(RunError::Survivors)?,
             };
+            if let Some(engine) = engine {
+                taken.end_engine(engine, place)?;
+            }
             let attendance = master.conclude(&life, &watch);
             taken.concluded(life.outcome(master.end()), attendance);
             if let Some(Effective { policy, ruleset }) = watch.narrowed.take() {

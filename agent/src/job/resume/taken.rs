@@ -7,16 +7,22 @@ use jiff::Timestamp;
 use super::Known;
 use crate::config::Config;
 use crate::enforce::{Host, Place, chain};
-use crate::engine;
+use crate::engine::{self, Mediated};
 use crate::job::coverage::Surroundings;
 use crate::job::record::{Record, Worker};
 use crate::job::run::{Job, Ran, RunError};
+use crate::job::watch::Watch;
 use crate::policy::{Engine, Policy, Ruleset, compile};
 use crate::report::sink::EvidenceDir;
 use crate::report::{Attendance, Interruption, Layer, Outcome};
 
 /// Said of a job whose command nobody waits for any more.
 const STATUS_UNKNOWN: &str = "The command's exit status is unknown: who waited for it was killed.";
+
+/// Said of a job that has its container engine again.
+const ENGINE_AGAIN: &str = "Requests to the container engine got no answer in this time. What was asked of it before, \
+    and what was refused, is not in the layer `container engine`; ports that containers had published on 127.0.0.1 are \
+    closed since.";
 
 /// A job that is being taken over, with all that can be said of it.
 pub(super) struct Taken {
@@ -29,6 +35,8 @@ pub(super) struct Taken {
     pub(super) last_seen: Option<Timestamp>,
     pub(super) effects: Vec<String>,
     pub(super) outcome: Outcome,
+    /// What a container engine had of it is gone already.
+    engine_ended: bool,
 }
 
 impl Taken {
@@ -90,6 +98,7 @@ impl Taken {
             last_seen,
             effects,
             outcome: Outcome::Unknown,
+            engine_ended: false,
         })
     }
 
@@ -172,9 +181,53 @@ impl Taken {
         }
     }
 
+    /// Gives the job its way to the container engine back, at the same port, if it had one.
+    pub(super) fn mediate_again(
+        &mut self,
+        host: &Host,
+        config: &Config,
+        place: &Place,
+        watch: &mut Watch,
+    ) -> Option<Mediated> {
+        let seat = self.record.as_ref()?.engine.clone()?;
+        let request = engine::Request {
+            config,
+            place,
+            rules: engine::rules(&self.policy, &self.ruleset),
+            seat,
+            again: true,
+        };
+        match engine::start(host, request) {
+            Ok(mut engine) => {
+                watch.containers = engine.waiting.take();
+                watch.home = Some(engine.command().to_owned());
+                self.effects.push(ENGINE_AGAIN.to_owned());
+                Some(engine)
+            }
+            Err(error) => {
+                self.effects.push(format!(
+                    "The job has no container engine from this time on: {}.",
+                    chain(&error)
+                ));
+                None
+            }
+        }
+    }
+
+    /// Ends the job's engine, and notes what was seen of it.
+    pub(super) fn end_engine(&mut self, engine: Mediated, place: &Place) -> Result<(), RunError> {
+        let name = engine.engine().to_owned();
+        let noted = engine.end(&place.cgroup.name())?;
+        if let Some(record) = &mut self.record {
+            record.around.mediated(&name, &noted);
+        }
+        self.engine_ended = true;
+        Ok(())
+    }
+
     /// Removes what a container engine has of the job. Its processes are gone, and nothing of it starts.
     pub(super) fn clear_engine(&self, host: &Host, config: &Config, place: &Place) {
-        if self.policy.engine == Engine::Deny {
+        if self.policy.engine == Engine::Deny || self.engine_ended {
             return;
         }
         match engine::clean(host, config, place) {

@@ -59,7 +59,7 @@ impl Mediator {
     }
 
     /// What a list holds of the job.
-    async fn listed(&self, target: &str, pointer: &str) -> Vec<Value> {
+    pub(crate) async fn listed(&self, target: &str, pointer: &str) -> Vec<Value> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let narrowed = Query::parse(query).and_then(|mut query| {
             narrow(&mut query, &self.job.id)?;

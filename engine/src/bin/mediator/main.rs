@@ -64,7 +64,12 @@ fn run() -> Result<(), Failed> {
 
 async fn mediate(setup: Setup, control: Control) -> Result<(), Failed> {
     let mut end = signal(SignalKind::terminate())?;
-    let only_clean = setup.only_clean;
+    let Setup {
+        only_clean,
+        again,
+        port,
+        ..
+    } = setup;
     let mut mediator = Mediator::new(job(setup), control);
     if only_clean {
         mediator.clean().await;
@@ -88,11 +93,24 @@ async fn mediate(setup: Setup, control: Control) -> Result<(), Failed> {
     let job = &mut mediator.job;
     job.cgroup_parent = fit.driver.parent(&job.id, &job.cgroup_parent);
     let mediator = Arc::new(mediator);
-    let (answer, listener) = mediator.control.ask_for(Ask::Listen { port: 0 }).await?;
-    let (Answer::Port(_), Some(listener)) = (answer, listener) else {
-        return Err("cordon gave no socket to listen on".into());
+    let listener = match mediator.control.ask_for(Ask::Listen { port }).await? {
+        (Answer::Port(_), Some(listener)) => ports::listener(listener)?,
+        (Answer::Refused(why), _) => {
+            let why = format!(
+                "port {port} of 127.0.0.1, where the job is to find it, cannot be had: {why}; has another job or \
+                 service it? Each runner has an `engine_port` of its own"
+            );
+            mediator
+                .control
+                .ask(Ask::Unfit { why: why.clone() })
+                .await?;
+            return Err(why.into());
+        }
+        _ => return Err("cordon gave no socket to listen on".into()),
     };
-    let listener = ports::listener(listener)?;
+    if again {
+        mediator.find_networks().await;
+    }
     mediator
         .control
         .ask(Ask::Ready {
@@ -114,6 +132,8 @@ fn job(setup: Setup) -> Job {
         cgroup_parent,
         runtime,
         workspace,
+        port: _,
+        again: _,
         only_clean: _,
     } = setup;
     Job {

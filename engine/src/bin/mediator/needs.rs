@@ -117,6 +117,19 @@ impl Mediator {
         Ok(())
     }
 
+    /// Opens the networks that the job has from before its mediator was killed.
+    pub(crate) async fn find_networks(&self) {
+        for network in self.listed("/networks", "").await {
+            // The engine has it, and does without cordon's leave what it does; the kernel does not.
+            if let Some(subnet) = subnet(&network) {
+                let _closed = self.ask_about(Ask::AllowNetwork(subnet)).await;
+            }
+            if text(&network, "/Name") == self.job.network {
+                *self.network.lock().await = true;
+            }
+        }
+    }
+
     /// Lets containers reach each other in a network that was just made, or removes it.
     pub(crate) async fn open_network(&self, id: &str) -> Result<(), Refusal> {
         let network = self.network(id).await?;

@@ -18,10 +18,11 @@ mod edge;
 mod life;
 mod others;
 mod refused;
+mod runners;
 
 pub(super) fn stories() -> Vec<Story> {
     type Tell = fn(&Stage<'_>) -> Result<()>;
-    let stories: [(&str, Tell); 16] = [
+    let stories: [(&str, Tell); 21] = [
         ("services_of_a_compose_file_are_the_job", compose::services),
         ("an_image_is_built_and_nothing_of_it_is_left", build::built),
         ("steps_of_a_build_are_enforced_and_attributed", build::steps),
@@ -58,6 +59,26 @@ pub(super) fn stories() -> Vec<Story> {
         (
             "a_killed_cordon_leaves_containers_denied_and_the_next_removes_them",
             life::killed,
+        ),
+        (
+            "a_runners_container_job_and_its_services_are_the_job",
+            runners::container_job,
+        ),
+        (
+            "the_engine_of_a_runners_job_answers_that_job_alone",
+            runners::alone,
+        ),
+        (
+            "a_workspace_that_is_not_the_runners_is_none",
+            runners::workspace,
+        ),
+        (
+            "a_killed_daemon_leaves_containers_denied_and_the_next_mediates_again",
+            runners::restarted,
+        ),
+        (
+            "a_daemon_keeps_the_right_to_start_mediators_where_jobs_have_engines",
+            runners::rights,
         ),
     ];
     let mut all: Vec<Story> = stories

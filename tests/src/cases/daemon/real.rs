@@ -12,10 +12,11 @@ use serde_json::{Value, json};
 
 use super::world;
 use crate::client::step::{Form, Outcome, SendCall, Step};
+use crate::harness::engine::{Driver, Engine, IMAGE};
 use crate::harness::environment::Environment;
 use crate::harness::job::{Finished, Job};
 use crate::harness::network::{EVIL_V4, EVIL_V6, GOOD_V4, OTHER_V4, at};
-use crate::harness::rules::cidr;
+use crate::harness::rules::{cidr, host};
 use crate::harness::service::{Evidence, Service, Unit};
 use crate::harness::verdicts::{allowed, denial_of};
 use crate::harness::world::World;
@@ -47,6 +48,10 @@ pub(super) fn stories() -> Vec<Story> {
             "runners::a_script_of_gitlab_ci_local_is_the_job_and_what_follows_is_the_runner",
             script,
         ),
+        Story::conditional(
+            "runners::a_container_job_of_act_and_its_service_are_the_job",
+            containers,
+        ),
     ]
 }
 
@@ -66,6 +71,17 @@ worker = "act"
 [[runner]]
 unit = "*-runner.service"
 control_plane = ["plane"]
+
+[[grant]]
+repository = "acme/app"
+profiles = ["app"]
+"#;
+
+/// A host whose jobs have a container engine.
+const WITH_ENGINE: &str = r#"
+[[runner]]
+unit = "*-runner.service"
+engine_port = 23750
 
 [[grant]]
 repository = "acme/app"
@@ -577,5 +593,73 @@ fn script(environment: &Environment) -> Result<Told> {
     );
     let denial = denial_of(&unit.remove()?.report, at(EVIL_V4, 8080), "tcp")?.clone();
     ensure!(denial.attempts == 1, "{denial:?}");
+    Ok(Told::Whole)
+}
+
+/// An image whose containers serve one connection after the other on 5432.
+const SERVICE: &str = "service:1";
+
+/// `act` runs steps in a container of the engine, beside one of a service, in a network it makes.
+fn containers(environment: &Environment) -> Result<Told> {
+    let Some(runners) = runners(environment) else {
+        return Ok(Told::NotHere(Lack::Runners, MISSING.to_owned()));
+    };
+    let world = world(environment)?;
+    let Some(engine) = Engine::start(&world, Driver::Cgroupfs)? else {
+        let why = "no container engine; `cargo xtask test containers` unpacks one";
+        return Ok(Told::NotHere(Lack::Engine, why.to_owned()));
+    };
+    let serve = "while true; do echo of-the-service | nc -l -p 5432; done";
+    engine.done(&["create", "--name", "serves", IMAGE, "sh", "-c", serve])?;
+    engine.done(&["commit", "serves", SERVICE])?;
+    engine.done(&["rm", "serves"])?;
+    let rules = host("good.test", "8080");
+    Service::profile(
+        &world,
+        "app",
+        &format!("{rules}[containers]\nengine = \"mediate\"\n"),
+    )?;
+    let job = world.job().engine(&engine.socket()).settings(WITH_ENGINE);
+    let service = Service::start_from(&world, job.settings_file()?)?;
+    let unit = service.unit(FORGEJO)?;
+    let checkout = Checkout::of(&world, &runners, "acme/app")?;
+    let tries = "nc -w 3 db 5432 </dev/null; nc -w 3 198.51.100.66 8080 </dev/null && echo evil-tcp; \
+                 nc -w 3 evil.test 8080 </dev/null && echo evil-name; echo x | nc -w 3 good.test 8080 && echo good";
+    let step = |run: &str| json!({"shell": "sh", "run": run});
+    let workflow = json!({"on": "push", "jobs": {"build": {
+        "runs-on": "host", "container": IMAGE, "services": {"db": {"image": SERVICE}},
+        "steps": [step("sleep 0.5; echo step-1; echo made > here"), step(&format!("cat here; {tries}; true"))],
+    }}});
+    fs::write(
+        checkout.directory.join(".github/workflows/ci.yml"),
+        workflow.to_string(),
+    )?;
+    let act = checkout.runners.join("act");
+    let script = format!(
+        "{} || exit 70; '{}' push --platform=host={IMAGE} --container-daemon-socket=- --github-instance=forge.test \
+         --action-offline-mode --no-cache-server --pull=false; status=$?; {}; exit $status",
+        checkout.cordon("job start --repository acme/app")?,
+        act.display(),
+        checkout.cordon("job finish")?,
+    );
+    let finished = checkout
+        .started(unit.program(["sh", "-c", "sh -c \"$1\"; exit $?", "service", &script]))
+        .variable("DOCKER_HOST", "tcp://127.0.0.1:23750")
+        .run()?
+        .expect_status(0)?;
+    for words in ["step-1", "made", "of-the-service", "good"] {
+        ensure!(
+            finished.stdout.contains(words),
+            "no `{words}`:\n{}",
+            finished.stdout
+        );
+    }
+    ensure!(!finished.stdout.contains("| evil"), "{}", finished.stdout);
+    world.nothing_leaked()?;
+    let report = service.evidence_of("acme/app")?.report;
+    denial_of(&report, at(EVIL_V4, 8080), "tcp")?;
+    let left = engine.done(&["ps", "--all", "--quiet"])?;
+    ensure!(left.is_empty(), "containers are left: {left}");
+    engine.stop()?;
     Ok(Told::Whole)
 }
