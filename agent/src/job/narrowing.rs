@@ -96,6 +96,12 @@ pub enum NarrowError {
     /// The file says something that is not narrower, or is wrong.
     #[error("the policy of the job stays as it was:\n{}", .0.render(Palette::Plain))]
     Refused(#[source] Mistakes),
+    /// It has a container engine.
+    #[error(
+        "the policy of the job stays as it was: a job with a container engine cannot give up rules while it runs, its \
+         networks and what the engine fetches go by those it began with; start it with `cordon job start --narrow`"
+    )]
+    Engine,
     /// The rules that would be left are more than the kernel takes.
     #[error("the policy of the job stays as it was")]
     Compile(#[from] CompileError),
@@ -152,6 +158,9 @@ impl Watch {
         let missing =
             || fs::FileError::on("find record", &path)(std::io::ErrorKind::NotFound.into());
         let mut record = Record::read(&path)?.ok_or_else(missing)?;
+        if record.engine.is_some() {
+            return Err(NarrowError::Engine);
+        }
         let (policy, _) = record.policy()?;
         let policy = narrow(&policy, file, text.as_bytes()).map_err(NarrowError::Refused)?;
         let ruleset = Arc::new(compile(&policy)?);

@@ -421,7 +421,7 @@ async fn narrow(
         }
         Ok(Err(error)) => {
             let status = match &error {
-                NarrowError::Refused(_) | NarrowError::Compile(_) => {
+                NarrowError::Refused(_) | NarrowError::Engine | NarrowError::Compile(_) => {
                     StatusCode::UNPROCESSABLE_ENTITY
                 }
                 NarrowError::Record(_) | NarrowError::File(_) | NarrowError::Enforce(_) => {
