@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::output::{complaint, deliver};
+use super::output::{self, complaint, deliver};
 use super::{job, run};
 use crate::daemon::api::types::Done;
 use crate::daemon::settings::{Settings, SettingsError};
@@ -36,6 +36,10 @@ impl Args {
         let Self = self;
         let settings = match Settings::load(config) {
             Ok(settings) => settings,
+            Err(SettingsError::Mistakes(mistakes)) => {
+                output::mistakes(&mistakes);
+                return ExitCode::from(run::USAGE);
+            }
             Err(error) => {
                 complaint(&error);
                 return ExitCode::from(run::USAGE);

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::output::{complaint, deliver};
+use super::output::{self, complaint, deliver};
 use crate::config::Config;
 use crate::doctor::{Finding, can_enforce, probes, render};
 
@@ -45,7 +45,7 @@ impl Args {
         let config = match Config::load(config) {
             Ok(config) => config,
             Err(mistakes) => {
-                complaint(&mistakes);
+                output::mistakes(&mistakes);
                 return ExitCode::from(super::run::USAGE);
             }
         };

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::output::{complaint, deliver};
+use super::output::{self, complaint, deliver};
 use super::run::{NOT_ENFORCED, PERMISSION, USAGE};
 use crate::config::Config;
 use crate::enforce::pins::Held;
@@ -45,7 +45,7 @@ impl Args {
         let config = match Config::load(config) {
             Ok(config) => config,
             Err(mistakes) => {
-                complaint(&mistakes);
+                output::mistakes(&mistakes);
                 return ExitCode::from(USAGE);
             }
         };

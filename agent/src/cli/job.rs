@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use super::output::{complaint, data, deliver};
+use super::output::{self, complaint, data, deliver};
 use super::run;
 use crate::admission::identity::{self, Environment, Variables as _};
 use crate::config::Config;
@@ -384,7 +384,7 @@ pub(super) fn ask(
     let settings = match Config::load(config) {
         Ok(settings) => settings,
         Err(mistakes) => {
-            complaint(&mistakes);
+            output::mistakes(&mistakes);
             return ExitCode::from(run::USAGE);
         }
     };
@@ -400,7 +400,10 @@ pub(super) fn ask(
         }
     };
     answer.unwrap_or_else(|error| {
-        complaint(&error);
+        match &error {
+            ClientError::Refused { error, .. } => output::refusal(error),
+            _ => complaint(&error),
+        }
         let theirs = matches!(&error, ClientError::Refused { status, .. } if *status < 409 || *status == 422);
         ExitCode::from(if theirs { run::USAGE } else { run::NOT_ENFORCED })
     })

@@ -71,6 +71,16 @@ pub(super) fn complaint(error: &dyn Error) {
     tell("error", &line);
 }
 
+/// Prints what the daemon says of a request that it refuses: mistakes in files have several lines.
+pub(super) fn refusal(error: &str) {
+    let lines: Vec<_> = error.lines().map(escape).collect();
+    drop(writeln!(
+        io::stderr().lock(),
+        "cordon: error: {}",
+        lines.join("\n")
+    ));
+}
+
 /// Asks for something at the terminal; the answer follows on the same line.
 pub(super) fn ask(what: &str) {
     // Nobody is left to ask that standard error is gone.

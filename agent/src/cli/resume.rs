@@ -8,7 +8,7 @@
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use super::output::{complaint, data};
+use super::output::{self, complaint, data};
 use super::run;
 use crate::config::Config;
 use crate::enforce::chain;
@@ -64,7 +64,7 @@ impl Args {
         let settings = match Config::load(config) {
             Ok(settings) => settings,
             Err(mistakes) => {
-                complaint(&mistakes);
+                output::mistakes(&mistakes);
                 return ExitCode::from(run::USAGE);
             }
         };
