@@ -146,7 +146,8 @@ class Host:
         said, folder = job(f"docker run --rm {IMAGE} sh -c 'head -c 400000000 /dev/zero | tail >/dev/null'; echo $?")
         [met] = [met for met in egress(folder)["limits"]["events"] if met["kind"] == "out-of-memory"]
         expect(met["count"] == 1 and met["processes"], f"{said}\n{met}")
-        many = "i=0; while [ $i -lt 100 ]; do sleep 5 & i=$((i+1)); done; wait"
+        # The shell ends at the first fork that is refused; its container lives on until that is looked at.
+        many = "(i=0; while [ $i -lt 100 ]; do sleep 5 & i=$((i+1)); done); exec sleep 4"
         said, folder = job(f"docker run --rm {IMAGE} sh -c '{many}'; true")
         [met] = [met for met in egress(folder)["limits"]["events"] if met["kind"] == "fork-refused"]
         expect(met["count"] > 0, f"{said}\n{met}")
