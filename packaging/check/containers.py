@@ -39,7 +39,7 @@ TRY = f"for port in {ALLOWED} {DENIED}; do nc -w 5 {ADDRESS} $port </dev/null &&
 RUNNER_SETTINGS = """[[runner]]
 unit = "ci-runner.service"
 engine_port = 2375
-workspace = ["/home/ci/work"]
+workspace = ["/home/ci/checkout"]
 [[grant]]
 repository = "acme/app"
 profiles = ["job"]
@@ -56,7 +56,7 @@ Environment=DOCKER_HOST=tcp://127.0.0.1:2375
 StandardOutput=file:/run/ci-runner.out
 StandardError=inherit
 ExecStartPre=/usr/bin/cordon job status --wait 60
-ExecStart=/bin/sh -c "sh /home/ci/work/job.sh; exit $?"
+ExecStart=/bin/sh -c "sh /home/ci/checkout/job.sh; exit $?"
 """
 
 
@@ -178,7 +178,7 @@ class Host:
 
     def runner(self):
         run("useradd", "--create-home", "ci")
-        work = Path("/home/ci/work")
+        work = Path("/home/ci/checkout")
         work.mkdir()
         run("chown", "ci:ci", str(work))
         Path("/etc/cordon/profiles.d").mkdir(exist_ok=True)
