@@ -13,9 +13,11 @@ use crate::client::step::Step;
 use crate::harness::engine::IMAGE;
 use crate::harness::job::Job;
 use crate::harness::network::{EVIL_V4, at};
+use crate::harness::receiver::Received;
 use crate::harness::rules::host;
 use crate::harness::service::{Service, Unit};
 use crate::harness::verdicts::{denial_of, name_asked};
+use crate::harness::world::World;
 
 /// Where jobs find their engine.
 const PORT: u16 = 23_750;
@@ -166,11 +168,7 @@ pub(super) fn container_job(stage: &Stage<'_>) -> Result<()> {
         fs::read_to_string(externals.join("tool"))? == "of the runner\n",
         "it was written"
     );
-    world.nothing_leaked()?;
-    ensure!(
-        world.evil.at(at(EVIL_V4, 8080)) == freely,
-        "the attacker was reached"
-    );
+    unreached(world, &freely)?;
 
     let evidence = host.service.evidence_of("acme/app")?;
     let report = &evidence.report;
@@ -335,11 +333,7 @@ pub(super) fn restarted(stage: &Stage<'_>) -> Result<()> {
         "{}",
         finished.stdout
     );
-    world.nothing_leaked()?;
-    ensure!(
-        world.evil.at(at(EVIL_V4, 8080)) == freely,
-        "the attacker was reached"
-    );
+    unreached(world, &freely)?;
     let evidence = host.service.evidence_of("acme/app")?;
     let report = &evidence.report;
     let effects: Vec<&String> = report
@@ -389,6 +383,14 @@ pub(super) fn rights(stage: &Stage<'_>) -> Result<()> {
     let reload = host.service.cordon(&["reload"])?;
     ensure!(reload.status != 0, "{}", reload.stdout);
     says(&reload.stderr, "a runner has no engine of its own")
+}
+
+/// Nothing came to the attacker since it had this.
+fn unreached(world: &World, before: &Received) -> Result<()> {
+    world.nothing_leaked()?;
+    let now = world.evil.at(at(EVIL_V4, 8080));
+    ensure!(now == *before, "the attacker was reached: {now:?}");
+    Ok(())
 }
 
 fn rules() -> String {
